@@ -1,0 +1,58 @@
+# Every target makes .venv in this folder when there is none and installs into it what is needed:
+# see .ci/prepare. Nothing has to be activated first.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+BIN := .venv/bin
+CODE := mesoslite agents frameworks benchmarks protos tests
+QUICK_TESTS := tests/unit tests/properties tests/scenarios
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench protos simulate scenarios-rewrite planted clean venv venv-containers
+
+# Somebody else's environment must not leak into this one.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+
+demo: venv-containers ## Start a master and three agents, run a framework, watch, clean up
+	@$(BIN)/mesoslite demo
+
+test: venv-containers ## Run the whole test suite, containers included
+	@$(BIN)/python -m pytest
+
+check: venv ## Format, lint, types, import rules, protos, quick tests: under a minute
+	@echo 'ruff format'; $(BIN)/ruff format --quiet --check . || { \
+	    echo 'to mend it: $(BIN)/ruff format .'; exit 1; }
+	@echo 'ruff check'; $(BIN)/ruff check --quiet .
+	@echo 'mypy --strict'; $(BIN)/mypy --no-error-summary
+	@echo 'lint-imports'; PYTHONPATH=. $(BIN)/lint-imports --no-timing > .venv/lint-imports.log || { \
+	    cat .venv/lint-imports.log; exit 1; }
+	@echo 'protos'; $(BIN)/python protos/generate.py --check
+	@echo 'quick tests'; $(BIN)/python -m pytest --quiet -n 2 $(QUICK_TESTS)
+	@echo 'simulation'; $(BIN)/python -m tests.simulation --seeds 20
+
+bench: venv ## Run all benchmarks
+	@$(BIN)/python -m benchmarks all
+
+protos: venv ## Generate mesoslite/v1 from protos/
+	@$(BIN)/python protos/generate.py
+
+simulate: venv ## Simulate 200 seeds, or the one of SEED=n
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))
+
+scenarios-rewrite: venv ## Write the scenarios' expected output anew; read the diff
+	@$(BIN)/python -m tests.scenarios --rewrite
+
+planted: venv ## Plant each known bug and require a failing test, or only ONLY=03
+	@$(BIN)/python -m tests.planted $(if $(ONLY),--only $(ONLY))
+
+clean: ## Remove .venv and everything that was built or cached
+	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	@.ci/prepare
+
+venv-containers:
+	@.ci/prepare containers
