@@ -1,4 +1,4 @@
-"""Generate mesoslite/v1 from protos/mesoslite/v1, or check that what is committed is what comes out.
+"""Generate mesoslite/v1 from protos/mesoslite/v1, or check that it is what comes out.
 
     python protos/generate.py            write mesoslite/v1
     python protos/generate.py --check    exit 1, naming the files, when it differs
@@ -52,7 +52,9 @@ def committed() -> dict[str, bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Generate mesoslite/v1 from protos/.")
-    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 on a difference")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing, exit 1 on a difference"
+    )
     check = parser.parse_args().check
     with tempfile.TemporaryDirectory(prefix="protos-") as directory:
         wanted = generate(Path(directory))
