@@ -1,0 +1,250 @@
+"""The contract of the agent: what happens to it, and what it does about it.
+
+Read `Event` and `Effect` first: they are closed. Container events are in `container.py`, what
+travels on the stream to the master in `mesoslite/messages.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesoslite.messages import AgentCall, AgentEvent, FrameworkReference
+from mesoslite.model import AgentInfo, Task, TaskStatus
+from mesoslite_agent.container import ContainerEvent, ContainerSpec
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """A new stream to a master is open. The machine's first word on it is Register."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost:
+    """The stream has ended: nothing said on it from now on arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSpoke:
+    """A master said something; `epoch` is the master's (decisions.md D1)."""
+
+    epoch: int
+    event: AgentEvent
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorAttached:
+    """A process of a task has attached itself, to take and send framework messages."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorDetached:
+    """It has gone, or a newer one took its place."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorSpoke:
+    """A process of a task sends bytes to its framework."""
+
+    container_id: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time enters here and nowhere else: milliseconds since the Unix epoch, never going back."""
+
+    now_ms: int
+
+
+Event = (
+    StreamOpened
+    | StreamLost
+    | MasterSpoke
+    | ContainerEvent
+    | ExecutorAttached
+    | ExecutorDetached
+    | ExecutorSpoke
+    | Tick
+)
+
+# --- what is durable ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """The intent to run a task, written before its container is started."""
+
+    framework_id: str
+    role: str
+    task: Task
+    container_id: str
+    secret: str
+    """What a process of the task shows to attach itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """A task's status update stream: what the framework has not acknowledged, oldest first."""
+
+    framework_id: str
+    task_id: str
+    updates: tuple[TaskStatus, ...]
+    last_acknowledged: TaskStatus | None
+    """The newest that was; a stream whose terminal update was acknowledged is no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """All that an agent knows when it starts. `run` counts its starts, so ids never repeat."""
+
+    info: AgentInfo
+    boot_id: str
+    run: int
+    rebooted: bool = False
+    """The host was started again since the last run: no container can have survived."""
+    epoch_seen: int = 0
+    frameworks: tuple[FrameworkReference, ...] = ()
+    tasks: tuple[TaskRecord, ...] = ()
+    streams: tuple[StreamRecord, ...] = ()
+
+
+# --- effects --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToMaster:
+    """Say this on the stream to the master."""
+
+    call: AgentCall
+
+
+@dataclass(frozen=True, slots=True)
+class DropStream:
+    """Close the stream to the master and open another, after a backoff."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The master will never take this agent as it is: stop, and say why. Containers live on."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Start this container; its phases, start, failure and end come back as events."""
+
+    spec: ContainerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StopContainer:
+    """Send a signal to every process of a container."""
+
+    container_id: str
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbortStart:
+    """Give up a start, in whatever phase it is."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyContainer:
+    """Its end is recorded: give back all that it holds but its sandbox."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToExecutor:
+    """Hand bytes of the framework to the process of the task that is attached."""
+
+    container_id: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEpoch:
+    """Durable beyond a crash of the host (decisions.md D5): the highest epoch heard of."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFramework:
+    """Durable beyond a crash of the process."""
+
+    framework: FrameworkReference
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetFramework:
+    """Durable beyond a crash of the process: none of its tasks is here any more."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveTask:
+    """Durable beyond a crash of the process: a launch intent."""
+
+    record: TaskRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SaveUpdate:
+    """Durable beyond a crash of the process: append to a task's stream."""
+
+    framework_id: str
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAcknowledgement:
+    """Durable beyond a crash of the process: the head of a task's stream is acknowledged."""
+
+    framework_id: str
+    task_id: str
+    update_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetTask:
+    """Durable beyond a crash of the process: the task with its stream."""
+
+    framework_id: str
+    task_id: str
+
+
+Durable = (
+    SaveEpoch
+    | SaveFramework
+    | ForgetFramework
+    | SaveTask
+    | SaveUpdate
+    | SaveAcknowledgement
+    | ForgetTask
+)
+Effect = (
+    ToMaster
+    | DropStream
+    | Abort
+    | StartContainer
+    | StopContainer
+    | AbortStart
+    | DestroyContainer
+    | ToExecutor
+    | Durable
+)

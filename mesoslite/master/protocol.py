@@ -1,0 +1,201 @@
+"""The contract of the master: what happens to it, and what it does about it.
+
+Read `Event` and `Effect` first: they are closed. What travels on the streams is in `messages.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesoslite.messages import AgentCall, AgentEvent, SchedulerCall, SchedulerEvent
+from mesoslite.model import AgentInfo, FrameworkInfo, Refusal
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerCalled:
+    """A scheduler said something on a stream; `principal` is whose token opened it."""
+
+    stream: str
+    principal: str
+    call: SchedulerCall
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCalled:
+    """An agent said something on a stream."""
+
+    stream: str
+    call: AgentCall
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """A stream has ended, whoever ended it. Streams that never subscribed are no matter."""
+
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPaused:
+    """What is to be written to this peer piles up: offer it nothing until StreamResumed."""
+
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResumed:
+    """The peer reads again."""
+
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class TeardownAsked:
+    """An operator wants a framework removed. Answered with an Answer of the same request."""
+
+    request: int
+    framework: str
+    """An id or a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKillAsked:
+    """An operator wants a task ended. Answered with an Answer of the same request."""
+
+    request: int
+    task_id: str
+    framework: str
+    """An id or a name; empty: any, when only one has such a task."""
+    grace_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time enters here and nowhere else: milliseconds since the Unix epoch, never going back.
+
+    The loop gives one after each batch and at each deadline; offers leave on it.
+    """
+
+    now_ms: int
+
+
+Event = (
+    SchedulerCalled
+    | AgentCalled
+    | StreamClosed
+    | StreamPaused
+    | StreamResumed
+    | TeardownAsked
+    | TaskKillAsked
+    | Tick
+)
+
+# --- what is durable ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecord:
+    """An agent in the registry: admitted, or given up as unreachable since a time."""
+
+    info: AgentInfo
+    unreachable_since_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkRecord:
+    """A framework in the registry, from its first subscribe until it is removed."""
+
+    framework_id: str
+    principal: str
+    info: FrameworkInfo
+    session_id: str
+    """The one session that may resume; any other must take over with a subscribe of its own."""
+    deadline_ms: int | None
+    """When it is removed for staying away, on the wall clock; None while it is subscribed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedRecord:
+    """A framework that was removed, kept to be shown. Its id is never given again (D1)."""
+
+    framework_id: str
+    principal: str
+    info: FrameworkInfo
+    completed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """All that a master knows when it starts: its own epoch, and what is in the registry."""
+
+    epoch: int
+    """Higher than any earlier master's."""
+    agents: tuple[AgentRecord, ...] = ()
+    frameworks: tuple[FrameworkRecord, ...] = ()
+    completed: tuple[CompletedRecord, ...] = ()
+    """The newest, oldest first."""
+
+
+# --- effects --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToScheduler:
+    """Say this on a scheduler's stream."""
+
+    stream: str
+    event: SchedulerEvent
+
+
+@dataclass(frozen=True, slots=True)
+class ToAgent:
+    """Say this on an agent's stream."""
+
+    stream: str
+    event: AgentEvent
+
+
+@dataclass(frozen=True, slots=True)
+class CloseStream:
+    """End this stream once everything said before has been written."""
+
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAgent:
+    """Durable: insert or replace, by agent id."""
+
+    record: AgentRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFramework:
+    """Durable: insert or replace, by framework id."""
+
+    record: FrameworkRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteFramework:
+    """Durable: move a framework to the completed ones."""
+
+    record: CompletedRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an operator. `refusal` None: done, and the ids say to what."""
+
+    request: int
+    refusal: Refusal | None = None
+    message: str = ""
+    framework_id: str = ""
+    agent_id: str = ""
+    tasks: int = 0
+
+
+Durable = SaveAgent | SaveFramework | CompleteFramework
+Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer

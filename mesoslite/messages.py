@@ -1,0 +1,342 @@
+"""What travels between a scheduler's session, the master and the agents: four closed unions.
+
+A scheduler says a `SchedulerCall` and hears a `SchedulerEvent`; an agent says an `AgentCall` and
+hears an `AgentEvent`. Reading the four unions tells the whole protocol; `wire.py` writes them as
+protobuf, and the simulation hands them over as they are. Every message of a master travels with
+its epoch (decisions.md D1), which the envelope carries. A stream is ordered and loses nothing but
+its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.model import (
+    AgentInfo,
+    FrameworkInfo,
+    Offer,
+    Operation,
+    OperationResult,
+    Refusal,
+    Task,
+    TaskReference,
+    TaskStatus,
+)
+
+HEARTBEAT_INTERVAL_MS = 15_000
+SILENCE_MAX_MS = 5 * HEARTBEAT_INTERVAL_MS  # Mesos: agent_ping_timeout x max_agent_ping_timeouts
+
+
+# --- said and heard by both sides -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing to say, but here. Sent every HEARTBEAT_INTERVAL_MS by each side of each stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The last word on a stream: who sent this does not go on with the peer, and closes it."""
+
+    refusal: Refusal
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """Bytes between a framework and one of its tasks, either way: at most once, maybe never."""
+
+    framework_id: str
+    agent_id: str
+    task_id: str
+    data: bytes
+
+
+# --- a scheduler says -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """The first call on a stream: who is there, and whether it was there before."""
+
+    framework: FrameworkInfo
+    session_id: str
+    """Made anew by each scheduler process; tells a reconnect from a second scheduler (D4)."""
+    framework_id: str = ""
+    """As told by the first Subscribed; empty at a process's first subscribe."""
+    resuming: bool = False
+    """This session was subscribed before and lost its stream."""
+    suppressed_roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Use these offers of one agent; what is left over goes back, refused for `refuse_ms`.
+
+    Answered by one AcceptResult. Saying it again with the same number changes nothing.
+    """
+
+    number: int
+    agent_id: str
+    offer_ids: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    refuse_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """Do not use these offers, and do not offer so little of these agents for `refuse_ms`."""
+
+    offer_ids: tuple[str, ...]
+    refuse_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revive:
+    """Forget what was refused and suppressed for these roles; () means all of the framework's."""
+
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """No offers for these roles until revived; () means all. Offers already made stay."""
+
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a task. A second kill may shorten the grace of the first, never lengthen it."""
+
+    task_id: str
+    agent_id: str = ""
+    grace_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """The scheduler has dealt with this status: the agent may forget it."""
+
+    agent_id: str
+    task_id: str
+    update_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Tell the state of these tasks; () means of all that the master knows (field.md 3.3)."""
+
+    tasks: tuple[TaskReference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmResults:
+    """Every AcceptResult up to this number has arrived: the master may forget them."""
+
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
+class Teardown:
+    """End all tasks and remove the framework; its id is used up."""
+
+
+SchedulerCall = (
+    Subscribe
+    | Accept
+    | Decline
+    | Revive
+    | Suppress
+    | Kill
+    | Acknowledge
+    | Reconcile
+    | ConfirmResults
+    | TaskMessage
+    | Teardown
+    | Heartbeat
+)
+
+
+# --- a scheduler hears ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The stream is the framework's now; any earlier one is fenced, any earlier offer void."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Resources that are the framework's until it answers or the lease of each runs out."""
+
+    offers: tuple[Offer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rescind:
+    """These offers are void. An accept that crosses this on its way is answered, with a refusal."""
+
+    offer_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What happened to a task. To be acknowledged when its `update_id` is not empty."""
+
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptResult:
+    """One result for each operation of the Accept with this number, in its order."""
+
+    number: int
+    results: tuple[OperationResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLost:
+    """An agent is not heard of any more. Unreliable, as in Mesos: statuses tell of the tasks."""
+
+    agent_id: str
+
+
+SchedulerEvent = (
+    Subscribed
+    | Offers
+    | Rescind
+    | Update
+    | AcceptResult
+    | TaskMessage
+    | AgentLost
+    | Refused
+    | Heartbeat
+)
+
+
+# --- an agent says --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkReference:
+    """A framework, as far as an agent needs to know it."""
+
+    framework_id: str
+    principal: str
+    info: FrameworkInfo
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOnAgent:
+    """One task that an agent has, with the newest state it knows; a terminal one holds nothing."""
+
+    framework_id: str
+    role: str
+    task: Task
+    state: TaskState
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """The agent's whole truth, said at the start of each stream.
+
+    It may be large: the wire splits it into parts, and the master applies it at its end (D18).
+    """
+
+    agent: AgentInfo
+    boot_id: str
+    epoch_seen: int
+    """The highest epoch of a master it ever heard; a lower master is not its master."""
+    frameworks: tuple[FrameworkReference, ...] = ()
+    tasks: tuple[TaskOnAgent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The oldest unacknowledged status of a task, and the newest state, which may be ahead of it.
+
+    With an empty `update_id` (tasks of a removed framework) it is said once.
+    """
+
+    status: TaskStatus
+    latest_state: TaskState
+
+
+AgentCall = Register | StatusReport | TaskMessage | Heartbeat
+
+
+# --- an agent hears -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The master has taken the registration: it knows what the agent said."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkAdded:
+    """Comes before the first RunTask of a framework on a stream."""
+
+    framework: FrameworkReference
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Launch this task. Its resources were checked against what the agent has free."""
+
+    framework_id: str
+    role: str
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class KillTask:
+    """End this task; unknown ones are answered with a status that says so."""
+
+    framework_id: str
+    task_id: str
+    grace_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeStatus:
+    """The framework has acknowledged this status: drop it and send the next one."""
+
+    framework_id: str
+    task_id: str
+    update_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileTasks:
+    """The master believes these are here, the registration said no: answer each with DROPPED."""
+
+    tasks: tuple[tuple[str, str], ...]
+    """(framework_id, task_id)"""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownFramework:
+    """End all tasks of this framework, drop its statuses, and report each end once."""
+
+    framework_id: str
+
+
+AgentEvent = (
+    Registered
+    | FrameworkAdded
+    | RunTask
+    | KillTask
+    | AcknowledgeStatus
+    | ReconcileTasks
+    | ShutdownFramework
+    | TaskMessage
+    | Refused
+    | Heartbeat
+)

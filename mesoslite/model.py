@@ -1,0 +1,276 @@
+"""The nouns of two-level scheduling: agents, frameworks, offers, tasks, statuses, and every "no".
+
+All are frozen and compare by value. Times are milliseconds; a time on a wall clock counts from the
+Unix epoch. Sizes carry their unit in the name. Ids are text of 1 to 128 characters out of
+`[A-Za-z0-9._-]`; what arrives from outside is checked once, in `wire.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mesoslite.attributes import Attribute
+from mesoslite.lifecycle import TaskState
+from mesoslite.resources import Resources
+
+ID_PATTERN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
+
+DAY_MS = 24 * 3600 * 1000
+DEFAULT_ROLE = "*"
+DEFAULT_REFUSE_MS = 5_000  # Mesos: Filters.refuse_seconds
+REFUSE_MS_MAX = 365 * DAY_MS  # Mesos cuts longer ones to a year as well
+DEFAULT_KILL_GRACE_MS = 3_000  # Mesos: the default executor's grace period
+DEFAULT_FAILOVER_TIMEOUT_MS = 7 * DAY_MS  # decisions.md D4
+
+
+class Source(Enum):
+    """Who made a status."""
+
+    MASTER = "master"
+    AGENT = "agent"
+    SESSION = "session"
+
+
+class Reason(Enum):
+    """Why a task is in the state that a status tells: one member for each cause."""
+
+    COMMAND_EXITED = "the command ended by itself"
+    COMMAND_SIGNALED = "a signal that nobody asked mesoslite for ended the command"
+    MEMORY_LIMIT = "it took more memory than its limit"
+    MAX_COMPLETION_TIME = "it ran for longer than its max_completion_ms"
+    KILL_ASKED = "its framework or an operator asked for its end"
+    KILLED_DURING_LAUNCH = "its end was asked for before its command had started"
+    FRAMEWORK_REMOVED = "its framework was torn down or stayed away too long"
+    FETCH_FAILED = "a file that it needs could not be fetched"
+    ROOT_FAILED = "its container could not be made"
+    SPAWN_FAILED = "its command could not be started"
+    START_TIMEOUT = "a phase of its start took longer than its deadline"
+    CONTAINERIZER_UNAVAILABLE = "its agent can not run the containerizer that it asks for"
+    USER_NOT_ALLOWED = "its agent does not run tasks as the user that it asks for"
+    LAUNCHER_TERMINATED = "the launcher of its agent died, and with it what it knew of the end"
+    HOST_REBOOTED = "its host was started again"
+    AGENT_RESTARTED = "its agent came back without it: the launch never arrived"
+    AGENT_UNREACHABLE = "its agent is not heard of any more"
+    AGENT_REREGISTERED = "its agent came back with it"
+    AGENT_REMOVED = "its agent left before the launch arrived"
+    RECONCILIATION = "the answer to a question about its state"
+    LAUNCH_REFUSED = "the master refused the launch; `refusal` says why"
+
+
+class Refusal(Enum):
+    """Every "no" of the master, the agent and the session: shown to people, counted, tested."""
+
+    # Frameworks
+    BAD_TOKEN = "the token is missing or wrong: pass the file the master wrote, --token-file"
+    NOT_SUBSCRIBED = "the first call of a stream must be subscribe, and only the first"
+    FENCED = "another scheduler has subscribed with this identity: names must be unique"
+    FRAMEWORK_REMOVED = "this framework was torn down or stayed away too long; its id is used up"
+    INVALID_FRAMEWORK = "the framework's description is not valid"
+    TOO_MANY_FRAMEWORKS = "the master holds as many frameworks as it may"
+    UNKNOWN_FRAMEWORK = "no framework has this id or name"
+    UNKNOWN_ROLE = "the framework did not subscribe with this role"
+    # Accepts
+    UNKNOWN_OFFER = "the offer was already answered, rescinded or had expired, or never existed"
+    NOT_YOUR_OFFER = "the offer was made to another framework"
+    STALE_OFFER = "the offer is an earlier master's, and its agent does not have the task"
+    DUPLICATE_OFFER = "one accept names an offer twice"
+    NO_OFFERS = "an accept must name at least one offer"
+    MIXED_AGENTS = "the offers of one accept must be of one agent"
+    MIXED_ROLES = "the offers of one accept must be for one role"
+    TOO_LARGE = "the task needs more than the offers hold"
+    NO_RESOURCES = "a task must ask for some cpus or mem"
+    DUPLICATE_TASK = "a task with this id already exists in this framework"
+    INVALID_TASK = "the task's description is not valid"
+    CONTAINERIZER_UNAVAILABLE = "the agent does not have the containerizer that the task asks for"
+    AGENT_GONE = "the agent left before the launch could be sent"
+    TOO_MANY_UNACKNOWLEDGED = "too many statuses of this framework on this agent wait unread"
+    RESULT_FORGOTTEN = "this accept was answered and confirmed before"
+    # Other calls
+    UNKNOWN_TASK = "no such task"
+    UNKNOWN_AGENT = "no such agent"
+    UNKNOWN_STATUS = "no status with this id waits for an acknowledgement"
+    AMBIGUOUS = "more than one matches: give the id, or more of it"
+    NO_EXECUTOR = "the task has nobody connected to take messages"
+    # Agents
+    AGENT_ID_IN_USE = "an agent with this id, from another boot, is connected: a copied work dir?"
+    INVALID_AGENT = "the agent's description is not valid"
+    TOO_MANY_AGENTS = "the master holds as many agents as it may"
+    STALE_EPOCH = "the message is of an earlier master than the one already heard of"
+    # Bounds and the wire
+    MALFORMED = "the message can not be understood"
+    TOO_BIG = "the message, or a part of it, is over its limit"
+    OUTBOX_FULL = "the peer does not read what is sent to it"
+    UNSUPPORTED_VERSION = "the peer speaks another version of the protocol"
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """A file that the agent fetches into the sandbox before the task starts."""
+
+    value: str
+    """`file:///path`, `/path`, `http://...` or `https://...`."""
+    extract: bool = True
+    """Unpack it when it is an archive: tar (gz, bz2, xz) or zip."""
+    executable: bool = False
+    """Make it executable; then it is not extracted."""
+    output_file: str | None = None
+    """Its name in the sandbox; None: the last part of the value."""
+    sha256: str | None = None
+    """64 hexadecimal digits that the file's checksum must equal; None: not checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """What an agent advertises. It makes its id itself and keeps it for ever (decisions.md D3)."""
+
+    agent_id: str
+    hostname: str
+    resources: Resources
+    attributes: tuple[Attribute, ...] = ()
+    containerizers: tuple[str, ...] = ("process",)
+    """What it can run tasks in; the first is its default."""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkInfo:
+    """Who a framework is. Its identity is (principal, name), and the principal is its token's."""
+
+    name: str
+    roles: tuple[str, ...] = (DEFAULT_ROLE,)
+    failover_timeout_ms: int = DEFAULT_FAILOVER_TIMEOUT_MS
+    """How long its tasks live on when its scheduler is away; then it is removed with them."""
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Resources of one agent that are yours until you answer, or until the lease runs out."""
+
+    offer_id: str
+    framework_id: str
+    agent_id: str
+    hostname: str
+    role: str
+    resources: Resources
+    attributes: tuple[Attribute, ...] = ()
+    containerizers: tuple[str, ...] = ()
+    lease_ms: int = 0
+    """How long the lease still ran when it was sent; 0: without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to run, once: a command with its resources, in a container of its own.
+
+    `Task("hello-1", ["echo", "hello"], Resources(cpus=0.1, mem=32))`
+    """
+
+    task_id: str
+    """Unique for the whole life of the framework; an id is never used again."""
+    command: Sequence[str]
+    """The words of the command line, as for execve: no shell sees them."""
+    resources: Resources
+    name: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    """The system user to run as; None: the agent's own. Others need the agent's --allow-user."""
+    uris: Sequence[Uri] = ()
+    image: str | None = None
+    """A directory on the agent that is the root file system (containerizer `oci`)."""
+    containerizer: str | None = None
+    """None: the agent's default."""
+    kill_grace_ms: int = DEFAULT_KILL_GRACE_MS
+    """Between SIGTERM and SIGKILL."""
+    max_completion_ms: int | None = None
+    """It is ended, as FAILED, when it has run for so long; None: never."""
+    pids_limit: int | None = None
+    """Processes and threads at the same time; None: the agent's default."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Anything the framework wants to find again; shown to people."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.command, str):
+            raise TypeError(
+                "command is a list of words, as ['sleep', '5']; for a shell: ['sh', '-c', '...']"
+            )
+        object.__setattr__(self, "command", tuple(self.command))
+        object.__setattr__(self, "uris", tuple(self.uris))
+        object.__setattr__(self, "environment", dict(self.environment))
+        object.__setattr__(self, "labels", dict(self.labels))
+
+    def __hash__(self) -> int:
+        return hash((self.task_id, self.command, self.resources))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """What happened to a task: its state, with who says so and why."""
+
+    task_id: str
+    state: TaskState
+    framework_id: str = ""
+    agent_id: str = ""
+    update_id: str = ""
+    """Not empty: at least once, in order, sent again until acknowledged. Empty: once, maybe lost."""
+    source: Source = Source.AGENT
+    reason: Reason | None = None
+    refusal: Refusal | None = None
+    """With LAUNCH_REFUSED: which refusal it was."""
+    message: str = ""
+    timestamp_ms: int = 0
+    """When it happened, on the wall clock of the one who says so."""
+    container_id: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    peak_mem_bytes: int | None = None
+    cpu_ms: int | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """True when the task has ended for good."""
+        return self.state.terminal
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReference:
+    """A task that somebody asks about; with its agent when known, which makes answers surer."""
+
+    task_id: str
+    agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The operation of an accept that starts a task."""
+
+    task: Task
+
+
+#: What an accept may do with its offers, in order. Reservations and volumes join here.
+Operation = Launch
+
+
+@dataclass(frozen=True, slots=True)
+class CallId:
+    """Names a call for ever: the session's own id and the call's number in it (decisions.md D2)."""
+
+    session_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperationResult:
+    """What became of one operation of an accept: done when `refusal` is None."""
+
+    refusal: Refusal | None = None
+    message: str = ""
+    """With a refusal: what exactly is wrong, in one line."""
+
+    @property
+    def done(self) -> bool:
+        """True when the launch was sent to the agent."""
+        return self.refusal is None

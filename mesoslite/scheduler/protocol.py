@@ -1,0 +1,260 @@
+"""The contract of a scheduler's session: what happens to it, and what it does about it.
+
+Read `Event` and `Effect` first: they are closed. What travels on the stream to the master is in
+`mesoslite/messages.py`; callbacks are what the author of the scheduler sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesoslite.messages import SchedulerCall, SchedulerEvent
+from mesoslite.model import Offer, Operation, Refusal, TaskReference, TaskStatus
+
+# --- what the author's code decided ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptOffers:
+    """Use these offers of one agent for these operations."""
+
+    offers: tuple[Offer, ...]
+    operations: tuple[Operation, ...]
+    refuse_ms: int | None
+    """None: as adaptive as the session sees fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeclineOffers:
+    """Give these offers back."""
+
+    offers: tuple[Offer, ...]
+    refuse_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOffer:
+    """Keep this offer beyond the callback, as long as its lease runs."""
+
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class ReviveRoles:
+    """Ask for offers again; () means all roles."""
+
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressRoles:
+    """Ask for no offers until revived; () means all roles."""
+
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KillTask:
+    """End a task."""
+
+    task_id: str
+    grace_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileTasks:
+    """Ask for the states of these tasks; () means all that the master knows."""
+
+    tasks: tuple[TaskReference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """Bytes for a task: at most once, maybe never."""
+
+    task_id: str
+    agent_id: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeStatus:
+    """Only for schedulers that acknowledge by hand: this status is dealt with."""
+
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Teardown:
+    """End all tasks, remove the framework, then stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End `run`; tasks live on until the failover timeout."""
+
+
+Decision = (
+    AcceptOffers
+    | DeclineOffers
+    | HoldOffer
+    | ReviveRoles
+    | SuppressRoles
+    | KillTask
+    | ReconcileTasks
+    | SendMessage
+    | AcknowledgeStatus
+    | Teardown
+    | Stop
+)
+
+# --- callbacks ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OnSubscribed:
+    """-> Scheduler.subscribed"""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnOffers:
+    """-> Scheduler.resource_offers"""
+
+    offers: tuple[Offer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnRescinded:
+    """-> Scheduler.offer_rescinded"""
+
+    offer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnStatus:
+    """-> Scheduler.status_update"""
+
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OnMessage:
+    """-> Scheduler.framework_message"""
+
+    task_id: str
+    agent_id: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OnAgentLost:
+    """-> Scheduler.agent_lost"""
+
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisconnected:
+    """-> Scheduler.disconnected: no master is heard; the session goes on trying."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnError:
+    """-> Scheduler.error: the last callback; then `run` raises."""
+
+    refusal: Refusal
+    message: str
+
+
+Callback = (
+    OnSubscribed
+    | OnOffers
+    | OnRescinded
+    | OnStatus
+    | OnMessage
+    | OnAgentLost
+    | OnDisconnected
+    | OnError
+)
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """A new stream to a master is open. The machine's first word on it is Subscribe."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost:
+    """The stream has ended: nothing said on it from now on arrives."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSpoke:
+    """A master said something; `epoch` is the master's (decisions.md D1)."""
+
+    epoch: int
+    event: SchedulerEvent
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackReturned:
+    """The callback that was running has returned; what it decided has come as Decided before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The author's code decided this, in a callback or outside of one."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time enters here and nowhere else: milliseconds since the Unix epoch, never going back."""
+
+    now_ms: int
+
+
+Event = StreamOpened | StreamLost | MasterSpoke | CallbackReturned | Decided | Tick
+
+# --- effects --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToMaster:
+    """Say this on the stream to the master."""
+
+    call: SchedulerCall
+
+
+@dataclass(frozen=True, slots=True)
+class DropStream:
+    """Close the stream to the master and open another, after a backoff."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCallback:
+    """Run the author's code. One at a time: the next comes after CallbackReturned."""
+
+    callback: Callback
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The session is over: write what was said, close the stream, end `run`."""
+
+    refusal: Refusal | None = None
+    message: str = ""
+
+
+Effect = ToMaster | DropStream | RunCallback | Finish
