@@ -2,7 +2,6 @@
 # see .ci/prepare. Nothing has to be activated first.
 
 MAKEFLAGS += --no-print-directory
-SHELL := /bin/bash
 BIN := .venv/bin
 CODE := mesoslite agents frameworks benchmarks protos tests
 QUICK_TESTS := tests/unit tests/properties tests/scenarios
@@ -26,7 +25,7 @@ check: venv ## Format, lint, types, import rules, protos, quick tests: under a m
 	    echo 'to mend it: $(BIN)/ruff format .'; exit 1; }
 	@echo 'ruff check'; $(BIN)/ruff check --quiet .
 	@echo 'mypy --strict'; $(BIN)/mypy --no-error-summary
-	@echo 'lint-imports'; PYTHONPATH=. $(BIN)/lint-imports --no-timing > .venv/lint-imports.log || { \
+	@echo 'lint-imports'; $(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { \
 	    cat .venv/lint-imports.log; exit 1; }
 	@echo 'protos'; $(BIN)/python protos/generate.py --check
 	@echo 'quick tests'; $(BIN)/python -m pytest --quiet -n 2 $(QUICK_TESTS)
