@@ -44,7 +44,7 @@ def normal(pairs: Iterable[tuple[int, int]], *, top: int = RANGE_MAX) -> Ranges:
 
 def parse_ranges(text: str, *, top: int = RANGE_MAX) -> Ranges:
     """``[1-5,7-7]`` in Mesos's spelling; ``[]`` is nothing. Raises ValueError, in one line."""
-    if not (text.startswith("[") and text.endswith("]") and len(text) >= 2):  # noqa: PLR2004
+    if not (text.startswith("[") and text.endswith("]") and len(text) >= 2):
         raise ValueError("ranges are written [low-high,low-high]")
     inside = text[1:-1]
     pairs: list[tuple[int, int]] = []

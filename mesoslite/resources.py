@@ -124,7 +124,7 @@ class Resources:
     _sets: dict[str, frozenset[str]]
     _hash: int  # 0 until asked for
 
-    def __init__(  # noqa: PLR0913 - by name only, as one writes them
+    def __init__(
         self,
         *,
         cpus: Number = 0,

@@ -48,8 +48,14 @@ _NUMBER = re.compile(r"([0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE]([+-]
 _SIZE = re.compile(r"([0-9]{1,40}(?:\.[0-9]{0,40})?) ?([A-Za-z]{1,4})")
 _BYTES_OF_UNIT = {
     "B": 1,
-    **{"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
-    **{"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40},
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
 }
 _BYTES_OF_MIB = 2**20
 _SIZED = ("mem", "disk")  # counted in MiB, so a unit of bytes has a meaning
@@ -312,7 +318,7 @@ def in_order(amounts: Amounts) -> Amounts:
 
 def shared_number(ranges: Mapping[str, Ranges]) -> tuple[str, int] | None:
     """(name, a number of it that is in two roles), or None when all are apart."""
-    if len(ranges) < 2:  # noqa: PLR2004
+    if len(ranges) < 2:
         return None
     by_name: dict[str, list[tuple[int, int]]] = {}
     for at, value in ranges.items():
@@ -328,7 +334,7 @@ def shared_number(ranges: Mapping[str, Ranges]) -> tuple[str, int] | None:
 
 def shared_item(sets: Mapping[str, frozenset[str]]) -> tuple[str, str] | None:
     """(name, an item of it that is in two roles), or None when all are apart."""
-    if len(sets) < 2:  # noqa: PLR2004
+    if len(sets) < 2:
         return None
     by_name: dict[str, set[str]] = {}
     for at, items in sets.items():
@@ -515,14 +521,14 @@ def _out_of_bounds(value: object) -> str:
 
 def _show(value: object) -> str:
     """What was written, short enough for one line and safe for any size."""
-    if isinstance(value, int) and value.bit_length() > 128:  # noqa: PLR2004
+    if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "...")  # noqa: PLR2004
-    if isinstance(value, list | tuple | dict | set | frozenset) and len(value) > 8:  # noqa: PLR2004
+        return repr(value if len(value) <= 60 else value[:57] + "...")
+    if isinstance(value, list | tuple | dict | set | frozenset) and len(value) > 8:
         return f"a {type(value).__name__} of {len(value)}"
     try:
         shown = repr(value)
     except (ValueError, RecursionError):  # a huge integer, or a nest too deep, somewhere inside
         return f"a {type(value).__name__}"
-    return shown if len(shown) <= 60 else shown[:57] + "..."  # noqa: PLR2004
+    return shown if len(shown) <= 60 else shown[:57] + "..."
