@@ -140,7 +140,7 @@ class Resources:
         amounts = gather(
             (f"resources: {name}", name + suffix, value)
             for name, value in (*given, *custom.items())
-            if value not in (0, ()) or type(value) is bool
+            if (type(value) is not int or value) and value != ()
         )
         self._scalars, self._ranges, self._sets = amounts
         self._hash = 0

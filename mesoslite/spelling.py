@@ -175,7 +175,8 @@ def _exact(name: str, value: object) -> Fraction:
             right = f"{name}:1024 (MiB) or {name}:4GiB" if name in _SIZED else f"{name}:1.5"
             raise InvalidResources(f"{_show(value)} is not an amount; write {right}")
         return Fraction(text)
-    if not math.isfinite(value) or not 0 <= value <= SCALAR_MAX:
+    # A Decimal that is NaN raises when it is compared; a float that is NaN is just not within.
+    if (isinstance(value, Decimal) and not value.is_finite()) or not 0 <= value <= SCALAR_MAX:
         raise InvalidResources(_out_of_bounds(value))
     if isinstance(value, Decimal) and value.adjusted() < -THOUSANDTHS:
         return Fraction(0)  # Decimal("1e-999999999") would be a fraction of a gigabyte
@@ -423,7 +424,11 @@ def _entry_of_item(number: int, item: object) -> tuple[str, str, object]:
     name, kind, role = item.get("name"), item.get("type"), item.get("role", UNRESERVED)
     if not isinstance(name, str) or not isinstance(role, str):
         raise InvalidResources(f'{where}: "name" and "role" are texts')
-    field = {SCALAR: "scalar", RANGES: "ranges", SET: "set"}.get(kind) if _is_str(kind) else None
+    field = (
+        {SCALAR: "scalar", RANGES: "ranges", SET: "set"}.get(kind)
+        if isinstance(kind, str)
+        else None
+    )
     if field is None:
         raise InvalidResources(f"{where}: type {_show(kind)} is not SCALAR, RANGES or SET")
     extra = item.keys() - {"name", "type", "role", "allocation_info", field}
@@ -449,10 +454,6 @@ def _entry_of_range(where: str, pair: object) -> tuple[object, object]:
         case {"begin": low, "end": high, **rest} if not rest:
             return low, high
     raise InvalidResources(f'{where}: {_show(pair)} is not {{"begin": low, "end": high}}')
-
-
-def _is_str(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _all_texts(values: list[object]) -> bool:
