@@ -76,9 +76,8 @@ def diagram() -> str:
     for start in order:
         if start is TaskState.UNKNOWN:
             continue  # it stands for "no knowledge", from which everything may be learned
-        for finish in order:
-            if finish in MOVES[start]:
-                lines.append(f"    {start.name} --> {finish.name}")
+        finishes = (finish for finish in order if finish in MOVES[start])
+        lines += [f"    {start.name} --> {finish.name}" for finish in finishes]
     lines += [f"    {state.name} --> [*]" for state in order if state.terminal]
     return "\n".join(lines) + "\n"
 

@@ -222,7 +222,11 @@ async def drive(
         if now_ms() - max(before_ms, until_ms or before_ms) > OVERSLEPT_MS and until_ms is not None:
             await asyncio.sleep(LISTEN_S)
             batch += await inbox.take(batch_max, 0)
-        effects = [effect for event in batch for effect in machine.handle(event)]
+        # One Tick before the events, since a machine that slept for a minute would else count the
+        # deadlines that they set from a minute ago; and one after, on which offers leave.
+        effects = list(machine.handle(tick(now_ms()))) if batch else []
+        for event in batch:
+            effects += machine.handle(event)
         effects += machine.handle(tick(now_ms()))
         if effects:
             await _commit(commit, effects, inbox, health, commit_deadline_s)

@@ -86,6 +86,7 @@ class Refusal(Enum):
     INVALID_TASK = "the task's description is not valid"
     CONTAINERIZER_UNAVAILABLE = "the agent does not have the containerizer that the task asks for"
     AGENT_GONE = "the agent left before the launch could be sent"
+    AGENT_UNREACHABLE = "the agent of an earlier master's offer is not heard of: it may run there"
     TOO_MANY_UNACKNOWLEDGED = "too many statuses of this framework on this agent wait unread"
     RESULT_FORGOTTEN = "this accept was answered and confirmed before"
     # Other calls
@@ -215,7 +216,7 @@ class TaskStatus:
     framework_id: str = ""
     agent_id: str = ""
     update_id: str = ""
-    """Not empty: at least once, in order, sent again until acknowledged. Empty: once, maybe lost."""
+    """Not empty: sent, in order, until acknowledged. Empty: sent once, and maybe lost."""
     source: Source = Source.AGENT
     reason: Reason | None = None
     refusal: Refusal | None = None
@@ -250,8 +251,21 @@ class Launch:
     task: Task
 
 
+@dataclass(frozen=True, slots=True)
+class InvalidLaunch:
+    """A launch that could not be understood; the master answers it with INVALID_TASK.
+
+    `wire.py` makes it, so that one bad task spoils neither its accept nor its stream.
+    """
+
+    task_id: str
+    """Empty when the id itself is not valid."""
+    message: str
+    """What exactly is wrong, in one line."""
+
+
 #: What an accept may do with its offers, in order. Reservations and volumes join here.
-Operation = Launch
+Operation = Launch | InvalidLaunch
 
 
 @dataclass(frozen=True, slots=True)

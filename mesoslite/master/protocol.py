@@ -75,7 +75,8 @@ class TaskKillAsked:
 class Tick:
     """Time enters here and nowhere else: milliseconds since the Unix epoch, never going back.
 
-    The loop gives one after each batch and at each deadline; offers leave on it.
+    The loop gives one before each batch, so that deadlines count from now and not from when the
+    master last woke, and one after it, on which offers leave.
     """
 
     now_ms: int
@@ -172,6 +173,13 @@ class SaveAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetAgent:
+    """Durable: delete an agent that was unreachable for too long to be remembered."""
+
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class SaveFramework:
     """Durable: insert or replace, by framework id."""
 
@@ -197,5 +205,5 @@ class Answer:
     tasks: int = 0
 
 
-Durable = SaveAgent | SaveFramework | CompleteFramework
+Durable = SaveAgent | ForgetAgent | SaveFramework | CompleteFramework
 Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer

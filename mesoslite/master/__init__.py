@@ -1,0 +1,1 @@
+"""The master: who has what, who is offered what. `protocol.py` is its contract."""

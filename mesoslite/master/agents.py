@@ -1,0 +1,203 @@
+"""Agents: they register with their whole truth, go away, come back, or are given up."""
+
+from __future__ import annotations
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.master import offers, tasks
+from mesoslite.master.protocol import AgentRecord, CloseStream, SaveAgent, ToAgent, ToScheduler
+from mesoslite.master.records import AgentEntry, AgentState, Tables, TaskEntry, Timer
+from mesoslite.messages import (
+    AgentLost,
+    KillTask,
+    ReconcileTasks,
+    Refused,
+    Register,
+    Registered,
+    ShutdownFramework,
+    TaskOnAgent,
+)
+from mesoslite.model import Reason, Refusal
+
+# --- registration ---------------------------------------------------------------------------------
+
+
+def register(t: Tables, stream: str, call: Register) -> None:
+    """Take what an agent says of itself as the truth, and tell it what it may not know."""
+    agent_id = call.agent.agent_id
+    agent = t.agents.get(agent_id)
+    refused = _why_not(t, stream, call, agent)
+    if refused is not None:
+        t.no(refused[0])
+        t.emit(ToAgent(stream, Refused(*refused)))
+        t.emit(CloseStream(stream))
+        return
+    if agent is None:
+        agent = AgentEntry(call.agent, AgentState.ACTIVE, t.now_ms)
+        t.agents[agent_id] = agent
+        t.emit(SaveAgent(AgentRecord(call.agent, None)))
+    else:
+        _returns(t, agent, call)
+    before = agent.state
+    agent.info, agent.boot_id, agent.stream = call.agent, call.boot_id, stream
+    agent.state, agent.since_ms, agent.paused = AgentState.ACTIVE, t.now_ms, False
+    agent.introduced = {framework.framework_id for framework in call.frameworks}
+    t.greet(stream, agent_id=agent_id)
+    t.emit(ToAgent(stream, Registered()))
+    known = dict(agent.tasks)
+    here = [_take(t, agent, task) for task in call.tasks]
+    _settle_the_missing(t, agent, known, here)
+    used = [(e.framework_id, e.role, e.task.resources) for e in agent.tasks.values() if e.holds]
+    t.allocator.add_agent(agent_id, call.agent.resources, used)
+    if before is AgentState.UNREACHABLE:
+        for entry in here:
+            tasks.say(t, entry, Reason.AGENT_REREGISTERED, "its agent came back with it")
+    _pass_on_what_was_asked(t, agent, call)
+    offers.answer_waiting(t, agent)
+
+
+def _why_not(
+    t: Tables, stream: str, call: Register, agent: AgentEntry | None
+) -> tuple[Refusal, str] | None:
+    """The first reason why this agent can not register. Only reads."""
+    if stream in t.peers:
+        return Refusal.MALFORMED, "this stream has registered before"
+    if call.epoch_seen > t.epoch:
+        heard = f"this master's epoch is {t.epoch}, the agent has heard of {call.epoch_seen}"
+        return Refusal.STALE_EPOCH, f"{heard}: was the master started with an empty --work-dir?"
+    if agent is None:
+        if len(t.agents) >= t.config.agents_max:
+            return Refusal.TOO_MANY_AGENTS, f"it has {len(t.agents)}"
+    elif agent.stream is not None and agent.boot_id != call.boot_id:
+        # Its own earlier stream, of before a reboot, falls silent at once and is then no obstacle.
+        silent_ms = t.now_ms - t.peers[agent.stream].heard_ms
+        if silent_ms < 2 * t.config.heartbeat_ms:
+            return Refusal.AGENT_ID_IN_USE, f"{call.agent.agent_id} on {agent.info.hostname}"
+    return None
+
+
+def _returns(t: Tables, agent: AgentEntry, call: Register) -> None:
+    """Undo what was thought of the agent: its offers are void, its charges are counted anew."""
+    if agent.stream is not None:
+        t.emit(CloseStream(agent.stream))
+        t.part(agent.stream)
+    offers.rescind(t, agent.offers.values())
+    if agent.state is AgentState.AWAITED:
+        t.awaited -= 1
+    if agent.state in (AgentState.ACTIVE, AgentState.DISCONNECTED):
+        t.allocator.remove_agent(agent.info.agent_id)
+    t.timers.drop((Timer.AGENT, agent.info.agent_id))
+    t.timers.drop((Timer.FORGET, agent.info.agent_id))
+    if agent.state is AgentState.UNREACHABLE or agent.info != call.agent:
+        t.emit(SaveAgent(AgentRecord(call.agent, None)))
+
+
+def _take(t: Tables, agent: AgentEntry, task: TaskOnAgent) -> TaskEntry:
+    """Enter a task that the agent says it has. The agent is right about its state."""
+    key = (task.framework_id, task.task.task_id)
+    entry = agent.tasks.get(key)
+    framework = t.frameworks.get(task.framework_id)
+    if entry is None:
+        entry = TaskEntry(
+            task.framework_id, task.role, task.task, agent.info.agent_id, task.state, holds=False
+        )
+        agent.tasks[key] = entry
+        if framework is not None:
+            framework.tasks.setdefault(task.task.task_id, entry)
+            if task.state.terminal:
+                agent.unacknowledged[task.framework_id] += 1
+    elif framework is not None and task.state.terminal and not entry.state.terminal:
+        agent.unacknowledged[task.framework_id] += 1
+    entry.state = task.state
+    entry.holds = not task.state.terminal
+    return entry
+
+
+def _settle_the_missing(
+    t: Tables,
+    agent: AgentEntry,
+    known: dict[tuple[str, str], TaskEntry],
+    here: list[TaskEntry],
+) -> None:
+    """What the master knew and the agent does not have never arrived, or is over for good."""
+    present = {(entry.framework_id, entry.task.task_id) for entry in here}
+    missing: list[tuple[str, str]] = []
+    for key, entry in known.items():
+        if key in present:
+            continue
+        entry.holds = False  # the allocator counts this agent's charges anew, from what it has
+        if entry.state.terminal or entry.framework_id not in t.frameworks:
+            tasks.forget(t, entry)
+        else:
+            if entry.state is TaskState.UNREACHABLE:
+                entry.state = TaskState.STAGING  # so that the agent's DROPPED ends it
+            missing.append(key)
+    if missing and agent.stream is not None:
+        t.emit(ToAgent(agent.stream, ReconcileTasks(tuple(missing))))
+
+
+def _pass_on_what_was_asked(t: Tables, agent: AgentEntry, call: Register) -> None:
+    """Removals and kills that the agent may have missed while it was away."""
+    if agent.stream is None:
+        raise AssertionError("an agent that registers has a stream")
+    listed = [framework.framework_id for framework in call.frameworks]
+    listed += [task.framework_id for task in call.tasks]
+    for framework_id in dict.fromkeys(listed):
+        if framework_id not in t.frameworks:
+            t.emit(ToAgent(agent.stream, ShutdownFramework(framework_id)))
+    for entry in agent.tasks.values():
+        if entry.kill_asked and not entry.state.terminal:
+            t.emit(
+                ToAgent(
+                    agent.stream,
+                    KillTask(entry.framework_id, entry.task.task_id, entry.kill_grace_ms),
+                )
+            )
+
+
+# --- going away -----------------------------------------------------------------------------------
+
+
+def disconnected(t: Tables, agent: AgentEntry) -> None:
+    """Its stream has ended: offer nothing of it, and give it time to come back."""
+    if agent.stream is not None:
+        t.part(agent.stream)
+    agent.stream = None
+    agent.state, agent.since_ms = AgentState.DISCONNECTED, t.now_ms
+    offers.rescind(t, agent.offers.values())
+    t.allocator.deactivate_agent(agent.info.agent_id)
+    t.timers.set((Timer.AGENT, agent.info.agent_id), t.now_ms + t.config.silence_ms)
+
+
+def give_up(t: Tables, agent: AgentEntry) -> None:
+    """It was away for too long: its tasks are UNREACHABLE, and hold nothing that could be offered.
+
+    Nothing is killed: it may come back with all of them (field.md 3.4).
+    """
+    agent_id = agent.info.agent_id
+    if agent.state is AgentState.AWAITED:
+        t.awaited -= 1
+    else:
+        for entry in agent.tasks.values():
+            entry.holds = False
+        t.allocator.remove_agent(agent_id)
+    agent.state, agent.since_ms = AgentState.UNREACHABLE, t.now_ms
+    t.timers.drop((Timer.AGENT, agent_id))
+    t.timers.set((Timer.FORGET, agent_id), t.now_ms + t.config.forget_unreachable_ms)
+    t.emit(SaveAgent(AgentRecord(agent.info, t.now_ms)))
+    for framework in t.frameworks.values():
+        if framework.stream is not None:
+            t.emit(ToScheduler(framework.stream, AgentLost(agent_id)))
+    for entry in list(agent.tasks.values()):
+        if entry.framework_id not in t.frameworks:
+            tasks.forget(t, entry)
+        elif not entry.state.terminal:
+            entry.state = TaskState.UNREACHABLE
+            tasks.say(t, entry, Reason.AGENT_UNREACHABLE, "its agent is not heard of")
+    offers.answer_waiting(t, agent)
+
+
+def forget(t: Tables, agent: AgentEntry) -> None:
+    """An agent that was unreachable for weeks is dropped, with what it had."""
+    for entry in list(agent.tasks.values()):
+        tasks.forget(t, entry)
+    del t.agents[agent.info.agent_id]

@@ -1,0 +1,97 @@
+"""What always holds between the master's tables and its allocator, for tests to assert."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mesoslite.master.records import AgentState, Tables
+
+PRESENT = (AgentState.ACTIVE, AgentState.DISCONNECTED)
+
+
+def check(t: Tables) -> None:
+    """Assert every invariant; O(everything)."""
+    t.allocator.check()
+    t.timers.check()
+    _check_streams(t)
+    _check_offers(t)
+    _check_tasks(t)
+    _check_ledger(t)
+
+
+def _check_streams(t: Tables) -> None:
+    """A stream has one peer, and the peer knows it."""
+    assert t.awaited == sum(a.state is AgentState.AWAITED for a in t.agents.values())
+    for agent_id, agent in t.agents.items():
+        assert agent.info.agent_id == agent_id
+        assert (agent.stream is not None) == (agent.state is AgentState.ACTIVE)
+        assert agent.stream is None or t.peers[agent.stream].agent_id == agent_id
+    for framework_id, framework in t.frameworks.items():
+        assert framework.framework_id == framework_id
+        assert t.identities[framework.principal, framework.info.name] is framework
+        assert (framework.stream is None) == (framework.deadline_ms is not None)
+        assert framework.stream is None or t.peers[framework.stream].framework_id == framework_id
+    assert len(t.identities) == len(t.frameworks)
+    streams = [a.stream for a in t.agents.values()] + [f.stream for f in t.frameworks.values()]
+    assert sorted(s for s in streams if s is not None) == sorted(t.peers)
+
+
+def _check_offers(t: Tables) -> None:
+    """An offer stands between a framework that is here and an agent that is here, in all tables."""
+    for offer_id, offer in t.offers.items():
+        agent, framework = t.agents[offer.agent_id], t.frameworks[offer.framework_id]
+        assert agent.offers[offer_id] is framework.offers[offer_id] is offer
+        assert agent.stream is not None
+        assert framework.stream is not None
+        assert offer.role in framework.info.roles
+        assert offer.resources == offer.resources.available_to(offer.role)
+    assert sum(len(a.offers) for a in t.agents.values()) == len(t.offers)
+    assert sum(len(f.offers) for f in t.frameworks.values()) == len(t.offers)
+    assert list(t.leases) == sorted(t.leases, key=lambda lease: lease[0])
+    assert {offer_id for _, offer_id in t.leases} >= t.offers.keys()
+
+
+def _check_tasks(t: Tables) -> None:
+    """A task is in its agent's table, and in its framework's while that exists."""
+    for agent in t.agents.values():
+        ended: Counter[str] = Counter()
+        for (framework_id, task_id), entry in agent.tasks.items():
+            framework = t.frameworks.get(framework_id)
+            assert framework is None or framework.tasks[task_id] is entry
+            assert not (entry.holds and entry.state.terminal)
+            assert not entry.holds or agent.state in PRESENT
+            if framework is not None and entry.state.terminal:
+                ended[framework_id] += 1
+        assert ended == agent.unacknowledged
+    for framework in t.frameworks.values():
+        for task_id, entry in framework.tasks.items():
+            assert t.agents[entry.agent_id].tasks[framework.framework_id, task_id] is entry
+
+
+def _check_ledger(t: Tables) -> None:
+    """Each unit of an agent is free, in one offer, or held by one task."""
+    for agent_id, agent in t.agents.items():
+        if agent.state not in PRESENT:
+            continue
+        left = agent.info.resources
+        uses = [offer.resources for offer in agent.offers.values()]
+        uses += [entry.task.resources for entry in agent.tasks.values() if entry.holds]
+        for use in uses:
+            if not left.covers(use):
+                break  # the agent came back with less than its tasks hold: nothing may be free
+            left -= use
+        else:
+            assert t.allocator.free(agent_id) == left
+            continue
+        assert not any(
+            amount > left.scalar(key) for key, amount in t.allocator.free(agent_id).scalars.items()
+        )
+    for framework in t.frameworks.values():
+        held = Counter[str]()
+        for offer in framework.offers.values():
+            held.update(offer.resources.scalars)
+        for entry in framework.tasks.values():
+            if entry.holds:
+                held.update(entry.task.resources.scalars)
+        charged = t.allocator.held(framework.framework_id)
+        assert dict(charged) == {key: amount for key, amount in held.items() if amount}

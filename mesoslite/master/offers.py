@@ -1,0 +1,369 @@
+"""Offers: made on a tick, answered by accept or decline, taken back when they can not stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.master.protocol import ToAgent, ToScheduler
+from mesoslite.master.records import (
+    AgentEntry,
+    AgentState,
+    FrameworkEntry,
+    OutstandingOffer,
+    Tables,
+    TaskEntry,
+    WaitingAccept,
+)
+from mesoslite.messages import (
+    Accept,
+    AcceptResult,
+    Decline,
+    FrameworkAdded,
+    FrameworkReference,
+    Offers,
+    Rescind,
+    RunTask,
+)
+from mesoslite.model import (
+    REFUSE_MS_MAX,
+    InvalidLaunch,
+    Offer,
+    Operation,
+    OperationResult,
+    Refusal,
+    Task,
+)
+from mesoslite.resources import Resources, total_of
+
+DONE = OperationResult()
+NOTHING = Resources()
+
+
+# --- making and taking back -----------------------------------------------------------------------
+
+
+def make_offers(t: Tables) -> None:
+    """Offer what the allocator grants now."""
+    made: dict[str, list[Offer]] = {}
+    ends_ms = t.now_ms + t.config.offer_lease_ms
+    for grant in t.allocator.allocate(t.now_ms):
+        t.offer_count += 1
+        offer_id = f"{t.epoch}-{t.offer_count}"
+        agent = t.agents[grant.agent_id]
+        offer = OutstandingOffer(
+            offer_id, grant.framework_id, grant.role, grant.agent_id, grant.resources, t.now_ms
+        )
+        t.offers[offer_id] = agent.offers[offer_id] = offer
+        t.frameworks[grant.framework_id].offers[offer_id] = offer
+        t.leases.append((ends_ms, offer_id))
+        made.setdefault(grant.framework_id, []).append(
+            Offer(
+                offer_id,
+                grant.framework_id,
+                grant.agent_id,
+                agent.info.hostname,
+                grant.role,
+                grant.resources,
+                agent.info.attributes,
+                agent.info.containerizers,
+                t.config.offer_lease_ms,
+            )
+        )
+    for framework_id, offers in made.items():
+        stream = t.frameworks[framework_id].stream
+        if stream is None:
+            raise AssertionError(f"the allocator granted to {framework_id}, which is away")
+        t.emit(ToScheduler(stream, Offers(tuple(offers))))
+
+
+def forget_offer(t: Tables, offer: OutstandingOffer) -> None:
+    """Take an offer out of the tables; the caller settles it with the allocator."""
+    del t.offers[offer.offer_id]
+    del t.agents[offer.agent_id].offers[offer.offer_id]
+    del t.frameworks[offer.framework_id].offers[offer.offer_id]
+
+
+def give_back(t: Tables, offer: OutstandingOffer) -> None:
+    """End an offer unused."""
+    forget_offer(t, offer)
+    t.allocator.settle(offer.framework_id, offer.role, offer.agent_id, offer.resources, NOTHING)
+
+
+def rescind(t: Tables, offers: Iterable[OutstandingOffer]) -> None:
+    """End these offers unused, and tell their frameworks, those that are there."""
+    told: dict[str, list[str]] = {}
+    for offer in list(offers):
+        give_back(t, offer)
+        stream = t.frameworks[offer.framework_id].stream
+        if stream is not None:
+            told.setdefault(stream, []).append(offer.offer_id)
+    for stream, offer_ids in told.items():
+        t.emit(ToScheduler(stream, Rescind(tuple(offer_ids))))
+
+
+def end_leases(t: Tables) -> None:
+    """Rescind the offers whose lease has run out."""
+    ended: list[OutstandingOffer] = []
+    while t.leases and t.leases[0][0] <= t.now_ms:
+        offer = t.offers.get(t.leases.popleft()[1])
+        if offer is not None:
+            ended.append(offer)
+    rescind(t, ended)
+
+
+def next_lease_ms(t: Tables) -> int | None:
+    """When the oldest outstanding lease ends. Amortised O(1): drops answered offers in front."""
+    while t.leases and t.leases[0][1] not in t.offers:
+        t.leases.popleft()
+    return t.leases[0][0] if t.leases else None
+
+
+# --- decline --------------------------------------------------------------------------------------
+
+
+def decline(t: Tables, framework: FrameworkEntry, call: Decline) -> None:
+    """Give offers back, with a filter. Offers that are void already are no matter (races)."""
+    for offer_id in call.offer_ids:
+        offer = t.offers.get(offer_id)
+        if offer is None:
+            t.no(Refusal.UNKNOWN_OFFER)
+        elif offer.framework_id != framework.framework_id:
+            t.no(Refusal.NOT_YOUR_OFFER)
+        else:
+            give_back(t, offer)
+            refuse(t, offer, offer.resources, call.refuse_ms)
+
+
+def refuse(t: Tables, offer: OutstandingOffer, amount: Resources, refuse_ms: int) -> None:
+    """Do not offer so little of this agent to this framework and role for a while."""
+    if amount and refuse_ms > 0:
+        until_ms = t.now_ms + min(refuse_ms, REFUSE_MS_MAX)
+        t.allocator.refuse(offer.framework_id, offer.role, offer.agent_id, amount, until_ms)
+
+
+# --- accept ---------------------------------------------------------------------------------------
+
+
+def accept(t: Tables, framework: FrameworkEntry, call: Accept) -> None:
+    """Answer an accept once and for all; saying it again gives the same answer (D2)."""
+    if call.number in framework.waiting:
+        return
+    results = framework.results.get(call.number)
+    if results is None and call.number <= framework.confirmed:
+        results = _refuse_all(t, call, Refusal.RESULT_FORGOTTEN, "")
+    if results is None:
+        results = _accept_now(t, framework, call)
+        if results is None:
+            return
+        keep_results(t, framework, call.number, results)
+    if framework.stream is not None:
+        t.emit(ToScheduler(framework.stream, AcceptResult(call.number, results)))
+
+
+def keep_results(
+    t: Tables, framework: FrameworkEntry, number: int, results: tuple[OperationResult, ...]
+) -> None:
+    """Keep an answer until it is confirmed; the oldest goes when there are too many."""
+    framework.results[number] = results
+    if len(framework.results) > t.config.results_max:
+        oldest = min(framework.results)
+        del framework.results[oldest]
+        framework.confirmed = max(framework.confirmed, oldest)
+
+
+def _accept_now(
+    t: Tables, framework: FrameworkEntry, call: Accept
+) -> tuple[OperationResult, ...] | None:
+    """Decide an accept that was not answered yet. None: the answer waits for the agent."""
+    offers = [t.offers.get(offer_id) for offer_id in call.offer_ids]
+    refusal = _why_not_offers(t, framework, call, offers)
+    if refusal is None:
+        return _use(t, framework, call, [offer for offer in offers if offer is not None])
+    # Any void offer voids the whole accept, and what is still valid in it goes back (field.md 3.5).
+    for offer in {o.offer_id: o for o in offers if o is not None}.values():
+        if offer.framework_id == framework.framework_id:
+            give_back(t, offer)
+    if refusal is Refusal.STALE_OFFER:
+        return _accept_of_an_earlier_master(t, framework, call)
+    return _refuse_all(t, call, refusal, f"offers {', '.join(call.offer_ids)}"[:200])
+
+
+def _why_not_offers(
+    t: Tables, framework: FrameworkEntry, call: Accept, offers: list[OutstandingOffer | None]
+) -> Refusal | None:
+    """The first reason why these offers can not be accepted together. Only reads."""
+    if not offers:
+        return Refusal.NO_OFFERS
+    if len(set(call.offer_ids)) < len(call.offer_ids):
+        return Refusal.DUPLICATE_OFFER
+    if any(_of_an_earlier_master(t, offer_id) for offer_id in call.offer_ids):
+        return Refusal.STALE_OFFER
+    first = offers[0]
+    for offer in offers:
+        if offer is None or first is None:
+            return Refusal.UNKNOWN_OFFER
+        if offer.framework_id != framework.framework_id:
+            return Refusal.NOT_YOUR_OFFER
+        if offer.agent_id != first.agent_id:
+            return Refusal.MIXED_AGENTS
+        if offer.role != first.role:
+            return Refusal.MIXED_ROLES
+    return None
+
+
+def _of_an_earlier_master(t: Tables, offer_id: str) -> bool:
+    """Whether an offer id carries a lower epoch than this master's (D1)."""
+    epoch, dash, _ = offer_id.partition("-")
+    return bool(dash) and epoch.isdecimal() and int(epoch) < t.epoch
+
+
+def _refuse_all(
+    t: Tables, call: Accept, refusal: Refusal, message: str
+) -> tuple[OperationResult, ...]:
+    return tuple(OperationResult(t.no(refusal), message) for _ in call.operations)
+
+
+def _use(
+    t: Tables, framework: FrameworkEntry, call: Accept, offers: list[OutstandingOffer]
+) -> tuple[OperationResult, ...]:
+    """Take each operation in turn from what the offers hold; the rest goes back, refused."""
+    agent = t.agents[offers[0].agent_id]
+    left = offers[0].resources if len(offers) == 1 else total_of(o.resources for o in offers)
+    role = offers[0].role
+    results: list[OperationResult] = []
+    launched: list[TaskEntry] = []
+    for operation in call.operations:
+        refused = _why_not_launch(t, framework, agent, operation, left)
+        if refused is not None:
+            t.no(refused[0])
+            results.append(OperationResult(*refused))
+            continue
+        task = _task_of(operation)
+        left -= task.resources
+        entry = TaskEntry(
+            framework.framework_id, role, task, agent.info.agent_id, TaskState.STAGING, holds=True
+        )
+        framework.tasks[task.task_id] = entry
+        agent.tasks[framework.framework_id, task.task_id] = entry
+        launched.append(entry)
+        results.append(DONE)
+    _settle(t, offers, left)
+    if left:
+        refuse(t, offers[0], left, call.refuse_ms)
+    _send_launches(t, framework, agent, launched)
+    return tuple(results)
+
+
+def _task_of(operation: Operation) -> Task:
+    if isinstance(operation, InvalidLaunch):
+        raise AssertionError("an invalid launch is refused before its task is asked for")
+    return operation.task
+
+
+def _why_not_launch(
+    t: Tables,
+    framework: FrameworkEntry,
+    agent: AgentEntry,
+    operation: Operation,
+    left: Resources,
+) -> tuple[Refusal, str] | None:
+    """The first reason why this task can not be launched on what is left. Only reads."""
+    if isinstance(operation, InvalidLaunch):
+        return Refusal.INVALID_TASK, operation.message
+    task = operation.task
+    if task.task_id in framework.tasks:
+        return Refusal.DUPLICATE_TASK, task.task_id
+    if not (task.resources.scalar("cpus") or task.resources.scalar("mem")):
+        return Refusal.NO_RESOURCES, f"{task.task_id} asks for {task.resources or 'nothing'}"
+    if not left.covers(task.resources):
+        return Refusal.TOO_LARGE, f"{task.task_id} lacks {left.missing(task.resources)}"
+    if task.containerizer is not None and task.containerizer not in agent.info.containerizers:
+        has = ", ".join(agent.info.containerizers)
+        return Refusal.CONTAINERIZER_UNAVAILABLE, f"{task.containerizer!r}; it has {has}"
+    if task.image is not None and "oci" not in agent.info.containerizers:
+        return Refusal.CONTAINERIZER_UNAVAILABLE, "an image needs 'oci'"
+    waiting = agent.unacknowledged[framework.framework_id]
+    if waiting >= t.config.unacknowledged_max:
+        return Refusal.TOO_MANY_UNACKNOWLEDGED, f"{waiting} ends of tasks wait on this agent"
+    if len(agent.tasks) >= t.config.tasks_per_agent_max:
+        return Refusal.TOO_LARGE, f"the agent has {len(agent.tasks)} tasks, which is its most"
+    return None
+
+
+def _settle(t: Tables, offers: list[OutstandingOffer], left: Resources) -> None:
+    """Tell the allocator what of the offers stays in use: all but `left`."""
+    for offer in offers:
+        forget_offer(t, offer)
+    first = offers[0]
+    if len(offers) == 1:
+        used = first.resources - left
+        t.allocator.settle(first.framework_id, first.role, first.agent_id, first.resources, used)
+        return
+    # Several offers: which of them a task took from is no matter, so give all back, charge the sum.
+    for offer in offers:
+        t.allocator.settle(offer.framework_id, offer.role, offer.agent_id, offer.resources, NOTHING)
+    used = total_of(o.resources for o in offers) - left
+    if used:
+        t.allocator.charge(first.framework_id, first.role, first.agent_id, used)
+
+
+def _send_launches(
+    t: Tables, framework: FrameworkEntry, agent: AgentEntry, launched: list[TaskEntry]
+) -> None:
+    if not launched:
+        return
+    if agent.stream is None:
+        raise AssertionError(f"offers of {agent.info.agent_id} outlived its stream")
+    if framework.framework_id not in agent.introduced:
+        agent.introduced.add(framework.framework_id)
+        reference = FrameworkReference(framework.framework_id, framework.principal, framework.info)
+        t.emit(ToAgent(agent.stream, FrameworkAdded(reference)))
+    for entry in launched:
+        t.emit(ToAgent(agent.stream, RunTask(entry.framework_id, entry.role, entry.task)))
+
+
+# --- accepts across a failover --------------------------------------------------------------------
+
+
+def _accept_of_an_earlier_master(
+    t: Tables, framework: FrameworkEntry, call: Accept
+) -> tuple[OperationResult, ...] | None:
+    """The old master may have sent the launches: only the agent can tell (D2)."""
+    agent = t.agents.get(call.agent_id)
+    if agent is not None and agent.state in (AgentState.AWAITED, AgentState.DISCONNECTED):
+        framework.waiting.add(call.number)
+        agent.waiting.append(WaitingAccept(framework.framework_id, framework.session_id, call))
+        return None
+    return _truth_about(t, framework, call)
+
+
+def _truth_about(t: Tables, framework: FrameworkEntry, call: Accept) -> tuple[OperationResult, ...]:
+    """What became of the launches of an accept of an earlier master's offers."""
+    agent = t.agents.get(call.agent_id)
+    lost = agent is not None and agent.state is AgentState.UNREACHABLE
+    results: list[OperationResult] = []
+    for operation in call.operations:
+        entry = None
+        if not isinstance(operation, InvalidLaunch):
+            entry = framework.tasks.get(operation.task.task_id)
+        if entry is not None and entry.agent_id == call.agent_id:
+            results.append(DONE)
+        else:
+            refusal = Refusal.AGENT_UNREACHABLE if lost else Refusal.STALE_OFFER
+            results.append(OperationResult(t.no(refusal), f"agent {call.agent_id}"))
+    return tuple(results)
+
+
+def answer_waiting(t: Tables, agent: AgentEntry) -> None:
+    """The agent came back or was given up: now the truth about waiting accepts can be told."""
+    waiting, agent.waiting = agent.waiting, []
+    for one in waiting:
+        framework = t.frameworks.get(one.framework_id)
+        if framework is None or framework.session_id != one.session_id:
+            continue
+        framework.waiting.discard(one.accept.number)
+        results = _truth_about(t, framework, one.accept)
+        keep_results(t, framework, one.accept.number, results)
+        if framework.stream is not None:
+            t.emit(ToScheduler(framework.stream, AcceptResult(one.accept.number, results)))

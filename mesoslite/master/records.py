@@ -1,0 +1,248 @@
+"""What the master keeps of each agent, framework, task and offer, and the tables they are in.
+
+Only `mesoslite.master` changes them, and only while it handles an event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mesoslite.allocator import Allocator
+from mesoslite.deadlines import Deadlines
+from mesoslite.lifecycle import TaskState
+from mesoslite.master.protocol import CompletedRecord, Effect, FrameworkRecord, Recovered
+from mesoslite.messages import HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, Accept
+from mesoslite.model import (
+    DAY_MS,
+    AgentInfo,
+    FrameworkInfo,
+    OperationResult,
+    Refusal,
+    Task,
+    TaskStatus,
+)
+from mesoslite.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class MasterConfig:
+    """What an operator may set, and every bound, with its reason. Times are milliseconds."""
+
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """Role -> weight in thousandths; 1,000 where none is given."""
+    offer_lease_ms: int = 30_000
+    """Mesos's default is for ever, and frameworks hoard; 30 s is ages for a program."""
+    offers_outstanding_max: int = 10_000
+    """For each framework; ~400 B each, so 4 MB. Beyond it that framework waits, nobody else."""
+    heartbeat_ms: int = HEARTBEAT_INTERVAL_MS
+    silence_ms: int = SILENCE_MAX_MS
+    reregister_ms: int = 600_000
+    """How long a new master waits for the agents it knows of, as Mesos (field.md 3.8)."""
+    forget_unreachable_ms: int = 14 * DAY_MS
+    """How long an unreachable agent is remembered, as Mesos's registry."""
+    agents_max: int = 100_000
+    """~4 kB each with its stream, so 400 MB."""
+    frameworks_max: int = 10_000
+    tasks_per_agent_max: int = 20_000
+    """A registration of so many takes ~20 messages of 1 MiB."""
+    unacknowledged_max: int = 1_000
+    """Ended tasks of one framework on one agent whose end it has not acknowledged (D7)."""
+    results_max: int = 10_000
+    """Accept results kept for each framework until its session confirms them (D2)."""
+    completed_frameworks_max: int = 50
+    completed_tasks_max: int = 1_000
+    """Shown to people; as Mesos keeps in memory."""
+
+
+class AgentState(Enum):
+    """What the master knows of an agent's presence."""
+
+    ACTIVE = "active"
+    DISCONNECTED = "disconnected"
+    """Its stream ended; it has `silence_ms` to come back before its tasks are UNREACHABLE."""
+    AWAITED = "awaited"
+    """In the registry, not heard of since this master started."""
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(slots=True)
+class TaskEntry:
+    """A task that the master knows: from its launch until its end is acknowledged."""
+
+    framework_id: str
+    role: str
+    task: Task
+    agent_id: str
+    state: TaskState
+    """The newest known; may be ahead of what the framework was told."""
+    holds: bool
+    """Whether its resources are charged in the allocator."""
+    told: TaskState | None = None
+    """What the framework was told last: what reconciliation answers with (field.md 3.3)."""
+    pending: TaskStatus | None = None
+    """The status that waits for the framework's acknowledgement."""
+    kill_asked: bool = False
+    kill_grace_ms: int | None = None
+    history: list[TaskStatus] = field(default_factory=list)
+    """The first status of each state it was in, oldest first."""
+
+
+@dataclass(slots=True)
+class WaitingAccept:
+    """An accept of an earlier master's offers: its answer waits for the agent (D2)."""
+
+    framework_id: str
+    session_id: str
+    accept: Accept
+
+
+@dataclass(slots=True)
+class AgentEntry:
+    """An agent that the master knows."""
+
+    info: AgentInfo
+    state: AgentState
+    since_ms: int
+    boot_id: str = ""
+    stream: str | None = None
+    paused: bool = False
+    tasks: dict[tuple[str, str], TaskEntry] = field(default_factory=dict)
+    """By (framework id, task id)."""
+    offers: dict[str, OutstandingOffer] = field(default_factory=dict)
+    introduced: set[str] = field(default_factory=set)
+    """The frameworks that it was told of on its stream."""
+    waiting: list[WaitingAccept] = field(default_factory=list)
+    unacknowledged: Counter[str] = field(default_factory=Counter)
+    """Ended tasks whose end waits for an acknowledgement, by framework id."""
+
+
+@dataclass(slots=True)
+class FrameworkEntry:
+    """A framework from its first subscribe until it is removed."""
+
+    framework_id: str
+    principal: str
+    info: FrameworkInfo
+    session_id: str
+    since_ms: int
+    deadline_ms: int | None
+    stream: str | None = None
+    paused: bool = False
+    suppressed: set[str] = field(default_factory=set)
+    tasks: dict[str, TaskEntry] = field(default_factory=dict)
+    offers: dict[str, OutstandingOffer] = field(default_factory=dict)
+    results: dict[int, tuple[OperationResult, ...]] = field(default_factory=dict)
+    """By accept number, for the current session, until confirmed."""
+    waiting: set[int] = field(default_factory=set)
+    """The numbers of accepts whose answer waits for an agent."""
+    confirmed: int = 0
+
+    def record(self) -> FrameworkRecord:
+        """What of it is durable."""
+        return FrameworkRecord(
+            self.framework_id, self.principal, self.info, self.session_id, self.deadline_ms
+        )
+
+
+@dataclass(slots=True)
+class OutstandingOffer:
+    """An offer that was made and not answered."""
+
+    offer_id: str
+    framework_id: str
+    role: str
+    agent_id: str
+    resources: Resources
+    made_ms: int
+
+
+@dataclass(slots=True)
+class Peer:
+    """Who speaks on a stream: exactly one of the two ids is set."""
+
+    heard_ms: int
+    agent_id: str = ""
+    framework_id: str = ""
+
+
+class Timer(Enum):
+    """What a deadline of the master is for; its key is (Timer, id)."""
+
+    BEAT = "say a heartbeat on a stream"
+    SILENCE = "a stream was silent for too long"
+    FAILOVER = "a framework stayed away for too long"
+    AGENT = "an agent stayed away for too long"
+    FORGET = "an unreachable agent is forgotten"
+
+
+class Tables:
+    """Everything the master knows, and the effects of the event that is being handled."""
+
+    def __init__(self, recovered: Recovered, config: MasterConfig) -> None:
+        self.config = config
+        self.epoch = recovered.epoch
+        self.now_ms = 0
+        self.allocator = Allocator(
+            weights=config.weights, offers_outstanding_max=config.offers_outstanding_max
+        )
+        self.agents: dict[str, AgentEntry] = {}
+        self.frameworks: dict[str, FrameworkEntry] = {}
+        self.identities: dict[tuple[str, str], FrameworkEntry] = {}
+        """By (principal, name)."""
+        self.offers: dict[str, OutstandingOffer] = {}
+        self.leases: deque[tuple[int, str]] = deque()
+        """(end, offer id), oldest first: all leases are equally long, so no sorting is needed.
+        Offers that were answered stay in it until their time has come."""
+        self.peers: dict[str, Peer] = {}
+        self.timers: Deadlines[tuple[Timer, str]] = Deadlines()
+        self.awaited = 0
+        """How many agents are AWAITED."""
+        self.framework_count = 0
+        self.offer_count = 0
+        self.refusals: Counter[Refusal] = Counter()
+        self.completed: deque[CompletedRecord] = deque(
+            recovered.completed, maxlen=config.completed_frameworks_max
+        )
+        self.completed_tasks: deque[TaskEntry] = deque(maxlen=config.completed_tasks_max)
+        self.out: list[Effect] = []
+
+    def emit(self, effect: Effect) -> None:
+        """Do this, after all that was emitted before."""
+        self.out.append(effect)
+
+    def no(self, refusal: Refusal) -> Refusal:
+        """Count a refusal, and give it back."""
+        self.refusals[refusal] += 1
+        return refusal
+
+    def framework_on(self, stream: str) -> FrameworkEntry | None:
+        """The framework that is subscribed on this stream."""
+        peer = self.peers.get(stream)
+        return self.frameworks.get(peer.framework_id) if peer is not None else None
+
+    def agent_on(self, stream: str) -> AgentEntry | None:
+        """The agent that is registered on this stream."""
+        peer = self.peers.get(stream)
+        return self.agents.get(peer.agent_id) if peer is not None else None
+
+    def frameworks_called(self, name_or_id: str) -> Iterator[FrameworkEntry]:
+        """The framework with this id, else all with this name."""
+        if name_or_id in self.frameworks:
+            yield self.frameworks[name_or_id]
+        else:
+            yield from (f for f in self.frameworks.values() if f.info.name == name_or_id)
+
+    def greet(self, stream: str, *, agent_id: str = "", framework_id: str = "") -> None:
+        """Somebody is on this stream from now on: watch over it, and be heard on it."""
+        self.peers[stream] = Peer(self.now_ms, agent_id, framework_id)
+        self.timers.set((Timer.BEAT, stream), self.now_ms + self.config.heartbeat_ms)
+        self.timers.set((Timer.SILENCE, stream), self.now_ms + self.config.silence_ms)
+
+    def part(self, stream: str) -> None:
+        """Nobody is on this stream any more."""
+        del self.peers[stream]
+        self.timers.drop((Timer.BEAT, stream))
+        self.timers.drop((Timer.SILENCE, stream))

@@ -1,0 +1,310 @@
+"""The master: a pure state machine. The same events give the same effects, always.
+
+Read `protocol.py` first, then `Master.handle` here: each event goes to the one function that deals
+with it, in `frameworks.py`, `agents.py`, `offers.py` and `tasks.py`; all they know is in
+`records.Tables`, and who is offered what is decided by `mesoslite.allocator`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from mesoslite.master import agents, frameworks, offers, tasks
+from mesoslite.master.invariants import check
+from mesoslite.master.protocol import (
+    AgentCalled,
+    Answer,
+    CloseStream,
+    Effect,
+    Event,
+    ForgetAgent,
+    Recovered,
+    SchedulerCalled,
+    StreamClosed,
+    StreamPaused,
+    StreamResumed,
+    TaskKillAsked,
+    TeardownAsked,
+    Tick,
+    ToAgent,
+    ToScheduler,
+)
+from mesoslite.master.records import (
+    AgentEntry,
+    AgentState,
+    FrameworkEntry,
+    MasterConfig,
+    Tables,
+    Timer,
+)
+from mesoslite.messages import (
+    Accept,
+    Acknowledge,
+    AgentCall,
+    ConfirmResults,
+    Decline,
+    Heartbeat,
+    Kill,
+    Reconcile,
+    Refused,
+    Register,
+    Revive,
+    SchedulerCall,
+    StatusReport,
+    Subscribe,
+    Suppress,
+    TaskMessage,
+    Teardown,
+)
+from mesoslite.model import Refusal
+
+__all__ = ["Master", "MasterConfig"]
+
+
+class Master:
+    """Everything a master knows and decides. Only `handle` changes it.
+
+    Time enters with `Tick`: give one before the first event of a batch, so that deadlines count
+    from now, and one after the last, on which offers leave.
+    """
+
+    def __init__(self, recovered: Recovered, config: MasterConfig | None = None) -> None:
+        self.tables = Tables(recovered, config or MasterConfig())
+        self._recovered: Recovered | None = recovered
+
+    def handle(self, event: Event) -> list[Effect]:
+        """What to do about an event. Never raises for anything that a peer can cause."""
+        t = self.tables
+        match event:
+            case Tick():
+                self._tick(event.now_ms)
+            case SchedulerCalled():
+                self._scheduler_called(event.stream, event.principal, event.call)
+            case AgentCalled():
+                self._agent_called(event.stream, event.call)
+            case StreamClosed():
+                self._closed(event.stream)
+            case StreamPaused():
+                self._pause(event.stream, paused=True)
+            case StreamResumed():
+                self._pause(event.stream, paused=False)
+            case TeardownAsked():
+                self._teardown_asked(event)
+            case TaskKillAsked():
+                self._kill_asked(event)
+            case _:
+                assert_never(event)
+        out, t.out = t.out, []
+        return out
+
+    def next_deadline_ms(self) -> int | None:
+        """When a Tick is due even if nothing happens."""
+        t = self.tables
+        dues = (t.timers.next_ms(), offers.next_lease_ms(t), t.allocator.next_deadline_ms())
+        return min((due for due in dues if due is not None), default=None)
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def _tick(self, now_ms: int) -> None:
+        t = self.tables
+        t.now_ms = max(t.now_ms, now_ms)
+        if self._recovered is not None:
+            self._begin(self._recovered)
+            self._recovered = None
+        offers.end_leases(t)
+        while (due := t.timers.pop_due(t.now_ms)) is not None:
+            self._due(*due)
+        offers.make_offers(t)
+
+    def _begin(self, recovered: Recovered) -> None:
+        """Take up what an earlier master left: everybody is away, and has time to come back."""
+        t = self.tables
+        for agent_record in recovered.agents:
+            gone_ms = agent_record.unreachable_since_ms
+            agent_id = agent_record.info.agent_id
+            if gone_ms is None:
+                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.AWAITED, t.now_ms)
+                t.awaited += 1
+                t.timers.set((Timer.AGENT, agent_id), t.now_ms + t.config.reregister_ms)
+            else:
+                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.UNREACHABLE, gone_ms)
+                t.timers.set((Timer.FORGET, agent_id), gone_ms + t.config.forget_unreachable_ms)
+        for record in recovered.frameworks:
+            framework = FrameworkEntry(
+                record.framework_id,
+                record.principal,
+                record.info,
+                record.session_id,
+                t.now_ms,
+                record.deadline_ms,
+            )
+            t.frameworks[record.framework_id] = framework
+            t.identities[record.principal, record.info.name] = framework
+            t.allocator.add_framework(record.framework_id, record.info.roles)
+            t.allocator.deactivate_framework(record.framework_id)
+            # One that was away already has only the rest of its time (unlike MESOS-4659).
+            timeout_ms = record.info.failover_timeout_ms
+            deadline_ms = record.deadline_ms
+            if deadline_ms is None:
+                deadline_ms = t.now_ms + max(timeout_ms, t.config.heartbeat_ms)
+            frameworks.await_return(t, framework, deadline_ms)
+
+    def _due(self, timer: Timer, subject: str) -> None:
+        t = self.tables
+        match timer:
+            case Timer.BEAT:
+                self._beat(subject)
+            case Timer.SILENCE:
+                quiet_until_ms = t.peers[subject].heard_ms + t.config.silence_ms
+                if quiet_until_ms > t.now_ms:
+                    t.timers.set((Timer.SILENCE, subject), quiet_until_ms)
+                else:
+                    self._silent(subject)
+            case Timer.FAILOVER:
+                framework = t.frameworks[subject]
+                frameworks.remove(t, framework, "it stayed away for longer than it may")
+            case Timer.AGENT:
+                agents.give_up(t, t.agents[subject])
+            case Timer.FORGET:
+                agents.forget(t, t.agents[subject])
+                t.emit(ForgetAgent(subject))
+            case _:
+                assert_never(timer)
+
+    def _beat(self, stream: str) -> None:
+        t = self.tables
+        if t.peers[stream].agent_id:
+            t.emit(ToAgent(stream, Heartbeat()))
+        else:
+            t.emit(ToScheduler(stream, Heartbeat()))
+        t.timers.set((Timer.BEAT, stream), t.now_ms + t.config.heartbeat_ms)
+
+    def _silent(self, stream: str) -> None:
+        """Nothing was heard on a stream for so long that its peer can not be there any more."""
+        t = self.tables
+        agent = t.agent_on(stream)
+        t.emit(CloseStream(stream))
+        self._closed(stream)
+        if agent is not None:
+            agents.give_up(t, agent)
+
+    # --- streams ---------------------------------------------------------------------------------
+
+    def _closed(self, stream: str) -> None:
+        t = self.tables
+        if (framework := t.framework_on(stream)) is not None:
+            frameworks.disconnected(t, framework)
+        elif (agent := t.agent_on(stream)) is not None:
+            agents.disconnected(t, agent)
+
+    def _pause(self, stream: str, *, paused: bool) -> None:
+        t = self.tables
+        if (framework := t.framework_on(stream)) is not None:
+            framework.paused = paused
+            switch = t.allocator.deactivate_framework if paused else t.allocator.activate_framework
+            switch(framework.framework_id)
+        elif (agent := t.agent_on(stream)) is not None:
+            agent.paused = paused
+            switch = t.allocator.deactivate_agent if paused else t.allocator.activate_agent
+            switch(agent.info.agent_id)
+
+    def _scheduler_called(self, stream: str, principal: str, call: SchedulerCall) -> None:
+        t = self.tables
+        if isinstance(call, Subscribe):
+            frameworks.subscribe(t, stream, principal, call)
+            return
+        framework = t.framework_on(stream)
+        if framework is None:
+            t.emit(ToScheduler(stream, Refused(t.no(Refusal.NOT_SUBSCRIBED))))
+            t.emit(CloseStream(stream))
+            return
+        t.peers[stream].heard_ms = t.now_ms
+        match call:
+            case Accept():
+                offers.accept(t, framework, call)
+            case Decline():
+                offers.decline(t, framework, call)
+            case Acknowledge():
+                tasks.acknowledge(t, framework, call)
+            case ConfirmResults():
+                self._confirm(framework, call.through)
+            case Revive():
+                frameworks.revive(t, framework, call)
+            case Suppress():
+                frameworks.suppress(t, framework, call)
+            case Kill():
+                tasks.kill(t, framework, call)
+            case Reconcile():
+                tasks.reconcile(t, framework, call)
+            case TaskMessage():
+                tasks.message_to_task(t, framework, call)
+            case Teardown():
+                frameworks.remove(t, framework, "its scheduler asked for it")
+            case Heartbeat():
+                pass
+            case _:
+                assert_never(call)
+
+    def _confirm(self, framework: FrameworkEntry, through: int) -> None:
+        framework.confirmed = max(framework.confirmed, through)
+        for number in [n for n in framework.results if n <= framework.confirmed]:
+            del framework.results[number]
+
+    def _agent_called(self, stream: str, call: AgentCall) -> None:
+        t = self.tables
+        if isinstance(call, Register):
+            agents.register(t, stream, call)
+            return
+        agent = t.agent_on(stream)
+        if agent is None:
+            t.emit(ToAgent(stream, Refused(t.no(Refusal.NOT_SUBSCRIBED))))
+            t.emit(CloseStream(stream))
+            return
+        t.peers[stream].heard_ms = t.now_ms
+        match call:
+            case StatusReport():
+                tasks.report(t, agent, call)
+            case TaskMessage():
+                tasks.message_from_task(t, agent, call)
+            case Heartbeat():
+                pass
+            case _:
+                assert_never(call)
+
+    # --- operators -------------------------------------------------------------------------------
+
+    def _teardown_asked(self, event: TeardownAsked) -> None:
+        t = self.tables
+        found = list(t.frameworks_called(event.framework))
+        if len(found) != 1:
+            refusal = Refusal.AMBIGUOUS if found else Refusal.UNKNOWN_FRAMEWORK
+            t.emit(Answer(event.request, t.no(refusal), event.framework))
+            return
+        [framework] = found
+        live = sum(not entry.state.terminal for entry in framework.tasks.values())
+        frameworks.remove(t, framework, "an operator asked for it")
+        t.emit(Answer(event.request, framework_id=framework.framework_id, tasks=live))
+
+    def _kill_asked(self, event: TaskKillAsked) -> None:
+        t = self.tables
+        if event.framework:
+            candidates = list(t.frameworks_called(event.framework))
+        else:
+            candidates = list(t.frameworks.values())
+        found = [f.tasks[event.task_id] for f in candidates if event.task_id in f.tasks]
+        if len(found) != 1:
+            refusal = Refusal.AMBIGUOUS if found else Refusal.UNKNOWN_TASK
+            if event.framework and not candidates:
+                refusal = Refusal.UNKNOWN_FRAMEWORK
+            t.emit(Answer(event.request, t.no(refusal), event.framework or event.task_id))
+            return
+        [entry] = found
+        if not entry.state.terminal:
+            tasks.ask_kill(t, entry, event.grace_ms)
+        t.emit(
+            Answer(event.request, framework_id=entry.framework_id, agent_id=entry.agent_id, tasks=1)
+        )
+
+    def check(self) -> None:
+        """Assert every invariant of the tables, and that the allocator agrees. For tests only."""
+        check(self.tables)

@@ -1,0 +1,248 @@
+"""Tasks: their statuses on the way to the framework and back, kills, and questions."""
+
+from __future__ import annotations
+
+from mesoslite.lifecycle import TaskState, may_move
+from mesoslite.master.protocol import ToAgent, ToScheduler
+from mesoslite.master.records import AgentEntry, AgentState, FrameworkEntry, Tables, TaskEntry
+from mesoslite.messages import (
+    Acknowledge,
+    AcknowledgeStatus,
+    Kill,
+    KillTask,
+    Reconcile,
+    ShutdownFramework,
+    StatusReport,
+    TaskMessage,
+    Update,
+)
+from mesoslite.model import Reason, Refusal, Source, TaskReference, TaskStatus
+
+HISTORY_MAX = 32  # a task has one status a state, and few states; phases of a start add some
+
+
+# --- what becomes of a task -----------------------------------------------------------------------
+
+
+def move(t: Tables, entry: TaskEntry, state: TaskState) -> None:
+    """Take a task to its newest state. One that has ended holds nothing, acknowledged or not."""
+    if state is entry.state or not may_move(entry.state, state):
+        return
+    entry.state = state
+    if state.terminal:
+        release(t, entry)
+        if entry.framework_id in t.frameworks:
+            t.agents[entry.agent_id].unacknowledged[entry.framework_id] += 1
+
+
+def release(t: Tables, entry: TaskEntry) -> None:
+    """Free what a task holds, once."""
+    if entry.holds:
+        entry.holds = False
+        t.allocator.release(entry.framework_id, entry.role, entry.agent_id, entry.task.resources)
+
+
+def forget(t: Tables, entry: TaskEntry) -> None:
+    """Drop a task from the tables: nobody has anything to say about it any more."""
+    release(t, entry)
+    task_id = entry.task.task_id
+    agent = t.agents[entry.agent_id]
+    del agent.tasks[entry.framework_id, task_id]
+    framework = t.frameworks.get(entry.framework_id)
+    if framework is not None and framework.tasks.get(task_id) is entry:
+        del framework.tasks[task_id]
+    if entry.state.terminal and agent.unacknowledged[entry.framework_id] > 0:
+        agent.unacknowledged[entry.framework_id] -= 1
+        if not agent.unacknowledged[entry.framework_id]:
+            del agent.unacknowledged[entry.framework_id]
+    t.completed_tasks.append(entry)
+
+
+def remember(entry: TaskEntry, status: TaskStatus) -> None:
+    """Keep a status to be shown: the first of each state, and the end in any case."""
+    known = any(old.state is status.state for old in entry.history)
+    if not known and len(entry.history) < HISTORY_MAX:
+        entry.history.append(status)
+
+
+def tell(t: Tables, entry: TaskEntry, status: TaskStatus) -> None:
+    """Forward a status to the framework, if it is there."""
+    framework = t.frameworks.get(entry.framework_id)
+    if framework is not None and framework.stream is not None:
+        entry.told = status.state
+        t.emit(ToScheduler(framework.stream, Update(status)))
+
+
+def say(t: Tables, entry: TaskEntry, reason: Reason, message: str) -> None:
+    """A status of the master's own about the state a task is in: once, unacknowledged."""
+    status = TaskStatus(
+        task_id=entry.task.task_id,
+        state=entry.state,
+        framework_id=entry.framework_id,
+        agent_id=entry.agent_id,
+        source=Source.MASTER,
+        reason=reason,
+        message=message,
+        timestamp_ms=t.now_ms,
+    )
+    remember(entry, status)
+    tell(t, entry, status)
+
+
+# --- an agent reports -----------------------------------------------------------------------------
+
+
+def report(t: Tables, agent: AgentEntry, call: StatusReport) -> None:
+    """A status on its way to the framework (field.md 3.2)."""
+    status = call.status
+    entry = agent.tasks.get((status.framework_id, status.task_id))
+    framework = t.frameworks.get(status.framework_id)
+    if framework is None:
+        _report_of_a_removed_framework(t, agent, entry, call)
+        return
+    if entry is None:
+        # Not in the registration nor launched since, but the agent must know: hand it through.
+        if framework.stream is not None:
+            t.emit(ToScheduler(framework.stream, Update(status)))
+        return
+    move(t, entry, call.latest_state)
+    remember(entry, status)
+    if status.update_id:
+        entry.pending = status
+    tell(t, entry, status)
+
+
+def _report_of_a_removed_framework(
+    t: Tables, agent: AgentEntry, entry: TaskEntry | None, call: StatusReport
+) -> None:
+    """Nobody waits for it, but its end frees resources. The agent may not know of the removal."""
+    if entry is not None:
+        remember(entry, call.status)
+        move(t, entry, call.latest_state)
+        if entry.state.terminal:
+            forget(t, entry)
+    if call.status.update_id and agent.stream is not None:
+        t.emit(ToAgent(agent.stream, ShutdownFramework(call.status.framework_id)))
+
+
+# --- a framework acknowledges, kills, asks, sends -------------------------------------------------
+
+
+def acknowledge(t: Tables, framework: FrameworkEntry, call: Acknowledge) -> None:
+    """Only this pops the agent's stream (D7). One that can not be forwarded now is dropped: the
+    agent reports the status again, and the framework acknowledges it again."""
+    agent = t.agents.get(call.agent_id)
+    entry = framework.tasks.get(call.task_id)
+    if agent is None or (entry is not None and entry.agent_id != call.agent_id):
+        t.no(Refusal.UNKNOWN_AGENT)
+        return
+    if entry is not None and (entry.pending is None or entry.pending.update_id != call.update_id):
+        t.no(Refusal.UNKNOWN_STATUS)
+        return
+    if agent.stream is None:
+        return
+    t.emit(
+        ToAgent(
+            agent.stream, AcknowledgeStatus(framework.framework_id, call.task_id, call.update_id)
+        )
+    )
+    if entry is not None and entry.pending is not None:
+        ended = entry.pending.state.terminal
+        entry.pending = None
+        if ended:
+            forget(t, entry)
+
+
+def kill(t: Tables, framework: FrameworkEntry, call: Kill) -> None:
+    """End a task, now or when its agent is back. One that can not be ended is answered for."""
+    entry = framework.tasks.get(call.task_id)
+    if entry is None:
+        t.no(Refusal.UNKNOWN_TASK)
+        _answer(t, framework, TaskReference(call.task_id, call.agent_id))
+        return
+    if entry.state.terminal:
+        _answer(t, framework, TaskReference(call.task_id, call.agent_id))
+        return
+    ask_kill(t, entry, call.grace_ms)
+
+
+def ask_kill(t: Tables, entry: TaskEntry, grace_ms: int | None) -> None:
+    """Pass a kill on, and keep it in case the agent is away or never gets it."""
+    entry.kill_asked = True
+    entry.kill_grace_ms = grace_ms
+    agent = t.agents[entry.agent_id]
+    if agent.stream is not None:
+        t.emit(ToAgent(agent.stream, KillTask(entry.framework_id, entry.task.task_id, grace_ms)))
+
+
+def reconcile(t: Tables, framework: FrameworkEntry, call: Reconcile) -> None:
+    """Answer what is known; no answer means: ask again when more agents are back (field.md 3.3)."""
+    if call.tasks:
+        for reference in call.tasks:
+            _answer(t, framework, reference)
+    else:
+        for task_id, entry in framework.tasks.items():
+            _answer(t, framework, TaskReference(task_id, entry.agent_id))
+
+
+def _answer(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> None:
+    state = _state_of(t, framework, asked)
+    if state is None or framework.stream is None:
+        return
+    entry = framework.tasks.get(asked.task_id)
+    status = TaskStatus(
+        task_id=asked.task_id,
+        state=state,
+        framework_id=framework.framework_id,
+        agent_id=entry.agent_id if entry is not None else asked.agent_id,
+        source=Source.MASTER,
+        reason=Reason.RECONCILIATION,
+        timestamp_ms=t.now_ms,
+    )
+    t.emit(ToScheduler(framework.stream, Update(status)))
+
+
+def _state_of(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> TaskState | None:
+    """The answer to a question about a task, by the table of field.md 3.3; None: no answer."""
+    entry = framework.tasks.get(asked.task_id)
+    if entry is not None:
+        # Never ahead of what the framework can acknowledge: a newer end arrives as its own status.
+        if entry.state is TaskState.UNREACHABLE or not entry.state.terminal:
+            return entry.state
+        return entry.pending.state if entry.pending is not None else entry.told or entry.state
+    agent = t.agents.get(asked.agent_id)
+    if not asked.agent_id:
+        return None if t.awaited else TaskState.UNKNOWN
+    if agent is None:
+        return TaskState.UNKNOWN
+    match agent.state:
+        case AgentState.ACTIVE:
+            return TaskState.GONE
+        case AgentState.AWAITED | AgentState.DISCONNECTED:
+            return None
+        case AgentState.UNREACHABLE:
+            return TaskState.UNREACHABLE
+
+
+def message_to_task(t: Tables, framework: FrameworkEntry, call: TaskMessage) -> None:
+    """Pass bytes on to the agent of a running task; else they are lost, as they may be."""
+    entry = framework.tasks.get(call.task_id)
+    agent = t.agents.get(entry.agent_id) if entry is not None else None
+    if entry is None or agent is None:
+        t.no(Refusal.UNKNOWN_TASK)
+    elif agent.stream is None:
+        t.no(Refusal.AGENT_GONE)
+    else:
+        message = TaskMessage(framework.framework_id, entry.agent_id, call.task_id, call.data)
+        t.emit(ToAgent(agent.stream, message))
+
+
+def message_from_task(t: Tables, agent: AgentEntry, call: TaskMessage) -> None:
+    """Pass bytes on to the framework of one of the agent's tasks."""
+    entry = agent.tasks.get((call.framework_id, call.task_id))
+    framework = t.frameworks.get(call.framework_id)
+    if entry is None or framework is None:
+        t.no(Refusal.UNKNOWN_TASK)
+    elif framework.stream is not None:
+        message = TaskMessage(call.framework_id, agent.info.agent_id, call.task_id, call.data)
+        t.emit(ToScheduler(framework.stream, message))
