@@ -1,0 +1,210 @@
+from mesoslite.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ConnectRequest(_message.Message):
+    __slots__ = ("calls",)
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[AgentCall]
+    def __init__(self, calls: _Optional[_Iterable[_Union[AgentCall, _Mapping]]] = ...) -> None: ...
+
+class ConnectResponse(_message.Message):
+    __slots__ = ("epoch", "events")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    events: _containers.RepeatedCompositeFieldContainer[AgentEvent]
+    def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[AgentEvent, _Mapping]]] = ...) -> None: ...
+
+class AgentCall(_message.Message):
+    __slots__ = ("register_begin", "register_part", "register_end", "status", "message", "heartbeat", "file_chunk")
+    REGISTER_BEGIN_FIELD_NUMBER: _ClassVar[int]
+    REGISTER_PART_FIELD_NUMBER: _ClassVar[int]
+    REGISTER_END_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    FILE_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    register_begin: RegisterBegin
+    register_part: RegisterPart
+    register_end: RegisterEnd
+    status: StatusReport
+    message: _common_pb2.TaskMessage
+    heartbeat: _common_pb2.Heartbeat
+    file_chunk: FileChunk
+    def __init__(self, register_begin: _Optional[_Union[RegisterBegin, _Mapping]] = ..., register_part: _Optional[_Union[RegisterPart, _Mapping]] = ..., register_end: _Optional[_Union[RegisterEnd, _Mapping]] = ..., status: _Optional[_Union[StatusReport, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., file_chunk: _Optional[_Union[FileChunk, _Mapping]] = ...) -> None: ...
+
+class RegisterBegin(_message.Message):
+    __slots__ = ("protocol", "agent", "boot_id", "epoch_seen")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_SEEN_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    agent: _common_pb2.AgentInfo
+    boot_id: str
+    epoch_seen: int
+    def __init__(self, protocol: _Optional[int] = ..., agent: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., boot_id: _Optional[str] = ..., epoch_seen: _Optional[int] = ...) -> None: ...
+
+class FrameworkReference(_message.Message):
+    __slots__ = ("framework_id", "principal", "info")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    principal: str
+    info: _common_pb2.FrameworkInfo
+    def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., info: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ...) -> None: ...
+
+class TaskOnAgent(_message.Message):
+    __slots__ = ("framework_id", "role", "task", "state", "container_id")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    role: str
+    task: _common_pb2.Task
+    state: _common_pb2.TaskState
+    container_id: str
+    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., state: _Optional[_Union[_common_pb2.TaskState, str]] = ..., container_id: _Optional[str] = ...) -> None: ...
+
+class RegisterPart(_message.Message):
+    __slots__ = ("frameworks", "tasks")
+    FRAMEWORKS_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    frameworks: _containers.RepeatedCompositeFieldContainer[FrameworkReference]
+    tasks: _containers.RepeatedCompositeFieldContainer[TaskOnAgent]
+    def __init__(self, frameworks: _Optional[_Iterable[_Union[FrameworkReference, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[TaskOnAgent, _Mapping]]] = ...) -> None: ...
+
+class RegisterEnd(_message.Message):
+    __slots__ = ("frameworks", "tasks")
+    FRAMEWORKS_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    frameworks: int
+    tasks: int
+    def __init__(self, frameworks: _Optional[int] = ..., tasks: _Optional[int] = ...) -> None: ...
+
+class StatusReport(_message.Message):
+    __slots__ = ("status", "latest_state")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    LATEST_STATE_FIELD_NUMBER: _ClassVar[int]
+    status: _common_pb2.TaskStatus
+    latest_state: _common_pb2.TaskState
+    def __init__(self, status: _Optional[_Union[_common_pb2.TaskStatus, _Mapping]] = ..., latest_state: _Optional[_Union[_common_pb2.TaskState, str]] = ...) -> None: ...
+
+class FileChunk(_message.Message):
+    __slots__ = ("request", "data", "size", "refusal", "message")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    request: int
+    data: bytes
+    size: int
+    refusal: _common_pb2.Refusal
+    message: str
+    def __init__(self, request: _Optional[int] = ..., data: _Optional[bytes] = ..., size: _Optional[int] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class AgentEvent(_message.Message):
+    __slots__ = ("registered", "framework_added", "run_task", "kill_task", "acknowledge_status", "reconcile_tasks", "shutdown_framework", "message", "refused", "heartbeat", "read_file")
+    REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ADDED_FIELD_NUMBER: _ClassVar[int]
+    RUN_TASK_FIELD_NUMBER: _ClassVar[int]
+    KILL_TASK_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGE_STATUS_FIELD_NUMBER: _ClassVar[int]
+    RECONCILE_TASKS_FIELD_NUMBER: _ClassVar[int]
+    SHUTDOWN_FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    READ_FILE_FIELD_NUMBER: _ClassVar[int]
+    registered: Registered
+    framework_added: FrameworkReference
+    run_task: RunTask
+    kill_task: KillTask
+    acknowledge_status: AcknowledgeStatus
+    reconcile_tasks: ReconcileTasks
+    shutdown_framework: ShutdownFramework
+    message: _common_pb2.TaskMessage
+    refused: _common_pb2.Refused
+    heartbeat: _common_pb2.Heartbeat
+    read_file: ReadFile
+    def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., framework_added: _Optional[_Union[FrameworkReference, _Mapping]] = ..., run_task: _Optional[_Union[RunTask, _Mapping]] = ..., kill_task: _Optional[_Union[KillTask, _Mapping]] = ..., acknowledge_status: _Optional[_Union[AcknowledgeStatus, _Mapping]] = ..., reconcile_tasks: _Optional[_Union[ReconcileTasks, _Mapping]] = ..., shutdown_framework: _Optional[_Union[ShutdownFramework, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., read_file: _Optional[_Union[ReadFile, _Mapping]] = ...) -> None: ...
+
+class Registered(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RunTask(_message.Message):
+    __slots__ = ("framework_id", "role", "task")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    role: str
+    task: _common_pb2.Task
+    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ...) -> None: ...
+
+class KillTask(_message.Message):
+    __slots__ = ("framework_id", "task_id", "grace_ms")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    task_id: str
+    grace_ms: int
+    def __init__(self, framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., grace_ms: _Optional[int] = ...) -> None: ...
+
+class AcknowledgeStatus(_message.Message):
+    __slots__ = ("framework_id", "task_id", "update_id")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    task_id: str
+    update_id: str
+    def __init__(self, framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., update_id: _Optional[str] = ...) -> None: ...
+
+class FrameworkTask(_message.Message):
+    __slots__ = ("framework_id", "task_id")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    task_id: str
+    def __init__(self, framework_id: _Optional[str] = ..., task_id: _Optional[str] = ...) -> None: ...
+
+class ReconcileTasks(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[FrameworkTask]
+    def __init__(self, tasks: _Optional[_Iterable[_Union[FrameworkTask, _Mapping]]] = ...) -> None: ...
+
+class ShutdownFramework(_message.Message):
+    __slots__ = ("framework_id",)
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    def __init__(self, framework_id: _Optional[str] = ...) -> None: ...
+
+class ReadFile(_message.Message):
+    __slots__ = ("request", "framework_id", "task_id", "name", "offset", "length")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    request: int
+    framework_id: str
+    task_id: str
+    name: str
+    offset: int
+    length: int
+    def __init__(self, request: _Optional[int] = ..., framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., name: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...

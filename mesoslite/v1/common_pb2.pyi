@@ -1,0 +1,370 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TaskState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TASK_STATE_UNSPECIFIED: _ClassVar[TaskState]
+    TASK_STATE_STAGING: _ClassVar[TaskState]
+    TASK_STATE_STARTING: _ClassVar[TaskState]
+    TASK_STATE_RUNNING: _ClassVar[TaskState]
+    TASK_STATE_KILLING: _ClassVar[TaskState]
+    TASK_STATE_FINISHED: _ClassVar[TaskState]
+    TASK_STATE_FAILED: _ClassVar[TaskState]
+    TASK_STATE_KILLED: _ClassVar[TaskState]
+    TASK_STATE_ERROR: _ClassVar[TaskState]
+    TASK_STATE_DROPPED: _ClassVar[TaskState]
+    TASK_STATE_UNREACHABLE: _ClassVar[TaskState]
+    TASK_STATE_GONE: _ClassVar[TaskState]
+    TASK_STATE_UNKNOWN: _ClassVar[TaskState]
+
+class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOURCE_UNSPECIFIED: _ClassVar[Source]
+    SOURCE_MASTER: _ClassVar[Source]
+    SOURCE_AGENT: _ClassVar[Source]
+    SOURCE_SESSION: _ClassVar[Source]
+
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_UNSPECIFIED: _ClassVar[Reason]
+    REASON_COMMAND_EXITED: _ClassVar[Reason]
+    REASON_COMMAND_SIGNALED: _ClassVar[Reason]
+    REASON_MEMORY_LIMIT: _ClassVar[Reason]
+    REASON_MAX_COMPLETION_TIME: _ClassVar[Reason]
+    REASON_KILL_ASKED: _ClassVar[Reason]
+    REASON_KILLED_DURING_LAUNCH: _ClassVar[Reason]
+    REASON_FRAMEWORK_REMOVED: _ClassVar[Reason]
+    REASON_FETCH_FAILED: _ClassVar[Reason]
+    REASON_ROOT_FAILED: _ClassVar[Reason]
+    REASON_SPAWN_FAILED: _ClassVar[Reason]
+    REASON_START_TIMEOUT: _ClassVar[Reason]
+    REASON_CONTAINERIZER_UNAVAILABLE: _ClassVar[Reason]
+    REASON_USER_NOT_ALLOWED: _ClassVar[Reason]
+    REASON_LAUNCHER_TERMINATED: _ClassVar[Reason]
+    REASON_HOST_REBOOTED: _ClassVar[Reason]
+    REASON_AGENT_RESTARTED: _ClassVar[Reason]
+    REASON_AGENT_UNREACHABLE: _ClassVar[Reason]
+    REASON_AGENT_REREGISTERED: _ClassVar[Reason]
+    REASON_AGENT_REMOVED: _ClassVar[Reason]
+    REASON_RECONCILIATION: _ClassVar[Reason]
+    REASON_LAUNCH_REFUSED: _ClassVar[Reason]
+
+class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_UNSPECIFIED: _ClassVar[Refusal]
+    REFUSAL_BAD_TOKEN: _ClassVar[Refusal]
+    REFUSAL_NOT_SUBSCRIBED: _ClassVar[Refusal]
+    REFUSAL_FENCED: _ClassVar[Refusal]
+    REFUSAL_FRAMEWORK_REMOVED: _ClassVar[Refusal]
+    REFUSAL_INVALID_FRAMEWORK: _ClassVar[Refusal]
+    REFUSAL_TOO_MANY_FRAMEWORKS: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_FRAMEWORK: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_ROLE: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_OFFER: _ClassVar[Refusal]
+    REFUSAL_NOT_YOUR_OFFER: _ClassVar[Refusal]
+    REFUSAL_STALE_OFFER: _ClassVar[Refusal]
+    REFUSAL_DUPLICATE_OFFER: _ClassVar[Refusal]
+    REFUSAL_NO_OFFERS: _ClassVar[Refusal]
+    REFUSAL_MIXED_AGENTS: _ClassVar[Refusal]
+    REFUSAL_MIXED_ROLES: _ClassVar[Refusal]
+    REFUSAL_TOO_LARGE: _ClassVar[Refusal]
+    REFUSAL_NO_RESOURCES: _ClassVar[Refusal]
+    REFUSAL_DUPLICATE_TASK: _ClassVar[Refusal]
+    REFUSAL_INVALID_TASK: _ClassVar[Refusal]
+    REFUSAL_CONTAINERIZER_UNAVAILABLE: _ClassVar[Refusal]
+    REFUSAL_AGENT_GONE: _ClassVar[Refusal]
+    REFUSAL_TOO_MANY_UNACKNOWLEDGED: _ClassVar[Refusal]
+    REFUSAL_RESULT_FORGOTTEN: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_TASK: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_AGENT: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_STATUS: _ClassVar[Refusal]
+    REFUSAL_AMBIGUOUS: _ClassVar[Refusal]
+    REFUSAL_NO_EXECUTOR: _ClassVar[Refusal]
+    REFUSAL_AGENT_ID_IN_USE: _ClassVar[Refusal]
+    REFUSAL_INVALID_AGENT: _ClassVar[Refusal]
+    REFUSAL_TOO_MANY_AGENTS: _ClassVar[Refusal]
+    REFUSAL_STALE_EPOCH: _ClassVar[Refusal]
+    REFUSAL_MALFORMED: _ClassVar[Refusal]
+    REFUSAL_TOO_BIG: _ClassVar[Refusal]
+    REFUSAL_OUTBOX_FULL: _ClassVar[Refusal]
+    REFUSAL_UNSUPPORTED_VERSION: _ClassVar[Refusal]
+    REFUSAL_AGENT_UNREACHABLE: _ClassVar[Refusal]
+TASK_STATE_UNSPECIFIED: TaskState
+TASK_STATE_STAGING: TaskState
+TASK_STATE_STARTING: TaskState
+TASK_STATE_RUNNING: TaskState
+TASK_STATE_KILLING: TaskState
+TASK_STATE_FINISHED: TaskState
+TASK_STATE_FAILED: TaskState
+TASK_STATE_KILLED: TaskState
+TASK_STATE_ERROR: TaskState
+TASK_STATE_DROPPED: TaskState
+TASK_STATE_UNREACHABLE: TaskState
+TASK_STATE_GONE: TaskState
+TASK_STATE_UNKNOWN: TaskState
+SOURCE_UNSPECIFIED: Source
+SOURCE_MASTER: Source
+SOURCE_AGENT: Source
+SOURCE_SESSION: Source
+REASON_UNSPECIFIED: Reason
+REASON_COMMAND_EXITED: Reason
+REASON_COMMAND_SIGNALED: Reason
+REASON_MEMORY_LIMIT: Reason
+REASON_MAX_COMPLETION_TIME: Reason
+REASON_KILL_ASKED: Reason
+REASON_KILLED_DURING_LAUNCH: Reason
+REASON_FRAMEWORK_REMOVED: Reason
+REASON_FETCH_FAILED: Reason
+REASON_ROOT_FAILED: Reason
+REASON_SPAWN_FAILED: Reason
+REASON_START_TIMEOUT: Reason
+REASON_CONTAINERIZER_UNAVAILABLE: Reason
+REASON_USER_NOT_ALLOWED: Reason
+REASON_LAUNCHER_TERMINATED: Reason
+REASON_HOST_REBOOTED: Reason
+REASON_AGENT_RESTARTED: Reason
+REASON_AGENT_UNREACHABLE: Reason
+REASON_AGENT_REREGISTERED: Reason
+REASON_AGENT_REMOVED: Reason
+REASON_RECONCILIATION: Reason
+REASON_LAUNCH_REFUSED: Reason
+REFUSAL_UNSPECIFIED: Refusal
+REFUSAL_BAD_TOKEN: Refusal
+REFUSAL_NOT_SUBSCRIBED: Refusal
+REFUSAL_FENCED: Refusal
+REFUSAL_FRAMEWORK_REMOVED: Refusal
+REFUSAL_INVALID_FRAMEWORK: Refusal
+REFUSAL_TOO_MANY_FRAMEWORKS: Refusal
+REFUSAL_UNKNOWN_FRAMEWORK: Refusal
+REFUSAL_UNKNOWN_ROLE: Refusal
+REFUSAL_UNKNOWN_OFFER: Refusal
+REFUSAL_NOT_YOUR_OFFER: Refusal
+REFUSAL_STALE_OFFER: Refusal
+REFUSAL_DUPLICATE_OFFER: Refusal
+REFUSAL_NO_OFFERS: Refusal
+REFUSAL_MIXED_AGENTS: Refusal
+REFUSAL_MIXED_ROLES: Refusal
+REFUSAL_TOO_LARGE: Refusal
+REFUSAL_NO_RESOURCES: Refusal
+REFUSAL_DUPLICATE_TASK: Refusal
+REFUSAL_INVALID_TASK: Refusal
+REFUSAL_CONTAINERIZER_UNAVAILABLE: Refusal
+REFUSAL_AGENT_GONE: Refusal
+REFUSAL_TOO_MANY_UNACKNOWLEDGED: Refusal
+REFUSAL_RESULT_FORGOTTEN: Refusal
+REFUSAL_UNKNOWN_TASK: Refusal
+REFUSAL_UNKNOWN_AGENT: Refusal
+REFUSAL_UNKNOWN_STATUS: Refusal
+REFUSAL_AMBIGUOUS: Refusal
+REFUSAL_NO_EXECUTOR: Refusal
+REFUSAL_AGENT_ID_IN_USE: Refusal
+REFUSAL_INVALID_AGENT: Refusal
+REFUSAL_TOO_MANY_AGENTS: Refusal
+REFUSAL_STALE_EPOCH: Refusal
+REFUSAL_MALFORMED: Refusal
+REFUSAL_TOO_BIG: Refusal
+REFUSAL_OUTBOX_FULL: Refusal
+REFUSAL_UNSUPPORTED_VERSION: Refusal
+REFUSAL_AGENT_UNREACHABLE: Refusal
+
+class Range(_message.Message):
+    __slots__ = ("low", "high")
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    low: int
+    high: int
+    def __init__(self, low: _Optional[int] = ..., high: _Optional[int] = ...) -> None: ...
+
+class Ranges(_message.Message):
+    __slots__ = ("ranges",)
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    ranges: _containers.RepeatedCompositeFieldContainer[Range]
+    def __init__(self, ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ...) -> None: ...
+
+class StringSet(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, items: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Resource(_message.Message):
+    __slots__ = ("key", "scalar_milli", "ranges", "set")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SCALAR_MILLI_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    SET_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    scalar_milli: int
+    ranges: Ranges
+    set: StringSet
+    def __init__(self, key: _Optional[str] = ..., scalar_milli: _Optional[int] = ..., ranges: _Optional[_Union[Ranges, _Mapping]] = ..., set: _Optional[_Union[StringSet, _Mapping]] = ...) -> None: ...
+
+class Attribute(_message.Message):
+    __slots__ = ("name", "text", "scalar_milli", "ranges")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SCALAR_MILLI_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    text: str
+    scalar_milli: int
+    ranges: Ranges
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., scalar_milli: _Optional[int] = ..., ranges: _Optional[_Union[Ranges, _Mapping]] = ...) -> None: ...
+
+class Uri(_message.Message):
+    __slots__ = ("value", "extract", "executable", "output_file", "sha256")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    EXTRACT_FIELD_NUMBER: _ClassVar[int]
+    EXECUTABLE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FILE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    value: str
+    extract: bool
+    executable: bool
+    output_file: str
+    sha256: str
+    def __init__(self, value: _Optional[str] = ..., extract: _Optional[bool] = ..., executable: _Optional[bool] = ..., output_file: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class AgentInfo(_message.Message):
+    __slots__ = ("agent_id", "hostname", "resources", "attributes", "containerizers", "version")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    CONTAINERIZERS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    hostname: str
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    attributes: _containers.RepeatedCompositeFieldContainer[Attribute]
+    containerizers: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    def __init__(self, agent_id: _Optional[str] = ..., hostname: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., containerizers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
+
+class FrameworkInfo(_message.Message):
+    __slots__ = ("name", "roles", "failover_timeout_ms", "hostname")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    FAILOVER_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    failover_timeout_ms: int
+    hostname: str
+    def __init__(self, name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., failover_timeout_ms: _Optional[int] = ..., hostname: _Optional[str] = ...) -> None: ...
+
+class Task(_message.Message):
+    __slots__ = ("task_id", "command", "resources", "name", "environment", "user", "uris", "image", "containerizer", "kill_grace_ms", "max_completion_ms", "pids_limit", "labels")
+    class EnvironmentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    URIS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    CONTAINERIZER_FIELD_NUMBER: _ClassVar[int]
+    KILL_GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_COMPLETION_MS_FIELD_NUMBER: _ClassVar[int]
+    PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    command: _containers.RepeatedScalarFieldContainer[str]
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    name: str
+    environment: _containers.ScalarMap[str, str]
+    user: str
+    uris: _containers.RepeatedCompositeFieldContainer[Uri]
+    image: str
+    containerizer: str
+    kill_grace_ms: int
+    max_completion_ms: int
+    pids_limit: int
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, task_id: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., name: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., uris: _Optional[_Iterable[_Union[Uri, _Mapping]]] = ..., image: _Optional[str] = ..., containerizer: _Optional[str] = ..., kill_grace_ms: _Optional[int] = ..., max_completion_ms: _Optional[int] = ..., pids_limit: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class TaskStatus(_message.Message):
+    __slots__ = ("task_id", "state", "framework_id", "agent_id", "update_id", "source", "reason", "refusal", "message", "timestamp_ms", "container_id", "exit_code", "signal", "peak_mem_bytes", "cpu_ms")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    PEAK_MEM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_MS_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    state: TaskState
+    framework_id: str
+    agent_id: str
+    update_id: str
+    source: Source
+    reason: Reason
+    refusal: Refusal
+    message: str
+    timestamp_ms: int
+    container_id: str
+    exit_code: int
+    signal: int
+    peak_mem_bytes: int
+    cpu_ms: int
+    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[_Union[TaskState, str]] = ..., framework_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., update_id: _Optional[str] = ..., source: _Optional[_Union[Source, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., refusal: _Optional[_Union[Refusal, str]] = ..., message: _Optional[str] = ..., timestamp_ms: _Optional[int] = ..., container_id: _Optional[str] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., peak_mem_bytes: _Optional[int] = ..., cpu_ms: _Optional[int] = ...) -> None: ...
+
+class TaskReference(_message.Message):
+    __slots__ = ("task_id", "agent_id")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    agent_id: str
+    def __init__(self, task_id: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
+class TaskMessage(_message.Message):
+    __slots__ = ("framework_id", "agent_id", "task_id", "data")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    agent_id: str
+    task_id: str
+    data: bytes
+    def __init__(self, framework_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., task_id: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Refused(_message.Message):
+    __slots__ = ("refusal", "message")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    refusal: Refusal
+    message: str
+    def __init__(self, refusal: _Optional[_Union[Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

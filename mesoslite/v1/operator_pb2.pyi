@@ -1,0 +1,261 @@
+from mesoslite.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("version", "epoch", "started_ms", "agents_active", "agents_unreachable", "agents_awaited", "frameworks_active", "frameworks_inactive", "offers", "tasks_by_state", "total", "allocated", "offered")
+    class TasksByStateEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    STARTED_MS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_UNREACHABLE_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_AWAITED_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORKS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORKS_INACTIVE_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    TASKS_BY_STATE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATED_FIELD_NUMBER: _ClassVar[int]
+    OFFERED_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    epoch: int
+    started_ms: int
+    agents_active: int
+    agents_unreachable: int
+    agents_awaited: int
+    frameworks_active: int
+    frameworks_inactive: int
+    offers: int
+    tasks_by_state: _containers.ScalarMap[str, int]
+    total: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    allocated: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    offered: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    def __init__(self, version: _Optional[str] = ..., epoch: _Optional[int] = ..., started_ms: _Optional[int] = ..., agents_active: _Optional[int] = ..., agents_unreachable: _Optional[int] = ..., agents_awaited: _Optional[int] = ..., frameworks_active: _Optional[int] = ..., frameworks_inactive: _Optional[int] = ..., offers: _Optional[int] = ..., tasks_by_state: _Optional[_Mapping[str, int]] = ..., total: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ...) -> None: ...
+
+class ListAgentsRequest(_message.Message):
+    __slots__ = ("id", "after")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    after: str
+    def __init__(self, id: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class ListAgentsResponse(_message.Message):
+    __slots__ = ("agents", "more")
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    agents: _containers.RepeatedCompositeFieldContainer[AgentRow]
+    more: bool
+    def __init__(self, agents: _Optional[_Iterable[_Union[AgentRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class AgentRow(_message.Message):
+    __slots__ = ("info", "state", "since_ms", "allocated", "offered", "tasks", "boot_id")
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATED_FIELD_NUMBER: _ClassVar[int]
+    OFFERED_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    info: _common_pb2.AgentInfo
+    state: str
+    since_ms: int
+    allocated: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    offered: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    tasks: int
+    boot_id: str
+    def __init__(self, info: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., state: _Optional[str] = ..., since_ms: _Optional[int] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., tasks: _Optional[int] = ..., boot_id: _Optional[str] = ...) -> None: ...
+
+class ListFrameworksRequest(_message.Message):
+    __slots__ = ("id", "after", "completed")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    after: str
+    completed: bool
+    def __init__(self, id: _Optional[str] = ..., after: _Optional[str] = ..., completed: _Optional[bool] = ...) -> None: ...
+
+class ListFrameworksResponse(_message.Message):
+    __slots__ = ("frameworks", "more")
+    FRAMEWORKS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    frameworks: _containers.RepeatedCompositeFieldContainer[FrameworkRow]
+    more: bool
+    def __init__(self, frameworks: _Optional[_Iterable[_Union[FrameworkRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class FrameworkRow(_message.Message):
+    __slots__ = ("framework_id", "principal", "info", "state", "since_ms", "allocated", "offered", "tasks", "offers", "suppressed_roles", "failover_deadline_ms")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATED_FIELD_NUMBER: _ClassVar[int]
+    OFFERED_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_ROLES_FIELD_NUMBER: _ClassVar[int]
+    FAILOVER_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    principal: str
+    info: _common_pb2.FrameworkInfo
+    state: str
+    since_ms: int
+    allocated: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    offered: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    tasks: int
+    offers: int
+    suppressed_roles: _containers.RepeatedScalarFieldContainer[str]
+    failover_deadline_ms: int
+    def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., info: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., state: _Optional[str] = ..., since_ms: _Optional[int] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., tasks: _Optional[int] = ..., offers: _Optional[int] = ..., suppressed_roles: _Optional[_Iterable[str]] = ..., failover_deadline_ms: _Optional[int] = ...) -> None: ...
+
+class ListTasksRequest(_message.Message):
+    __slots__ = ("id", "framework", "agent_id", "after", "completed")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    framework: str
+    agent_id: str
+    after: str
+    completed: bool
+    def __init__(self, id: _Optional[str] = ..., framework: _Optional[str] = ..., agent_id: _Optional[str] = ..., after: _Optional[str] = ..., completed: _Optional[bool] = ...) -> None: ...
+
+class ListTasksResponse(_message.Message):
+    __slots__ = ("tasks", "more")
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[TaskRow]
+    more: bool
+    def __init__(self, tasks: _Optional[_Iterable[_Union[TaskRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class TaskRow(_message.Message):
+    __slots__ = ("framework_id", "framework_name", "role", "task", "agent_id", "agent_hostname", "state", "statuses")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    framework_name: str
+    role: str
+    task: _common_pb2.Task
+    agent_id: str
+    agent_hostname: str
+    state: _common_pb2.TaskState
+    statuses: _containers.RepeatedCompositeFieldContainer[_common_pb2.TaskStatus]
+    def __init__(self, framework_id: _Optional[str] = ..., framework_name: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., agent_id: _Optional[str] = ..., agent_hostname: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.TaskState, str]] = ..., statuses: _Optional[_Iterable[_Union[_common_pb2.TaskStatus, _Mapping]]] = ...) -> None: ...
+
+class ListOffersRequest(_message.Message):
+    __slots__ = ("id", "after")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    after: str
+    def __init__(self, id: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class ListOffersResponse(_message.Message):
+    __slots__ = ("offers", "more")
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    offers: _containers.RepeatedCompositeFieldContainer[OfferRow]
+    more: bool
+    def __init__(self, offers: _Optional[_Iterable[_Union[OfferRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class OfferRow(_message.Message):
+    __slots__ = ("offer_id", "framework_id", "framework_name", "role", "agent_id", "agent_hostname", "resources", "made_ms", "lease_ms")
+    OFFER_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    MADE_MS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    offer_id: str
+    framework_id: str
+    framework_name: str
+    role: str
+    agent_id: str
+    agent_hostname: str
+    resources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    made_ms: int
+    lease_ms: int
+    def __init__(self, offer_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., framework_name: _Optional[str] = ..., role: _Optional[str] = ..., agent_id: _Optional[str] = ..., agent_hostname: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., made_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...
+
+class TeardownFrameworkRequest(_message.Message):
+    __slots__ = ("framework",)
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    framework: str
+    def __init__(self, framework: _Optional[str] = ...) -> None: ...
+
+class TeardownFrameworkResponse(_message.Message):
+    __slots__ = ("framework_id", "tasks")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    tasks: int
+    def __init__(self, framework_id: _Optional[str] = ..., tasks: _Optional[int] = ...) -> None: ...
+
+class KillTaskRequest(_message.Message):
+    __slots__ = ("task_id", "framework", "grace_ms")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    framework: str
+    grace_ms: int
+    def __init__(self, task_id: _Optional[str] = ..., framework: _Optional[str] = ..., grace_ms: _Optional[int] = ...) -> None: ...
+
+class KillTaskResponse(_message.Message):
+    __slots__ = ("framework_id", "agent_id")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    agent_id: str
+    def __init__(self, framework_id: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
+class ReadLogRequest(_message.Message):
+    __slots__ = ("task_id", "framework", "name", "offset", "follow")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    framework: str
+    name: str
+    offset: int
+    follow: bool
+    def __init__(self, task_id: _Optional[str] = ..., framework: _Optional[str] = ..., name: _Optional[str] = ..., offset: _Optional[int] = ..., follow: _Optional[bool] = ...) -> None: ...
+
+class ReadLogResponse(_message.Message):
+    __slots__ = ("data", "offset")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    offset: int
+    def __init__(self, data: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,238 @@
+from mesoslite.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SubscribeRequest(_message.Message):
+    __slots__ = ("calls",)
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[SchedulerCall]
+    def __init__(self, calls: _Optional[_Iterable[_Union[SchedulerCall, _Mapping]]] = ...) -> None: ...
+
+class SubscribeResponse(_message.Message):
+    __slots__ = ("epoch", "events")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    events: _containers.RepeatedCompositeFieldContainer[SchedulerEvent]
+    def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[SchedulerEvent, _Mapping]]] = ...) -> None: ...
+
+class SchedulerCall(_message.Message):
+    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledge", "reconcile", "confirm_results", "message", "teardown", "heartbeat")
+    SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_FIELD_NUMBER: _ClassVar[int]
+    DECLINE_FIELD_NUMBER: _ClassVar[int]
+    REVIVE_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESS_FIELD_NUMBER: _ClassVar[int]
+    KILL_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGE_FIELD_NUMBER: _ClassVar[int]
+    RECONCILE_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TEARDOWN_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    subscribe: Subscribe
+    accept: Accept
+    decline: Decline
+    revive: Revive
+    suppress: Suppress
+    kill: Kill
+    acknowledge: Acknowledge
+    reconcile: Reconcile
+    confirm_results: ConfirmResults
+    message: _common_pb2.TaskMessage
+    teardown: Teardown
+    heartbeat: _common_pb2.Heartbeat
+    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledge: _Optional[_Union[Acknowledge, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ...) -> None: ...
+
+class Subscribe(_message.Message):
+    __slots__ = ("protocol", "framework", "session_id", "framework_id", "resuming", "suppressed_roles")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    RESUMING_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_ROLES_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    framework: _common_pb2.FrameworkInfo
+    session_id: str
+    framework_id: str
+    resuming: bool
+    suppressed_roles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol: _Optional[int] = ..., framework: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., session_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., resuming: _Optional[bool] = ..., suppressed_roles: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Operation(_message.Message):
+    __slots__ = ("launch",)
+    LAUNCH_FIELD_NUMBER: _ClassVar[int]
+    launch: Launch
+    def __init__(self, launch: _Optional[_Union[Launch, _Mapping]] = ...) -> None: ...
+
+class Launch(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: _common_pb2.Task
+    def __init__(self, task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ...) -> None: ...
+
+class Accept(_message.Message):
+    __slots__ = ("number", "agent_id", "offer_ids", "operations", "refuse_ms")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    OFFER_IDS_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    REFUSE_MS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    agent_id: str
+    offer_ids: _containers.RepeatedScalarFieldContainer[str]
+    operations: _containers.RepeatedCompositeFieldContainer[Operation]
+    refuse_ms: int
+    def __init__(self, number: _Optional[int] = ..., agent_id: _Optional[str] = ..., offer_ids: _Optional[_Iterable[str]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., refuse_ms: _Optional[int] = ...) -> None: ...
+
+class Decline(_message.Message):
+    __slots__ = ("offer_ids", "refuse_ms")
+    OFFER_IDS_FIELD_NUMBER: _ClassVar[int]
+    REFUSE_MS_FIELD_NUMBER: _ClassVar[int]
+    offer_ids: _containers.RepeatedScalarFieldContainer[str]
+    refuse_ms: int
+    def __init__(self, offer_ids: _Optional[_Iterable[str]] = ..., refuse_ms: _Optional[int] = ...) -> None: ...
+
+class Revive(_message.Message):
+    __slots__ = ("roles",)
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, roles: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Suppress(_message.Message):
+    __slots__ = ("roles",)
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, roles: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Kill(_message.Message):
+    __slots__ = ("task_id", "agent_id", "grace_ms")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    agent_id: str
+    grace_ms: int
+    def __init__(self, task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., grace_ms: _Optional[int] = ...) -> None: ...
+
+class Acknowledge(_message.Message):
+    __slots__ = ("agent_id", "task_id", "update_id")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    task_id: str
+    update_id: str
+    def __init__(self, agent_id: _Optional[str] = ..., task_id: _Optional[str] = ..., update_id: _Optional[str] = ...) -> None: ...
+
+class Reconcile(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[_common_pb2.TaskReference]
+    def __init__(self, tasks: _Optional[_Iterable[_Union[_common_pb2.TaskReference, _Mapping]]] = ...) -> None: ...
+
+class ConfirmResults(_message.Message):
+    __slots__ = ("through",)
+    THROUGH_FIELD_NUMBER: _ClassVar[int]
+    through: int
+    def __init__(self, through: _Optional[int] = ...) -> None: ...
+
+class Teardown(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SchedulerEvent(_message.Message):
+    __slots__ = ("subscribed", "offers", "rescind", "update", "accept_result", "message", "agent_lost", "refused", "heartbeat")
+    SUBSCRIBED_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    RESCIND_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_RESULT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_LOST_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    subscribed: Subscribed
+    offers: Offers
+    rescind: Rescind
+    update: _common_pb2.TaskStatus
+    accept_result: AcceptResult
+    message: _common_pb2.TaskMessage
+    agent_lost: AgentLost
+    refused: _common_pb2.Refused
+    heartbeat: _common_pb2.Heartbeat
+    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., update: _Optional[_Union[_common_pb2.TaskStatus, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ...) -> None: ...
+
+class Subscribed(_message.Message):
+    __slots__ = ("framework_id",)
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    def __init__(self, framework_id: _Optional[str] = ...) -> None: ...
+
+class OfferAgent(_message.Message):
+    __slots__ = ("agent_id", "hostname", "attributes", "containerizers")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    CONTAINERIZERS_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    hostname: str
+    attributes: _containers.RepeatedCompositeFieldContainer[_common_pb2.Attribute]
+    containerizers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, agent_id: _Optional[str] = ..., hostname: _Optional[str] = ..., attributes: _Optional[_Iterable[_Union[_common_pb2.Attribute, _Mapping]]] = ..., containerizers: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Offer(_message.Message):
+    __slots__ = ("offer_id", "framework_id", "role", "resources", "lease_ms", "agent")
+    OFFER_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    offer_id: str
+    framework_id: str
+    role: str
+    resources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    lease_ms: int
+    agent: OfferAgent
+    def __init__(self, offer_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., role: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., lease_ms: _Optional[int] = ..., agent: _Optional[_Union[OfferAgent, _Mapping]] = ...) -> None: ...
+
+class Offers(_message.Message):
+    __slots__ = ("offers",)
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    offers: _containers.RepeatedCompositeFieldContainer[Offer]
+    def __init__(self, offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ...) -> None: ...
+
+class Rescind(_message.Message):
+    __slots__ = ("offer_ids",)
+    OFFER_IDS_FIELD_NUMBER: _ClassVar[int]
+    offer_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, offer_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class OperationResult(_message.Message):
+    __slots__ = ("refusal", "message")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    refusal: _common_pb2.Refusal
+    message: str
+    def __init__(self, refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class AcceptResult(_message.Message):
+    __slots__ = ("number", "results")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    results: _containers.RepeatedCompositeFieldContainer[OperationResult]
+    def __init__(self, number: _Optional[int] = ..., results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ...) -> None: ...
+
+class AgentLost(_message.Message):
+    __slots__ = ("agent_id",)
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
