@@ -1,0 +1,279 @@
+"""What people see of a master: read-only rows over its tables, sorted by id, in pages.
+
+Only reads, between two events, so a row is a consistent picture of one moment. Cost: O(rows of the
+table) for a page, plus the tasks and offers that a row sums up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.master.records import (
+    AgentEntry,
+    AgentState,
+    FrameworkEntry,
+    OutstandingOffer,
+    Tables,
+    TaskEntry,
+)
+from mesoslite.model import AgentInfo, FrameworkInfo, Task, TaskStatus
+from mesoslite.resources import Resources, total_of
+
+PAGE_ROWS_MAX = 1_000  # ~300 B a row, so 300 kB a message
+
+R = TypeVar("R")
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The cluster in one row. Sums are of scalars only: ports of two agents are not one range."""
+
+    epoch: int
+    agents: Counter[AgentState]
+    frameworks_active: int
+    frameworks_inactive: int
+    offers: int
+    tasks: Counter[TaskState]
+    total: Resources
+    allocated: Resources
+    offered: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRow:
+    """One agent."""
+
+    info: AgentInfo
+    state: AgentState
+    since_ms: int
+    boot_id: str
+    allocated: Resources
+    offered: Resources
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkRow:
+    """One framework, or one that was removed."""
+
+    framework_id: str
+    principal: str
+    info: FrameworkInfo
+    state: str
+    """active, inactive or completed."""
+    since_ms: int
+    allocated: Resources = field(default_factory=Resources)
+    offered: Resources = field(default_factory=Resources)
+    tasks: int = 0
+    offers: int = 0
+    suppressed_roles: tuple[str, ...] = ()
+    failover_deadline_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One task, with the first status of each state it was in."""
+
+    framework_id: str
+    framework_name: str
+    role: str
+    task: Task
+    agent_id: str
+    agent_hostname: str
+    state: TaskState
+    statuses: tuple[TaskStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRow:
+    """One outstanding offer."""
+
+    offer_id: str
+    framework_id: str
+    framework_name: str
+    role: str
+    agent_id: str
+    agent_hostname: str
+    resources: Resources
+    made_ms: int
+    lease_ms: int
+    """How long it still runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """Some rows of a list, and whether there are more behind them."""
+
+    rows: tuple[R, ...]
+    more: bool
+
+
+def status(t: Tables) -> Status:
+    """The cluster in one row."""
+    present = [
+        a for a in t.agents.values() if a.state in (AgentState.ACTIVE, AgentState.DISCONNECTED)
+    ]
+    held = [e for a in present for e in a.tasks.values() if e.holds]
+    active = sum(f.stream is not None for f in t.frameworks.values())
+    return Status(
+        epoch=t.epoch,
+        agents=Counter(agent.state for agent in t.agents.values()),
+        frameworks_active=active,
+        frameworks_inactive=len(t.frameworks) - active,
+        offers=len(t.offers),
+        tasks=Counter(e.state for a in t.agents.values() for e in a.tasks.values()),
+        total=_scalars(a.info.resources for a in present),
+        allocated=_scalars(e.task.resources for e in held),
+        offered=_scalars(o.resources for o in t.offers.values()),
+    )
+
+
+def agents(t: Tables, wanted: str = "", after: str = "") -> Page[AgentRow]:
+    """Agents whose id starts with `wanted`, or whose hostname it is."""
+    found = (
+        (agent_id, agent)
+        for agent_id, agent in t.agents.items()
+        if agent_id.startswith(wanted) or agent.info.hostname == wanted
+    )
+    return _page(found, after, _agent_row)
+
+
+def frameworks(
+    t: Tables, wanted: str = "", after: str = "", *, completed: bool = False
+) -> Page[FrameworkRow]:
+    """Frameworks whose id starts with `wanted`, or whose name it is."""
+    rows = {f.framework_id: _framework_row(f) for f in t.frameworks.values()}
+    if completed:
+        for record in t.completed:
+            rows[record.framework_id] = FrameworkRow(
+                record.framework_id,
+                record.principal,
+                record.info,
+                "completed",
+                record.completed_ms,
+            )
+    found = (
+        (framework_id, row)
+        for framework_id, row in rows.items()
+        if framework_id.startswith(wanted) or row.info.name == wanted
+    )
+    return _page(found, after, lambda row: row)
+
+
+def tasks(
+    t: Tables,
+    wanted: str = "",
+    *,
+    framework: str = "",
+    agent_id: str = "",
+    after: str = "",
+    completed: bool = False,
+) -> Page[TaskRow]:
+    """Tasks whose id starts with `wanted`, of one framework (id or name) and agent if given."""
+    entries = [e for agent in t.agents.values() for e in agent.tasks.values()]
+    if completed:
+        entries = [*t.completed_tasks, *entries]
+    names = _names(t)
+    found = {
+        f"{e.framework_id}/{e.task.task_id}": e
+        for e in entries
+        if e.task.task_id.startswith(wanted)
+        and framework in ("", e.framework_id, names.get(e.framework_id, ""))
+        and agent_id in ("", e.agent_id)
+    }
+    return _page(found.items(), after, lambda e: _task_row(t, names, e))
+
+
+def offers(t: Tables, wanted: str = "", after: str = "") -> Page[OfferRow]:
+    """Offers whose id starts with `wanted`."""
+    found = ((i, o) for i, o in t.offers.items() if i.startswith(wanted))
+    return _page(found, after, lambda offer: _offer_row(t, offer))
+
+
+def task_entries(t: Tables, task_id: str, framework: str) -> list[TaskEntry]:
+    """Every task with exactly this id, newest first: those that ended not long ago too."""
+    names = _names(t)
+    live = [e for agent in t.agents.values() for e in agent.tasks.values()]
+    return [
+        e
+        for e in [*live, *reversed(t.completed_tasks)]
+        if e.task.task_id == task_id
+        and framework in ("", e.framework_id, names.get(e.framework_id, ""))
+    ]
+
+
+def _names(t: Tables) -> dict[str, str]:
+    """Framework id -> name, of those that were removed too."""
+    names = {record.framework_id: record.info.name for record in t.completed}
+    return names | {f.framework_id: f.info.name for f in t.frameworks.values()}
+
+
+def _page(found: Iterable[tuple[str, E]], after: str, row: Callable[[E], R]) -> Page[R]:
+    behind = sorted((pair for pair in found if pair[0] > after), key=lambda pair: pair[0])
+    rows = tuple(row(entry) for _, entry in behind[:PAGE_ROWS_MAX])
+    return Page(rows, len(behind) > PAGE_ROWS_MAX)
+
+
+def _scalars(amounts: Iterable[Resources]) -> Resources:
+    return total_of(amount.scalars_only() for amount in amounts)
+
+
+def _agent_row(agent: AgentEntry) -> AgentRow:
+    return AgentRow(
+        agent.info,
+        agent.state,
+        agent.since_ms,
+        agent.boot_id,
+        _scalars(e.task.resources for e in agent.tasks.values() if e.holds),
+        _scalars(o.resources for o in agent.offers.values()),
+        sum(not e.state.terminal for e in agent.tasks.values()),
+    )
+
+
+def _framework_row(framework: FrameworkEntry) -> FrameworkRow:
+    return FrameworkRow(
+        framework_id=framework.framework_id,
+        principal=framework.principal,
+        info=framework.info,
+        state="active" if framework.stream is not None else "inactive",
+        since_ms=framework.since_ms,
+        allocated=_scalars(e.task.resources for e in framework.tasks.values() if e.holds),
+        offered=_scalars(o.resources for o in framework.offers.values()),
+        tasks=sum(not e.state.terminal for e in framework.tasks.values()),
+        offers=len(framework.offers),
+        suppressed_roles=tuple(sorted(framework.suppressed)),
+        failover_deadline_ms=framework.deadline_ms,
+    )
+
+
+def _task_row(t: Tables, names: dict[str, str], entry: TaskEntry) -> TaskRow:
+    agent = t.agents.get(entry.agent_id)
+    return TaskRow(
+        entry.framework_id,
+        names.get(entry.framework_id, ""),
+        entry.role,
+        entry.task,
+        entry.agent_id,
+        agent.info.hostname if agent is not None else "",
+        entry.state,
+        tuple(entry.history),
+    )
+
+
+def _offer_row(t: Tables, offer: OutstandingOffer) -> OfferRow:
+    return OfferRow(
+        offer.offer_id,
+        offer.framework_id,
+        t.frameworks[offer.framework_id].info.name,
+        offer.role,
+        offer.agent_id,
+        t.agents[offer.agent_id].info.hostname,
+        offer.resources,
+        offer.made_ms,
+        max(0, offer.made_ms + t.config.offer_lease_ms - t.now_ms),
+    )
