@@ -1,0 +1,208 @@
+"""A link keeps one stream to the master open: dial, speak, listen, and dial again after a backoff.
+
+Agents and schedulers have the same one. Its machine hears StreamOpened, what the master says, and
+StreamLost, always in that order; and never is anything that was meant for one stream written to
+the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import grpc
+import structlog
+
+from mesoslite.credentials import TokenFileError, call_metadata
+from mesoslite.loop import Inbox
+from mesoslite.model import Refusal
+from mesoslite.streams import (
+    CHANNEL_OPTIONS,
+    STREAM_ERRORS,
+    Outbox,
+    Outgoing,
+    converse,
+    describe,
+    listen,
+)
+
+C = TypeVar("C")  # what is said
+E = TypeVar("E")  # the machine's events
+Call = grpc.aio.StreamStreamCall[bytes, bytes]
+
+CONNECT_TIMEOUT_S = 10.0
+# A redial must not wait for gRPC's own backoff, which it would share with the channel before.
+OPEN_KEY = "mesoslite-stream"  # metadata with which a master says that the stream is open
+LINK_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+
+log = structlog.get_logger("mesoslite.link")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before dialling again: random, up to `first_s` x 2^n, at most `max_s`.
+
+    Random so that ten thousand agents do not come back at the same instant.
+    """
+
+    first_s: float = 1.0
+    max_s: float = 60.0
+
+    def delay_s(self, attempt: int, rng: random.Random) -> float:
+        """The wait before attempt 0, 1, 2, ... in a row."""
+        return rng.uniform(0, min(self.first_s * 2 ** min(attempt, 30), self.max_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Ends(Generic[C, E]):
+    """What tells an agent's link from a scheduler's: the method, the words and the events."""
+
+    method: str
+    """`/mesoslite.v1.AgentService/Connect`"""
+    pack: Callable[[Sequence[C]], Iterable[Outgoing]]
+    parse: Callable[[bytes], Sequence[E]]
+    """A message of the master as the machine's events. Raises MalformedMessage, DecodeError."""
+    opened: Callable[[], E]
+    lost: Callable[[str], E]
+    still_there: Callable[[], E]
+    """A heartbeat of the master, for when we do not read (decisions.md D18)."""
+    denied: Callable[[Refusal, str], E | None]
+    """The master does not take our token; None: just try again."""
+
+
+class Link(Generic[C, E]):
+    """Keeps one stream to the master open for as long as `run` runs.
+
+    `token` is asked at each dial, so a new token file is taken without a restart; it may raise
+    TokenFileError.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        ends: Ends[C, E],
+        inbox: Inbox[E],
+        *,
+        token: Callable[[], str],
+        backoff: Backoff,
+        rng: random.Random,
+    ) -> None:
+        self._address = address
+        self._ends = ends
+        self._inbox = inbox
+        self._token = token
+        self._backoff = backoff
+        self._rng = rng
+        self._outbox: Outbox[C] | None = None
+        self._dropped = ""
+        self._complaint = ""
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        """True while a stream is open."""
+        return self._outbox is not None
+
+    def say(self, call: C) -> None:
+        """Write this to the master; without a stream it is dropped, as if lost on the way."""
+        if self._outbox is not None:
+            self._outbox.put(call)
+
+    async def say_bulk(self, call: C) -> None:
+        """Write this when nothing more important waits; returns once there was room for it."""
+        if self._outbox is not None:
+            await self._outbox.put_bulk(call)
+
+    def drop(self, why: str) -> None:
+        """Close the stream once what was said is written, and dial again after the backoff."""
+        if self._outbox is not None:
+            self._dropped = why
+            self._outbox.close()
+
+    def close(self) -> None:
+        """Close the stream once what was said is written; `run` returns and dials no more."""
+        self._closed = True
+        self.drop("stopping")
+
+    async def run(self) -> None:
+        """Dial, and dial again, until `close`. Cancel it when it may be waiting to dial."""
+        attempt = 0
+        while not self._closed:
+            opened = await self._dial()
+            attempt = 0 if opened else attempt + 1
+            # Nothing that the machine says for the old stream may come after the new one opens.
+            await self._inbox.settled()
+            if not self._closed:
+                await asyncio.sleep(self._backoff.delay_s(attempt, self._rng))
+
+    async def _dial(self) -> bool:
+        """One stream, from its opening to its end; False when it did not open."""
+        try:
+            metadata = call_metadata(self._token())
+        except TokenFileError as error:
+            self._deny(str(error))
+            return False
+        async with grpc.aio.insecure_channel(self._address, options=LINK_OPTIONS) as channel:
+            call = channel.stream_stream(self._ends.method, None, None)(None, metadata=metadata)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    opened = OPEN_KEY in dict(await call.initial_metadata())
+                    code = None if opened else await call.code()
+            except TimeoutError:
+                call.cancel()
+                self._complain(f"no answer within {CONNECT_TIMEOUT_S:.0f} s")
+            except STREAM_ERRORS as error:
+                self._complain(describe(error))
+            else:
+                if opened:
+                    await self._speak(call)
+                    return True
+                details = _one_line(await call.details() or str(code))
+                if code is grpc.StatusCode.UNAUTHENTICATED:
+                    self._deny(details)
+                else:
+                    self._complain(details)
+        return False
+
+    async def _speak(self, call: Call) -> None:
+        ends = self._ends
+        outbox: Outbox[C] = Outbox()
+        self._complaint = self._dropped = ""
+        log.info("connected to the master", master=self._address)
+        self._inbox.post(ends.opened())
+        self._outbox = outbox
+        why = "stopping"
+        try:
+            why = await converse(
+                outbox,
+                listen(call.read, ends.parse, self._inbox, ends.still_there, outbox.closing),
+                outbox.write_all(ends.pack, call.write),
+                call.done_writing,
+            )
+        except STREAM_ERRORS:
+            pass  # it ended before we could end it
+        finally:
+            self._outbox = None
+            call.cancel()
+            why = self._dropped or why
+            self._inbox.post(ends.lost(why))
+        log.info("the stream to the master has ended", master=self._address, why=why)
+
+    def _deny(self, why: str) -> None:
+        self._complain(why)
+        event = self._ends.denied(Refusal.BAD_TOKEN, why)
+        if event is not None:
+            self._inbox.post(event)
+
+    def _complain(self, why: str) -> None:
+        """One line for each new reason, not one for each attempt."""
+        if why != self._complaint:
+            self._complaint = why
+            log.warning("no stream to the master, trying on", master=self._address, why=why)
+
+
+def _one_line(text: str) -> str:
+    return text.splitlines()[0]

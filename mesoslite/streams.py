@@ -1,0 +1,312 @@
+"""What both ends of every stream share: the coalescing outbox, the reader, and how a stream ends.
+
+A stream is a gRPC bidirectional call which carries batches. The outbox writes at once when the
+stream is idle, and whatever piles up during a write goes out as the next message: the budget is
+60 us a message and 7 us a task (performance.md, rules). Protobuf stays in `wire.py`: packing and
+parsing come in as functions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from mesoslite.files import FileChunk
+from mesoslite.loop import Inbox
+from mesoslite.messages import (
+    HEARTBEAT_INTERVAL_MS,
+    Accept,
+    AcceptResult,
+    Decline,
+    Offers,
+    Reconcile,
+    ReconcileTasks,
+    Refused,
+    Register,
+    Rescind,
+    RunTask,
+    StatusReport,
+    TaskMessage,
+    Update,
+)
+from mesoslite.model import Launch, Refusal, Task
+from mesoslite.wire import MalformedMessage
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+MESSAGE_BYTES_LIMIT = 4 * 1024 * 1024  # gRPC's own limit, each way; we send 1 MiB at most (D18)
+# Bytes that wait for one peer, as `weigh` estimates them.
+OUTBOX_HIGH_BYTES = 4 * 1024 * 1024  # four full messages behind: it reads slower than we speak
+OUTBOX_LOW_BYTES = 1024 * 1024
+OUTBOX_HARD_BYTES = 64 * 1024 * 1024  # 200,000 statuses: a whole reconciliation fits
+OUTBOX_WRITE_BYTES = 1024 * 1024  # taken at a time, so that what is written stops counting soon
+BULK_ITEMS_MAX = 2  # chunks of files that wait, of 256 KiB each; the reader of files waits for room
+CLOSE_S = 5.0  # for the last words, then a stream is cut
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_LIMIT),
+    ("grpc.enable_http_proxy", 0),  # a cluster's own addresses are not the web's
+)
+
+STREAM_ERRORS = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
+"""What reading or writing raises when the stream is over."""
+
+
+class Outgoing(Protocol):
+    """A protobuf message, as far as sending it goes."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        """Its bytes."""
+        ...
+
+
+class Outbox(Generic[T]):
+    """What is to be written to one peer: bounded, in order, as few messages as possible.
+
+    `put` never waits. Above OUTBOX_HIGH_BYTES `paused` is called once, and `resumed` below
+    OUTBOX_LOW_BYTES; above OUTBOX_HARD_BYTES everything is dropped and the stream closed, with
+    the refusal OUTBOX_FULL as its last word. Files go through `put_bulk`, a lane of its own
+    that waits for room; at most one of its items goes out with a message, so that a log which
+    is read never delays a status by more than that.
+    """
+
+    def __init__(
+        self,
+        *,
+        paused: Callable[[], None] | None = None,
+        resumed: Callable[[], None] | None = None,
+        refused: Callable[[Refused], T] | None = None,
+    ) -> None:
+        self._items: deque[tuple[T, int]] = deque()
+        self._bulk: deque[T] = deque()
+        self._bulk_room = asyncio.Semaphore(BULK_ITEMS_MAX)
+        self._bytes = 0
+        self._paused = False
+        self._on_paused = paused
+        self._on_resumed = resumed
+        self._refused = refused
+        self._wake = asyncio.Event()
+        self.closing = asyncio.Event()
+        """Set by `close`: the stream ends when what is in has been written."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The estimated size of what was put and is not written yet."""
+        return self._bytes
+
+    def put(self, item: T) -> None:
+        """Say this, after all that was put before. After `close` it is dropped. O(1)."""
+        if self.closing.is_set():
+            return
+        size = weigh(item)
+        # One large item, a registration, is taken alone whatever its size: a full agent must
+        # always be able to register (D18).
+        if self._items and self._bytes + size > OUTBOX_HARD_BYTES:
+            self._overflow()
+            return
+        self._items.append((item, size))
+        self._bytes += size
+        self._wake.set()
+        if not self._paused and self._bytes > OUTBOX_HIGH_BYTES:
+            self._paused = True
+            if self._on_paused is not None:
+                self._on_paused()
+
+    async def put_bulk(self, item: T) -> None:
+        """Say this when nothing more important waits. Returns once there was room for it."""
+        await self._bulk_room.acquire()
+        self._bulk.append(item)
+        self._wake.set()
+
+    def close(self, last: Refused | None = None) -> None:
+        """End the stream when everything put so far, then `last`, has been written."""
+        if not self.closing.is_set():
+            if last is not None and self._refused is not None:
+                self._items.append((self._refused(last), 0))
+            self.closing.set()
+            self._wake.set()
+
+    def _overflow(self) -> None:
+        self._items.clear()
+        self._bulk.clear()
+        self._bytes = 0
+        self.close(Refused(Refusal.OUTBOX_FULL, Refusal.OUTBOX_FULL.value))
+
+    async def write_all(
+        self,
+        pack: Callable[[Sequence[T]], Iterable[Outgoing]],
+        write: Callable[[bytes], Awaitable[None]],
+    ) -> None:
+        """Write for as long as the outbox is open, then what is left. Raises as `write` does."""
+        while True:
+            if not self._items and not self._bulk:
+                if self.closing.is_set():
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch, size = self._take()
+            for message in pack(batch):
+                await write(message.SerializeToString())
+            # An overflow meanwhile has counted everything as gone.
+            self._bytes = max(0, self._bytes - size)
+            if self._paused and self._bytes <= OUTBOX_LOW_BYTES and not self.closing.is_set():
+                self._paused = False
+                if self._on_resumed is not None:
+                    self._on_resumed()
+
+    def _take(self) -> tuple[list[T], int]:
+        batch: list[T] = []
+        size = 0
+        items = self._items
+        while items and size < OUTBOX_WRITE_BYTES:
+            item, weight = items.popleft()
+            batch.append(item)
+            size += weight
+        if self._bulk:
+            batch.append(self._bulk.popleft())
+            self._bulk_room.release()
+        return batch, size
+
+
+async def listen(
+    read: Callable[[], Awaitable[object]],
+    parse: Callable[[bytes], Sequence[E]],
+    inbox: Inbox[E],
+    still_there: Callable[[], E],
+    closing: asyncio.Event,
+) -> Refused | None:
+    """Read a stream into the inbox until its end. Returns what is wrong with it, if it was that.
+
+    While the inbox is full the stream is not read, so the peer's own writes come to wait. That
+    is our doing: meanwhile `still_there` speaks for it, or it would be declared dead (D18).
+    Once `closing` is set what still arrives is thrown away. Raises as `read` does.
+    """
+    while True:
+        message = await read()
+        if not isinstance(message, bytes):
+            return None
+        if closing.is_set():
+            continue
+        try:
+            events = parse(message)
+        except MalformedMessage as error:
+            return Refused(error.refusal, str(error))
+        except DecodeError:
+            return Refused(Refusal.MALFORMED, "this is no message of this service")
+        if inbox.full:
+            await _put_throttled(inbox, events, still_there)
+        else:
+            await inbox.put(events)
+
+
+async def _put_throttled(
+    inbox: Inbox[E], events: Sequence[E], still_there: Callable[[], E]
+) -> None:
+    giving = asyncio.ensure_future(inbox.put(events))
+    try:
+        while not giving.done():
+            await asyncio.wait({giving}, timeout=HEARTBEAT_INTERVAL_MS / 1_000)
+            if not giving.done():
+                inbox.post(still_there())
+    finally:
+        giving.cancel()
+    await giving
+
+
+async def converse(
+    outbox: Outbox[T],
+    listening: Coroutine[None, None, Refused | None],
+    writing: Coroutine[None, None, None],
+    half_close: Callable[[], Awaitable[None]] | None = None,
+) -> str:
+    """Run both halves of a stream to its end, which either half, the peer or `close` brings.
+
+    Returns why it ended. Last words get CLOSE_S; a client then says by `half_close` that there
+    are no more and waits as long again for the server's end, since cutting a stream throws away
+    what the peer has not read. Errors of the stream itself end it; anything else that a half
+    raises is a bug and is raised.
+    """
+    reader = asyncio.create_task(listening)
+    writer = asyncio.create_task(writing)
+    closing = asyncio.create_task(outbox.closing.wait())
+    try:
+        await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+        why = "the stream was closed"
+        last = None
+        if reader.done():
+            failed = _error_of(reader)
+            last = None if failed else reader.result()
+            why = failed or (last.message if last else "the peer closed the stream")
+        elif writer.done():
+            why = _error_of(writer) or why
+        outbox.close(last)
+        await asyncio.wait({writer}, timeout=CLOSE_S)
+        if writer.done() and not _error_of(writer) and half_close is not None:
+            await half_close()
+            await asyncio.wait({reader}, timeout=CLOSE_S)
+        return why
+    finally:
+        for task in (reader, writer, closing):
+            task.cancel()
+        await asyncio.gather(reader, writer, closing, return_exceptions=True)
+
+
+def _error_of(task: asyncio.Task[T]) -> str:
+    """Why a finished half failed, for people; empty when it did not. Raises what is a bug."""
+    error = task.exception()
+    if error is None:
+        return ""
+    if not isinstance(error, STREAM_ERRORS):
+        raise error
+    return describe(error)
+
+
+def describe(error: BaseException) -> str:
+    """An error of a stream in one line for people."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        details = (error.details() or "").splitlines()
+        return details[0] if details else error.code().name.lower().replace("_", " ")
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _weigh_task(task: Task) -> int:
+    size = 300 + sum(map(len, task.command)) + 200 * len(task.uris)
+    for mapping in (task.environment, task.labels):
+        size += sum(len(key) + len(value) + 8 for key, value in mapping.items())
+    return size
+
+
+def _weigh_accept(accept: Accept) -> int:
+    tasks = (op.task for op in accept.operations if isinstance(op, Launch))
+    return 64 * (len(accept.offer_ids) + len(accept.operations)) + sum(map(_weigh_task, tasks))
+
+
+_WEIGHT_DEFAULT = 150
+_WEIGHTS: dict[type, Callable[..., int]] = {
+    Accept: _weigh_accept,
+    AcceptResult: lambda item: 64 + sum(16 + len(r.message) for r in item.results),
+    Decline: lambda item: 48 * (1 + len(item.offer_ids)),
+    FileChunk: lambda item: 64 + len(item.data),
+    Offers: lambda item: 400 * (1 + len(item.offers)),
+    Reconcile: lambda item: 80 * (1 + len(item.tasks)),
+    ReconcileTasks: lambda item: 100 * (1 + len(item.tasks)),
+    Register: lambda item: 500 + sum(100 + _weigh_task(t.task) for t in item.tasks),
+    Rescind: lambda item: 48 * (1 + len(item.offer_ids)),
+    RunTask: lambda item: 100 + _weigh_task(item.task),
+    StatusReport: lambda item: 300 + len(item.status.message),
+    TaskMessage: lambda item: 200 + len(item.data),
+    Update: lambda item: 300 + len(item.status.message),
+}
+
+
+def weigh(item: object) -> int:
+    """About how many bytes an item takes on the wire and while it waits. O(its parts)."""
+    measure = _WEIGHTS.get(type(item))
+    return _WEIGHT_DEFAULT if measure is None else measure(item)
