@@ -26,11 +26,6 @@ BATCH_MAX = (
 INBOX_EVENTS_MAX = 4_096  # beyond it peers wait: four batches, so the machine never starves
 COMMIT_RETRY_FIRST_S = 0.05
 COMMIT_RETRY_MAX_S = 2.0
-# A process that was stopped (SIGSTOP, a swapping host) wakes with peers' words unread in its
-# sockets. It listens for a moment before it tells the machine how late it is.
-OVERSLEPT_MS = 2_000
-LISTEN_S = 0.1
-
 log = structlog.get_logger("mesoslite.loop")
 
 
@@ -207,27 +202,27 @@ async def drive(
 ) -> None:
     """Run a machine until its inbox is closed and empty.
 
-    `tick` makes the machine's Tick of a time. `commit` is given all effects of a batch, writes
-    the durable ones in one transaction and returns when they are durable; with none among them
-    it returns at once. `perform` must only enqueue. A commit that fails is tried again unchanged,
-    with nothing handled meanwhile and `health` not ready; past `commit_deadline_s` (None: never)
-    CommitError ends the loop, and nothing of the batch has been performed.
+    `tick` makes the machine's Tick of a time. Each batch comes between two: one before it, so that
+    what it sets in motion counts from now and not from the last time anything happened, and one
+    after it. `commit` is given all effects of a batch, writes the durable ones in one transaction
+    and returns when they are durable; with none among them it returns at once. `perform` must only
+    enqueue. A commit that fails is tried again unchanged, with nothing handled meanwhile and
+    `health` not ready; past `commit_deadline_s` (None: never) CommitError ends the loop, and
+    nothing of the batch has been performed.
     """
     health = health or Health()
     health.why_not = ""
+    ticked_ms = None
     while not (inbox.closed and not len(inbox)):
-        until_ms = machine.next_deadline_ms()
-        before_ms = now_ms()
-        batch = await inbox.take(batch_max, until_ms)
-        if now_ms() - max(before_ms, until_ms or before_ms) > OVERSLEPT_MS and until_ms is not None:
-            await asyncio.sleep(LISTEN_S)
-            batch += await inbox.take(batch_max, 0)
-        # One Tick before the events, since a machine that slept for a minute would else count the
-        # deadlines that they set from a minute ago; and one after, on which offers leave.
-        effects = list(machine.handle(tick(now_ms()))) if batch else []
+        batch = await inbox.take(batch_max, machine.next_deadline_ms())
+        effects: list[F] = []
+        now = now_ms()
+        if batch and now != ticked_ms:
+            effects += machine.handle(tick(now))
         for event in batch:
             effects += machine.handle(event)
-        effects += machine.handle(tick(now_ms()))
+        ticked_ms = now_ms()
+        effects += machine.handle(tick(ticked_ms))
         if effects:
             await _commit(commit, effects, inbox, health, commit_deadline_s)
             for effect in effects:

@@ -107,6 +107,25 @@ async def test_a_deadline_comes_without_any_event_and_never_early() -> None:
     await running
 
 
+async def test_time_is_told_before_what_comes_after_a_long_silence() -> None:
+    """Else what an event sets in motion would count from the last time anything happened."""
+    heard: list[str] = []
+
+    class Listener:
+        def handle(self, event: str) -> list[str]:
+            heard.append(event.partition(" ")[0])
+            return []
+
+        def next_deadline_ms(self) -> None:
+            return None
+
+    inbox = new_inbox()
+    inbox.post("a")
+    inbox.close()
+    await drive(Listener(), inbox, tick, Disk().commit, lambda _: None, Clock().now_ms)
+    assert heard == ["tick", "a", "tick"]
+
+
 async def test_a_failed_commit_is_tried_again_unchanged_and_nothing_is_performed_meanwhile() -> (
     None
 ):
