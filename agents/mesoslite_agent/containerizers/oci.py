@@ -1,0 +1,352 @@
+"""The `oci` containerizer: runc on a bundle that is made here.
+
+Its own pid, ipc, uts and mount namespaces (and cgroup in version 2), the host's network; cpu,
+memory and pids limits by cgroup; an overlay as root, over the host's root or over an image
+directory, so that neither is changed; no capability beyond Docker's default set, no new privileges.
+
+    WORK_DIR/run/CONTAINER_ID/{config.json,rootfs,upper,work,pid,log}
+    cgroup mesoslite/AGENT_ID/CONTAINER_ID
+
+See https://github.com/opencontainers/runtime-spec/blob/v1.0.2/config-linux.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from mesoslite_agent.cgroups import CPU_PERIOD_US, Cgroups
+from mesoslite_agent.container import ContainerSpec, Usage
+from mesoslite_agent.containerizers import (
+    PATH,
+    CannotPrepare,
+    Launch,
+    Measured,
+    User,
+    data_of,
+    environment,
+)
+from mesoslite_agent.mounts import mount_overlay, mounted_below, parts_of_the_root, unmount
+
+SANDBOX = "/mnt/mesoslite/sandbox"
+# The runtime needs this much itself before the task's program is there; measured: 2 MiB of memory
+# and 9 threads. Less than that is not a limit but a start that fails.
+MEM_BYTES_MIN = 8 << 20
+PIDS_AT_START_MIN = 32
+RUNTIME_S_MAX = 30.0  # a call of the runtime that takes longer is killed
+
+# https://github.com/moby/moby/blob/v24.0.0/oci/caps/defaults.go
+CAPABILITIES = (
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+)
+# https://github.com/moby/moby/blob/v24.0.0/oci/defaults.go
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def config(
+    spec: ContainerSpec,
+    user: User,
+    sandbox: str,
+    *,
+    group: str,
+    cgroup_version: int,
+    parts: tuple[str, ...] = (),
+    hidden: tuple[str, ...] = (),
+    names: tuple[tuple[str, str], ...] = (),
+) -> dict[str, Any]:
+    """The bundle's config.json. Pure.
+
+    `sandbox` is its place on the host. `parts` are other file systems of the host's root, `hidden`
+    directories to cover, `names` (source, destination) of files for the resolver.
+    """
+    home = user.home if spec.image is None else ("/root" if user.uid == 0 else "/")
+    env = environment(spec, SANDBOX, home)
+    capabilities = list(CAPABILITIES) if user.uid == 0 else []
+    kinds = ["pid", "ipc", "uts", "mount", *(["cgroup"] if cgroup_version == 2 else [])]
+    cover = ["nosuid", "nodev", "noexec", "ro", "size=4k", "mode=0700"]
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False,
+            "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
+            "args": list(spec.command),
+            "env": [f"{name}={value}" for name, value in env.items()],
+            "cwd": SANDBOX,
+            "capabilities": {
+                "bounding": list(CAPABILITIES),
+                "effective": capabilities,
+                "permitted": capabilities,
+            },
+            "noNewPrivileges": True,
+            "oomScoreAdj": 0,
+        },
+        "root": {"path": "rootfs", "readonly": False},
+        # In this order: a part may hold a directory to hide, and anything may hide the sandbox.
+        "mounts": [
+            *_pseudo_mounts(),
+            *(_mount(part, "bind", part, "bind", "rprivate", "ro") for part in parts),
+            *(_mount(folder, "tmpfs", "tmpfs", *cover) for folder in hidden),
+            *(_mount(to, "bind", source, "bind", "rprivate", "ro") for source, to in names),
+            _mount(SANDBOX, "bind", sandbox, "bind", "rprivate", "rw"),
+        ],
+        "linux": {
+            "namespaces": [{"type": kind} for kind in kinds],
+            "cgroupsPath": f"/{group}",
+            "resources": _limits(spec, cgroup_version),
+            "maskedPaths": list(MASKED),
+            "readonlyPaths": list(READONLY),
+        },
+    }
+
+
+def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def _pseudo_mounts() -> list[dict[str, Any]]:
+    safe = ("nosuid", "noexec", "nodev")
+    roomy = ("mode=755", "size=65536k")
+    return [
+        _mount("/proc", "proc", "proc", *safe),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", *roomy),
+        _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666"),
+        _mount("/dev/shm", "tmpfs", "shm", *safe, "mode=1777", "size=65536k"),  # noqa: S108
+        _mount("/dev/mqueue", "mqueue", "mqueue", *safe),
+        _mount("/sys", "sysfs", "sysfs", *safe, "ro"),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", *safe, "relatime", "ro"),
+        _mount("/run", "tmpfs", "tmpfs", "nosuid", "nodev", *roomy),
+    ]
+
+
+def _limits(spec: ContainerSpec, cgroup_version: int) -> dict[str, Any]:
+    """Limits of the runtime spec; the cpu quota follows once it has started, see `prepare`."""
+    limits: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
+    if spec.cpu_limit_milli is not None:
+        # 1024 shares are one core's worth when cores are scarce; the kernel takes 2 to 262144.
+        shares = min(max(2, spec.cpu_limit_milli * 1024 // 1000), 262_144)
+        limits["cpu"] = {"shares": shares, "period": CPU_PERIOD_US}
+    if spec.mem_limit_bytes is not None:
+        mem_bytes = max(spec.mem_limit_bytes, MEM_BYTES_MIN)
+        limits["memory"] = {"limit": mem_bytes, "swap": mem_bytes}
+        if cgroup_version == 2:  # all of the container or nothing: half a task is of no use
+            limits["unified"] = {"memory.oom.group": "1"}
+    if spec.pids_limit is not None:
+        limits["pids"] = {"limit": max(spec.pids_limit, PIDS_AT_START_MIN)}
+    return limits
+
+
+def _names(*, image: bool) -> tuple[tuple[str, str], ...]:
+    """The network is the host's, so its names are too; /run, where they often are, is a new one."""
+    found = []
+    for name in ("/etc/resolv.conf", "/etc/hosts"):
+        real = Path(name).resolve()
+        if real.is_file() and (image or real.is_relative_to("/run")):
+            found.append((str(real), name if image else str(real)))
+    return tuple(found)
+
+
+class OciContainerizer:
+    """Containers of one agent. `hidden` are directories of the host that tasks shall not see."""
+
+    name = "oci"
+
+    def __init__(
+        self,
+        work_dir: Path,
+        agent_id: str,
+        *,
+        cgroups: Cgroups | None = None,
+        hidden: tuple[Path, ...] = (),
+        runtime: str = "runc",
+    ) -> None:
+        self._run = work_dir / "run"
+        self._state = work_dir / "runc"
+        self._parent = f"mesoslite/{agent_id}"
+        self._cgroups = cgroups or Cgroups.of_host()
+        self._hidden = tuple(dict.fromkeys((work_dir, *hidden)))
+        self._runtime = shutil.which(runtime)
+        self._reason = self._find_out()
+
+    def why_not(self) -> str | None:
+        return self._reason
+
+    def _find_out(self) -> str | None:
+        """Try it: a container that does nothing. ~0.1 s."""
+        if os.geteuid() != 0:
+            return "the agent is not root"
+        if self._runtime is None:
+            return "runc is not installed"
+        reason = self._cgroups.why_not()
+        if reason is not None:
+            return reason
+        spec = ContainerSpec(
+            container_id="probe", framework_id="probe", task_id="probe", command=("true",),
+            environment=(), user=None, uris=(), image=None, containerizer=self.name,
+            cpu_limit_milli=1000, mem_limit_bytes=64 << 20, pids_limit=64,
+        )  # fmt: skip
+        sandbox = self._run / "probe-sandbox"
+        try:
+            self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sandbox.mkdir(exist_ok=True)
+            self.release("probe")
+            self._cgroups.make(self._parent)
+            self.prepare(spec, sandbox, User("root", 0, 0, (0,), "/root"))
+            tried = self._call("run", "--bundle", str(self._run / "probe"), "probe")
+            return None if tried is None else f"runc cannot run containers here: {tried}"
+        except (OSError, CannotPrepare) as error:
+            return f"containers cannot be made here: {error}"
+        finally:
+            with contextlib.suppress(OSError):
+                self.release("probe")
+                shutil.rmtree(sandbox, ignore_errors=True)
+
+    def prepare(self, spec: ContainerSpec, sandbox: Path, user: User) -> Launch:
+        """Overlay, bundle and the runtime's command. ~1 ms. Raises CannotPrepare."""
+        assert self._runtime is not None
+        folder, group = self._run / spec.container_id, f"{self._parent}/{spec.container_id}"
+        try:
+            self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in ("rootfs", "upper", "work"):
+                (folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+            image = Path("/") if spec.image is None else Path(spec.image).resolve(strict=True)
+            if not image.is_dir():
+                raise CannotPrepare(f"the image {spec.image!r} is not a directory")
+            mount_overlay(image, folder / "upper", folder / "work", folder / "rootfs")
+            bundle = config(
+                spec,
+                user,
+                str(sandbox),
+                group=group,
+                cgroup_version=self._cgroups.version,
+                parts=() if spec.image else tuple(map(str, parts_of_the_root())),
+                hidden=() if spec.image else tuple(map(str, self._hidden)),
+                names=_names(image=spec.image is not None),
+            )
+            (folder / "config.json").write_text(json.dumps(bundle))
+        except CannotPrepare:
+            self.release(spec.container_id)
+            raise
+        except OSError as error:
+            self.release(spec.container_id)
+            raise CannotPrepare(f"the container's root could not be made: {error}") from error
+        return Launch(
+            argv=(
+                self._runtime, "--root", str(self._state),
+                "--log", str(folder / "log"), "--log-format", "json",
+                "run", "--detach", "--pid-file", str(folder / "pid"),
+                "--bundle", str(folder), spec.container_id,
+            ),
+            env={"PATH": PATH, "MESOSLITE_BUNDLE": str(folder)},
+            cwd=str(folder),
+            stdout=str(sandbox / "stdout"),
+            stderr=str(sandbox / "stderr"),
+            marker=f"MESOSLITE_BUNDLE={folder}",
+            pid_file=str(folder / "pid"),
+            cgroup_procs=str(self._cgroups.procs_file(group)),
+            log=str(folder / "log"),
+            settle=self._settle(spec, group),
+            data=data_of(spec),
+        )  # fmt: skip
+
+    def _settle(self, spec: ContainerSpec, group: str) -> tuple[tuple[str, str], ...]:
+        """Limits that the runtime itself would not fit into.
+
+        It needs some 12 ms of CPU inside of the group: with 0.01 of a core that is over a second.
+        """
+        files = []
+        if spec.cpu_limit_milli is not None:
+            files.append(self._cgroups.cpu_limit(group, spec.cpu_limit_milli))
+        if spec.pids_limit is not None and spec.pids_limit < PIDS_AT_START_MIN:
+            files.append(self._cgroups.pids_limit(group, spec.pids_limit))
+        return tuple(files)
+
+    def measure(self, container_id: str) -> Measured:
+        group = f"{self._parent}/{container_id}"
+        cpu_ms, peak_bytes = self._cgroups.cpu_ms(group), self._cgroups.peak_bytes(group)
+        usage = None
+        if cpu_ms is not None and peak_bytes is not None:
+            usage = Usage(cpu_ms=cpu_ms, peak_mem_bytes=peak_bytes)
+        return Measured(oom_kills=self._cgroups.oom_kills(group), usage=usage)
+
+    def release(self, container_id: str) -> None:
+        """See Containerizer. ~10 ms."""
+        group, folder = f"{self._parent}/{container_id}", self._run / container_id
+        if not self._cgroups.empty(group):
+            raise OSError(f"a process of container {container_id} does not end")
+        if (self._state / container_id).exists():
+            self._call("delete", "--force", container_id)
+        if not self._cgroups.remove(group):
+            raise OSError(f"the cgroup {group} could not be removed")
+        for mount in mounted_below(folder):
+            unmount(mount)
+        shutil.rmtree(self._state / container_id, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+    def _call(self, *arguments: str) -> str | None:
+        """Run the runtime to its end. None: well; else why not. Files, since pipes may hang."""
+        assert self._runtime is not None
+        notes = self._run / f"{arguments[-1]}.out"
+        try:
+            with notes.open("wb") as out:
+                done = subprocess.run(
+                    [self._runtime, "--root", str(self._state), *arguments],
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/",
+                    env={"PATH": PATH}, timeout=RUNTIME_S_MAX, check=False,
+                )  # fmt: skip
+            if done.returncode == 0:
+                return None
+            said = notes.read_text(errors="replace").strip().splitlines()
+            return said[-1] if said else f"exit code {done.returncode}"
+        except subprocess.TimeoutExpired:
+            return f"runc {arguments[0]} took longer than {RUNTIME_S_MAX:g} s"
+        finally:
+            notes.unlink(missing_ok=True)
+
+    def held(self) -> set[str]:
+        found = self._cgroups.children(self._parent)
+        for folder in (self._run, self._state):
+            if folder.is_dir():
+                found.update(entry.name for entry in folder.iterdir() if entry.is_dir())
+        return found
+
+    def close(self) -> None:
+        """Remove the groups above the containers' when they are empty, and the runtime's folder."""
+        self._cgroups.remove(self._parent, patience_s=0)
+        for root in self._cgroups.roots:
+            with contextlib.suppress(OSError):  # another agent of this host is still there
+                (root / "mesoslite").rmdir()
+        shutil.rmtree(self._state, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._run.rmdir()

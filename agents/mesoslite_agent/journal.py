@@ -1,0 +1,185 @@
+"""What a launcher remembers of its containers, and what the next launcher is told of them.
+
+Standard library alone: the launcher uses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mesoslite_agent.processes import all_processes, boot_id, carries, kill_until_gone, listed
+from mesoslite_agent.processes import tree_of as tree_of_processes
+
+JOURNAL_LINES_SLACK = 4_000  # lines beyond four for each container before the journal is rewritten
+LOST_S_MAX = 5.0  # a process in an uninterruptible call does not die; its container is over anyway
+
+START_FIELDS = (
+    "marker",  # NAME=value in the environment of all its processes; finds them after a crash
+    "pid_file",  # written by a container runtime; None: argv is the container's first process
+    "cgroup_procs",  # its cgroup.procs file; None: its processes are found by session and ancestry
+    "log",  # the runtime's own log, JSON lines; says why a start failed
+    "settle",  # [[file, text], ...] written once it has started: limits that would hamper a start
+    "mem_bytes_max",  # watched, for a container without a cgroup: over it, everything is killed
+    "pids_max",  # the same for its processes and threads
+    "cwd",
+    "data",  # the caller's, returned with each event
+)
+
+Json = dict[str, Any]
+
+
+class Container:
+    """One container from its intent until it is forgotten."""
+
+    def __init__(self, container_id: str, fields: Json) -> None:
+        self.id = container_id
+        self.fields: Json = {name: fields.get(name) for name in START_FIELDS}
+        self.state = "starting"  # starting -> started -> exited, or starting -> failed
+        self.pid: int | None = None
+        self.start: int | None = None  # clock ticks after boot; with the pid it names a process
+        self.runtime_pid: int | None = None
+        self.end: Json = {}
+        self.status: int | None = None  # of the first process, as wait4 gives it
+        self.sweep_until = 0.0
+        self.cpu_s = 0.0
+        self.peak_bytes = 0
+        self.over: str | None = None  # which watched limit it went over: mem or pids
+        self.stand_in: int | None = None  # SIGKILL stands in for this signal
+
+    def describe(self) -> Json:
+        """The event of its present state."""
+        event: Json = {"event": self.state, "id": self.id, "data": self.fields["data"]}
+        if self.pid is not None:
+            event["pid"] = self.pid
+        return event | self.end
+
+    def charge(self, usage: Any) -> None:
+        """Add what one of its processes used, as wait4(2) tells it."""
+        self.cpu_s += usage.ru_utime + usage.ru_stime
+        self.peak_bytes = max(self.peak_bytes, usage.ru_maxrss * 1024)
+
+    def exited(self) -> Json:
+        """How it ended, from the status of its first process."""
+        assert self.status is not None
+        code = os.waitstatus_to_exitcode(self.status)
+        number = None if code >= 0 else -code
+        if number == signal.SIGKILL and self.stand_in is not None:
+            number = self.stand_in
+        return {
+            "exit_code": code if code >= 0 else None,
+            "signal": number,
+            "over": self.over,
+            "lost": False,
+            "cpu_ms": round(self.cpu_s * 1000),
+            "peak_mem_bytes": self.peak_bytes,
+        }
+
+    def lose(self) -> None:
+        """Its launcher died with it: nobody can know how it ended (decisions.md D8)."""
+        self.state = "exited"
+        self.end = {"exit_code": None, "signal": None, "over": None, "lost": True}
+
+
+class Journal:
+    """What a next launcher must know. Written, not fsynced: a reboot ends the tasks anyway (D5)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines = 0
+        self._fd = -1
+        self._torn = False
+
+    def load(self) -> tuple[str | None, dict[str, Container]]:
+        """The boot that it was written in, and the containers that are not forgotten."""
+        boot, containers = None, dict[str, Container]()
+        try:
+            text = self._path.read_text(errors="replace")
+        except FileNotFoundError:
+            return None, {}
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn line
+                entry: Json = json.loads(line)
+                match entry["is"]:
+                    case "boot":
+                        boot = str(entry["boot"])
+                    case "intent":
+                        containers[entry["id"]] = Container(entry["id"], entry)
+                    case "record":
+                        container = containers[entry["id"]]
+                        container.state = "started"
+                        container.pid, container.start = entry["pid"], entry["start"]
+                    case "end":
+                        container = containers[entry["id"]]
+                        container.state, container.end = entry["state"], entry["end"]
+                    case "forget":
+                        containers.pop(entry["id"], None)
+        return boot, containers
+
+    def rewrite(self, containers: Iterable[Container]) -> None:
+        """Start it anew with what is known, replacing the old one in one step."""
+        entries: list[Json] = [{"is": "boot", "boot": boot_id()}]
+        for container in containers:
+            entries.append(intent(container))
+            if container.pid is not None:
+                entries.append(record(container))
+            if container.end:
+                entries.append(ended(container))
+        fresh = self._path.with_name("journal.new")
+        fresh.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        fresh.replace(self._path)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        self._lines, self._torn = len(entries), False
+
+    def add(self, entry: Json, containers: dict[str, Container]) -> None:
+        """Append one entry, ~5 us. Raises OSError when the disk is full."""
+        line = json.dumps(entry).encode() + b"\n"
+        if self._torn:
+            line = b"\n" + line
+        self._torn = True
+        self._torn = os.write(self._fd, line) != len(line)
+        if self._torn:
+            raise OSError(f"only a part of a line could be written to {self._path}")
+        self._lines += 1
+        if self._lines > JOURNAL_LINES_SLACK + 4 * len(containers):
+            self.rewrite(containers.values())
+
+
+def intent(container: Container) -> Json:
+    return {"is": "intent", "id": container.id} | container.fields
+
+
+def record(container: Container) -> Json:
+    return {"is": "record", "id": container.id, "pid": container.pid, "start": container.start}
+
+
+def ended(container: Container) -> Json:
+    return {"is": "end", "id": container.id, "state": container.state, "end": container.end}
+
+
+def kill_lost(container: Container) -> bool:
+    """End whatever is left of a container whose launcher died: by its record, marker, cgroup.
+
+    Costs a look at every process of the host. False when something would not die.
+    """
+    fields = container.fields
+    folder = None if fields["cgroup_procs"] else fields["cwd"]
+
+    def find() -> set[int]:
+        processes = all_processes()
+        roots = {
+            p.pid
+            for p in processes.values()
+            if (p.pid == container.pid and p.start == container.start)
+            or carries(p.pid, fields["marker"], folder)
+        }
+        return tree_of_processes(roots, processes) | set(listed(fields["cgroup_procs"]))
+
+    return kill_until_gone(find, LOST_S_MAX)

@@ -1,0 +1,131 @@
+"""Sandboxes: the directory of each container, with its stdout and stderr, that outlives it.
+
+    WORK_DIR/sandboxes/FRAMEWORK_ID/TASK_ID/CONTAINER_ID/{stdout,stderr,...}
+
+A task may put anything into its sandbox, so nothing here follows a symbolic link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+READ_BYTES_MAX = 1 << 20
+PATH_PARTS_MAX = 64
+COLLECT_MAX = 1_000  # sandboxes removed in one go; the next go takes the others
+MIN_AGE_S = 60.0  # a younger sandbox stays even when the disk is full: it may be starting
+DISK_HEADROOM = 0.1  # of the disk that collection tries to keep free, as in Mesos
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class NotInSandbox(Exception):
+    """A path that leaves the sandbox, goes through a link, or is no regular file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandboxes:
+    """All sandboxes of one agent."""
+
+    root: Path
+
+    def path(self, framework_id: str, task_id: str, container_id: str) -> Path:
+        """Where a sandbox is, whether it exists or not. Raises ValueError for an unfit id."""
+        for part in (framework_id, task_id, container_id):
+            if _ID.fullmatch(part) is None or part in {".", ".."}:
+                raise ValueError(f"{part!r} cannot name a directory")
+        return self.root / framework_id / task_id / container_id
+
+    def make(self, sandbox: Path, owner: tuple[int, int] | None) -> None:
+        """Make a sandbox with empty stdout and stderr, for a (uid, gid) when one is given.
+
+        Doing it again changes nothing. Raises OSError.
+        """
+        sandbox.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name in ("stdout", "stderr"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+            descriptor = os.open(sandbox / name, flags, 0o644)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+            os.close(descriptor)
+        if owner is not None:
+            os.chown(sandbox, *owner, follow_symlinks=False)
+
+    def collect(self, now_s: float, keep: frozenset[str], age_s_max: float) -> list[Path]:
+        """Remove sandboxes that nobody wrote to for `age_s_max`, sooner when the disk gets full.
+
+        The age shrinks with the disk's use as in Mesos: `age_s_max * max(0, 1 - 0.1 - used)`.
+        `keep` are the container ids never to touch; `now_s` is the wall clock, as files have it.
+        Returns what was removed, at most COLLECT_MAX, the oldest first. Blocks.
+        """
+        if not self.root.is_dir():
+            return []
+        disk = shutil.disk_usage(self.root)
+        used = 1 - disk.free / disk.total if disk.total else 1.0
+        age_s = max(MIN_AGE_S, age_s_max * max(0.0, 1 - DISK_HEADROOM - used))
+        dead = sorted(
+            (written_s, sandbox)
+            for sandbox in self.root.glob("*/*/*")
+            if sandbox.name not in keep and (written_s := _last_written_s(sandbox)) <= now_s - age_s
+        )
+        removed = []
+        for _, sandbox in dead[:COLLECT_MAX]:
+            shutil.rmtree(sandbox, ignore_errors=True)
+            if not sandbox.exists():
+                removed.append(sandbox)
+            with contextlib.suppress(OSError):  # not empty: other tasks of the framework are there
+                sandbox.parent.rmdir()
+                sandbox.parent.parent.rmdir()
+        return removed
+
+
+def _last_written_s(sandbox: Path) -> float:
+    times = [0.0]
+    for path in (sandbox, sandbox / "stdout", sandbox / "stderr"):
+        with contextlib.suppress(OSError):
+            times.append(path.stat(follow_symlinks=False).st_mtime)
+    return max(times)
+
+
+def read(sandbox: Path, path: str, offset: int, length: int) -> tuple[bytes, int]:
+    """A piece of a file in a sandbox, and the file's size now; at most READ_BYTES_MAX. Blocks.
+
+    Past the end the piece is empty. Raises NotInSandbox, FileNotFoundError.
+    """
+    descriptor = open_inside(sandbox, path)
+    try:
+        length = max(0, min(length, READ_BYTES_MAX))
+        return os.pread(descriptor, length, max(0, offset)), os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
+def open_inside(sandbox: Path, path: str) -> int:
+    """A descriptor to read a regular file below the sandbox, part by part, through no link."""
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if not parts or ".." in parts or len(parts) > PATH_PARTS_MAX or "\0" in path:
+        raise NotInSandbox(f"{path!r} names no file in the sandbox")
+    folder = os.open(sandbox, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        # O_NONBLOCK: a FIFO must not hold us up.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(parts[-1], flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
+            raise NotInSandbox(f"{path!r} is a link, or no file") from None
+        raise
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotInSandbox(f"{path!r} is not a regular file")
+    return descriptor
