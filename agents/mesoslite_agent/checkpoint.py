@@ -1,0 +1,255 @@
+"""The checkpoint: what an agent must still know after a crash, in SQLite (decisions.md D5).
+
+Launch intents, status update streams and acknowledgements outlive the process: they are written
+and not fsynced, since a host that reboots has lost those tasks anyway, and the boot id tells. The
+agent's id, the count of its runs and the highest epoch it heard of outlive the host. Nouns are
+kept as the wire has them, so that a newer program reads what an older one wrote.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import assert_never, cast
+
+from google.protobuf.message import DecodeError
+
+from mesoslite.database import Database, Statement, StorageError, WorkDir
+from mesoslite.messages import FrameworkReference
+from mesoslite.model import AgentInfo, TaskStatus
+from mesoslite.v1 import common_pb2
+from mesoslite.wire import (
+    MalformedMessage,
+    framework_info_from_wire,
+    framework_info_to_wire,
+    status_from_wire,
+    status_to_wire,
+    task_from_wire,
+    task_to_wire,
+)
+from mesoslite_agent.protocol import (
+    Durable,
+    Effect,
+    ForgetFramework,
+    ForgetTask,
+    Recovered,
+    SaveAcknowledgement,
+    SaveEpoch,
+    SaveFramework,
+    SaveTask,
+    SaveUpdate,
+    StreamRecord,
+    TaskRecord,
+)
+
+FILE_NAME = "checkpoint.sqlite"
+AGENT_ID_BYTES = 8  # 64 random bits: a collision among 100,000 agents has a chance of 3 in 10^10
+MIGRATIONS = (
+    """
+    CREATE TABLE agent (
+        agent_id TEXT NOT NULL, boot_id TEXT NOT NULL, run INTEGER NOT NULL, epoch INTEGER NOT NULL
+    );
+    CREATE TABLE frameworks (
+        framework_id TEXT PRIMARY KEY, principal TEXT NOT NULL, info BLOB NOT NULL
+    );
+    CREATE TABLE tasks (
+        position INTEGER PRIMARY KEY, framework_id TEXT NOT NULL, task_id TEXT NOT NULL,
+        role TEXT NOT NULL, task BLOB NOT NULL, container_id TEXT NOT NULL, secret TEXT NOT NULL,
+        UNIQUE (framework_id, task_id)
+    );
+    CREATE TABLE updates (
+        position INTEGER PRIMARY KEY, framework_id TEXT NOT NULL, task_id TEXT NOT NULL,
+        update_id TEXT NOT NULL, status BLOB NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX updates_of_task ON updates (framework_id, task_id, position);
+    """,
+)
+
+
+class Checkpoint:
+    """The checkpoint of one agent in its work directory."""
+
+    def __init__(self, work_dir: WorkDir, boot_id: str) -> None:
+        """Open it, with a new agent id at the very first time, and count this run.
+
+        Raises StorageError, CommitError; blocks. `boot_id` is this boot of the host's.
+        """
+        self.path: Path = work_dir.path / FILE_NAME
+        self._database = Database(self.path, MIGRATIONS)
+        try:
+            self._begin(boot_id)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _begin(self, boot_id: str) -> None:
+        rows = cast(
+            list[tuple[str, str, int, int]],
+            self._database.rows("SELECT agent_id, boot_id, run, epoch FROM agent"),
+        )
+        new = (secrets.token_hex(AGENT_ID_BYTES), boot_id, 0, 0)
+        self.agent_id, earlier_boot_id, earlier_run, self.epoch_seen = rows[0] if rows else new
+        self.boot_id = boot_id
+        self.run = earlier_run + 1
+        self.rebooted = earlier_boot_id != boot_id
+        # Before first contact: a reply that is lost must not make two agents of one host (D3).
+        self._database.write_now(
+            [
+                ("DELETE FROM agent", ()),
+                (
+                    "INSERT INTO agent VALUES (?, ?, ?, ?)",
+                    (self.agent_id, boot_id, self.run, self.epoch_seen),
+                ),
+            ]
+        )
+
+    def recovered(self, info: AgentInfo) -> Recovered:
+        """All that the agent's machine starts from. Raises StorageError; blocks."""
+        try:
+            return Recovered(
+                info=info,
+                boot_id=self.boot_id,
+                run=self.run,
+                rebooted=self.rebooted,
+                epoch_seen=self.epoch_seen,
+                frameworks=self._frameworks(),
+                tasks=self._tasks(),
+                streams=self._streams(),
+            )
+        except (DecodeError, MalformedMessage) as error:
+            raise StorageError(f"{self.path} holds what cannot be understood: {error}") from None
+
+    def _frameworks(self) -> tuple[FrameworkReference, ...]:
+        rows = cast(
+            list[tuple[str, str, bytes]],
+            self._database.rows("SELECT * FROM frameworks ORDER BY framework_id"),
+        )
+        read = common_pb2.FrameworkInfo.FromString
+        return tuple(
+            FrameworkReference(framework_id, principal, framework_info_from_wire(read(info)))
+            for framework_id, principal, info in rows
+        )
+
+    def _tasks(self) -> tuple[TaskRecord, ...]:
+        rows = cast(
+            list[tuple[str, str, bytes, str, str]],
+            self._database.rows(
+                "SELECT framework_id, role, task, container_id, secret FROM tasks ORDER BY position"
+            ),
+        )
+        read = common_pb2.Task.FromString
+        return tuple(
+            TaskRecord(framework_id, role, task_from_wire(read(task)), container_id, secret)
+            for framework_id, role, task, container_id, secret in rows
+        )
+
+    def _streams(self) -> tuple[StreamRecord, ...]:
+        rows = cast(
+            list[tuple[str, str, bytes, int]],
+            self._database.rows(
+                "SELECT framework_id, task_id, status, acknowledged FROM updates ORDER BY position"
+            ),
+        )
+        waiting: dict[tuple[str, str], list[TaskStatus]] = {}
+        last: dict[tuple[str, str], TaskStatus] = {}
+        for framework_id, task_id, data, acknowledged in rows:
+            key = (framework_id, task_id)
+            status = status_from_wire(common_pb2.TaskStatus.FromString(data))
+            updates = waiting.setdefault(key, [])
+            if acknowledged:
+                last[key] = status
+            else:
+                updates.append(status)
+        return tuple(
+            StreamRecord(*key, tuple(updates), last.get(key)) for key, updates in waiting.items()
+        )
+
+    async def commit(self, effects: Sequence[Effect]) -> None:
+        """Write the durable ones among these in one transaction. Raises CommitError.
+
+        Only an epoch waits for an fsync; with nothing durable it returns at once.
+        """
+        statements: list[Statement] = []
+        host = False
+        for effect in effects:
+            if isinstance(effect, Durable):
+                statements += _statements(effect)
+                host = host or isinstance(effect, SaveEpoch)
+        if statements:
+            await self._database.write(statements, host=host)
+
+    def close(self) -> None:
+        """Finish what is being written. Blocks."""
+        self._database.close()
+
+
+def _statements(effect: Durable) -> list[Statement]:
+    match effect:
+        case SaveEpoch(epoch):
+            return [("UPDATE agent SET epoch = ?", (epoch,))]
+        case SaveFramework(framework):
+            info = framework_info_to_wire(framework.info).SerializeToString()
+            row = (framework.framework_id, framework.principal, info)
+            return [("INSERT OR REPLACE INTO frameworks VALUES (?, ?, ?)", row)]
+        case ForgetFramework(framework_id):
+            return [("DELETE FROM frameworks WHERE framework_id = ?", (framework_id,))]
+        case SaveTask(record):
+            return [_insert_task(record)]
+        case SaveUpdate(framework_id, status):
+            data = status_to_wire(status).SerializeToString()
+            return [
+                (
+                    (
+                        "INSERT INTO updates (framework_id, task_id, update_id, status) "
+                        "VALUES (?, ?, ?, ?)"
+                    ),
+                    (framework_id, status.task_id, status.update_id, data),
+                )
+            ]
+        case SaveAcknowledgement(framework_id, task_id, update_id):
+            return _acknowledge(framework_id, task_id, update_id)
+        case ForgetTask(framework_id, task_id):
+            key = (framework_id, task_id)
+            return [
+                ("DELETE FROM tasks WHERE framework_id = ? AND task_id = ?", key),
+                ("DELETE FROM updates WHERE framework_id = ? AND task_id = ?", key),
+            ]
+        case _:
+            assert_never(effect)
+
+
+def _insert_task(record: TaskRecord) -> Statement:
+    data = task_to_wire(record.task).SerializeToString()
+    return (
+        (
+            "INSERT OR REPLACE INTO tasks "
+            "(framework_id, task_id, role, task, container_id, secret) VALUES (?, ?, ?, ?, ?, ?)"
+        ),
+        (
+            record.framework_id,
+            record.task.task_id,
+            record.role,
+            data,
+            record.container_id,
+            record.secret,
+        ),
+    )
+
+
+def _acknowledge(framework_id: str, task_id: str, update_id: str) -> list[Statement]:
+    """Only the newest acknowledged update of a stream is kept."""
+    key = (framework_id, task_id)
+    return [
+        (
+            "DELETE FROM updates WHERE framework_id = ? AND task_id = ? AND acknowledged = 1",
+            key,
+        ),
+        (
+            (
+                "UPDATE updates SET acknowledged = 1 "
+                "WHERE framework_id = ? AND task_id = ? AND update_id = ?"
+            ),
+            (*key, update_id),
+        ),
+    ]
