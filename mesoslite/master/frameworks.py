@@ -180,16 +180,16 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
 
 def revive(t: Tables, framework: FrameworkEntry, call: Revive) -> None:
     """Forget refusals and suppression for these roles of the framework (field.md O5)."""
-    roles = _own_roles(t, framework, call.roles)
-    framework.suppressed -= set(roles)
-    t.allocator.revive(framework.framework_id, roles)
+    if roles := _own_roles(t, framework, call.roles):
+        framework.suppressed -= set(roles)
+        t.allocator.revive(framework.framework_id, roles)
 
 
 def suppress(t: Tables, framework: FrameworkEntry, call: Suppress) -> None:
     """No more offers for these roles; those already made stay (field.md O5)."""
-    roles = _own_roles(t, framework, call.roles)
-    framework.suppressed |= set(roles)
-    t.allocator.suppress(framework.framework_id, roles)
+    if roles := _own_roles(t, framework, call.roles):
+        framework.suppressed |= set(roles)
+        t.allocator.suppress(framework.framework_id, roles)
 
 
 def _own_roles(t: Tables, framework: FrameworkEntry, asked: tuple[str, ...]) -> tuple[str, ...]:

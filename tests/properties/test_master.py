@@ -1,0 +1,342 @@
+"""The master under any order of events, nonsense included: field.md 3.9, and no task twice.
+
+The world around it is a model: agents that hold what was launched on them and report it, schedulers
+that answer live offers (and dead ones, and each other's). `Master.check` runs after every event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from mesoslite.lifecycle import MOVES, TaskState
+from mesoslite.master.protocol import TaskKillAsked, TeardownAsked, ToAgent, ToScheduler
+from mesoslite.master.state import MasterConfig
+from mesoslite.messages import (
+    Accept,
+    AcceptResult,
+    Acknowledge,
+    ConfirmResults,
+    Decline,
+    Heartbeat,
+    Kill,
+    Offers,
+    Reconcile,
+    ReconcileTasks,
+    Refused,
+    Registered,
+    Revive,
+    RunTask,
+    ShutdownFramework,
+    StatusReport,
+    Subscribed,
+    Suppress,
+    TaskOnAgent,
+    Teardown,
+    Update,
+)
+from mesoslite.model import Launch, Offer, Refusal, TaskReference, TaskStatus
+from tests.unit.master_world import World, task
+
+AGENTS = ("a", "b")
+NAMES = ("f", "g")
+TOTAL = {"a": "cpus:4;mem:1024;ports:[1-4]", "b": "cpus:2;mem:2048"}
+NEEDS = ("cpus:1;mem:128", "cpus:2;mem:512", "cpus:0.5;mem:1;ports:[2-2]", "cpus:9;mem:1")
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(config=MasterConfig(reregister_ms=60_000))
+        self.streams = 0
+        self.agent_stream: dict[str, str] = {}
+        self.scheduler_stream: dict[str, str] = {}
+        self.ids: dict[str, str] = {}
+        self.on_agent: dict[str, dict[tuple[str, str], TaskOnAgent]] = {a: {} for a in AGENTS}
+        self.unread: list[tuple[str, TaskStatus]] = []
+        self.offers: dict[str, list[Offer]] = {n: [] for n in NAMES}
+        self.number = Counter[str]()
+        self.answers: dict[tuple[str, str, int], tuple[object, ...]] = {}
+        self.session: dict[str, str] = {}
+        self.launches = Counter[tuple[str, str]]()
+        self.accepts: list[tuple[str, Accept]] = []
+
+    # --- what the master says reaches the world ---------------------------------------------------
+
+    def _hear(self) -> None:
+        for effect in self.world.said:
+            if isinstance(effect, ToAgent):
+                self._agent_hears(effect)
+            elif isinstance(effect, ToScheduler):
+                self._scheduler_hears(effect)
+
+    def _agent_hears(self, effect: ToAgent) -> None:
+        [agent_id] = [a for a, s in self.agent_stream.items() if s == effect.stream] or [""]
+        if not agent_id:
+            return
+        tasks = self.on_agent[agent_id]
+        match effect.event:
+            case RunTask(framework_id, role, launched):
+                self.launches[framework_id, launched.task_id] += 1
+                key = framework_id, launched.task_id
+                assert key not in tasks, "launched on an agent that has it"
+                tasks[key] = TaskOnAgent(framework_id, role, launched, TaskState.STAGING, "c")
+            case ShutdownFramework(framework_id):
+                for key in [k for k in tasks if k[0] == framework_id]:
+                    gone = tasks.pop(key)
+                    if not gone.state.terminal:
+                        self._report(agent_id, gone, TaskState.KILLED, "")
+            case ReconcileTasks(missing):
+                for framework_id, task_id in missing:
+                    assert (framework_id, task_id) not in tasks
+
+    def _scheduler_hears(self, effect: ToScheduler) -> None:
+        [name] = [n for n, s in self.scheduler_stream.items() if s == effect.stream] or [""]
+        if not name:
+            return
+        match effect.event:
+            case Subscribed(framework_id):
+                self.ids[name] = framework_id
+                self.offers[name] = []
+            case Offers(offers):
+                self.offers[name] += offers
+            case Update(status):
+                if status.update_id:
+                    self.unread.append((name, status))
+            case AcceptResult(number, results):
+                key = (self.ids[name], self.session[name], number)
+                forgotten = any(r.refusal is Refusal.RESULT_FORGOTTEN for r in results)
+                assert forgotten or self.answers.setdefault(key, results) == results
+            case Refused():
+                del self.scheduler_stream[name]
+
+    def _stream(self) -> str:
+        self.streams += 1
+        return f"s{self.streams}"
+
+    def _report(
+        self, agent_id: str, on: TaskOnAgent, state: TaskState, update_id: str | None = None
+    ) -> None:
+        self.streams += 1
+        status = TaskStatus(
+            on.task.task_id,
+            state,
+            on.framework_id,
+            agent_id,
+            f"u{self.streams}" if update_id is None else update_id,
+        )
+        self.world.tell(self.agent_stream[agent_id], StatusReport(status, state))
+        self._hear()
+
+    # --- agents -----------------------------------------------------------------------------------
+
+    @rule(agent_id=st.sampled_from(AGENTS), lost=st.booleans())
+    def an_agent_registers(self, agent_id: str, lost: bool) -> None:
+        """Sometimes without its newest launch, which was lost with the old stream."""
+        tasks = self.on_agent[agent_id]
+        staging = [k for k, on in tasks.items() if on.state is TaskState.STAGING]
+        if lost and staging:
+            del tasks[staging[-1]]
+        self.agent_stream[agent_id] = self._stream()
+        self.world.agent(
+            agent_id,
+            TOTAL[agent_id],
+            stream=self.agent_stream[agent_id],
+            tasks=list(tasks.values()),
+        )
+        assert self.world.heard(self.agent_stream[agent_id], Registered)
+        self._hear()
+
+    @rule(agent_id=st.sampled_from(AGENTS))
+    def an_agent_goes(self, agent_id: str) -> None:
+        if agent_id in self.agent_stream:
+            self.world.close(self.agent_stream.pop(agent_id))
+            self._hear()
+
+    @precondition(lambda self: any(self.on_agent[a] for a in self.agent_stream))
+    @rule(data=st.data())
+    def a_task_moves(self, data: st.DataObject) -> None:
+        choices = [(a, k) for a in self.agent_stream for k in self.on_agent[a]]
+        agent_id, key = data.draw(st.sampled_from(choices))
+        on = self.on_agent[agent_id][key]
+        moves = sorted(
+            (m for m in MOVES[on.state] if m is not TaskState.UNREACHABLE), key=lambda m: m.name
+        )
+        if moves:
+            state = data.draw(st.sampled_from(moves))
+            self.on_agent[agent_id][key] = TaskOnAgent(
+                on.framework_id, on.role, on.task, state, "c"
+            )
+            self._report(agent_id, on, state)
+
+    # --- schedulers -------------------------------------------------------------------------------
+
+    @rule(name=st.sampled_from(NAMES), anew=st.booleans(), two=st.booleans())
+    def a_scheduler_subscribes(self, name: str, anew: bool, two: bool) -> None:
+        resuming = not anew and name in self.session and name in self.ids
+        if not resuming:
+            self.session[name] = self._stream()
+            self.number[name] = 0
+        self.scheduler_stream[name] = self._stream()
+        self.world.framework(
+            name,
+            roles=("x", "y") if two else ("x",),
+            stream=self.scheduler_stream[name],
+            session_id=self.session[name],
+            framework_id=self.ids[name] if resuming else "",
+            resuming=resuming,
+            failover_timeout_ms=100_000,
+        )
+        self._hear()
+
+    @rule(name=st.sampled_from(NAMES))
+    def a_scheduler_goes(self, name: str) -> None:
+        if name in self.scheduler_stream:
+            self.world.close(self.scheduler_stream.pop(name))
+            self._hear()
+
+    @precondition(lambda self: any(self.offers[n] for n in self.scheduler_stream))
+    @rule(
+        data=st.data(),
+        needs=st.lists(st.sampled_from(NEEDS), max_size=3),
+        refuse_ms=st.sampled_from([0, 1_000, 50_000]),
+        impostor=st.booleans(),
+        ids=st.lists(st.integers(0, 40), min_size=3, max_size=3),
+    )
+    def an_offer_is_accepted(
+        self,
+        data: st.DataObject,
+        needs: list[str],
+        refuse_ms: int,
+        impostor: bool,
+        ids: list[int],
+    ) -> None:
+        choices = [(n, o) for n in self.scheduler_stream for o in self.offers[n][-6:]]
+        if not choices:
+            return
+        name, offer = data.draw(st.sampled_from(choices))
+        if impostor and len(self.scheduler_stream) == 2:
+            [name] = [n for n in self.scheduler_stream if n != name]
+        self.number[name] += 1
+        launches = tuple(Launch(task(f"t{i}", n)) for i, n in zip(ids, needs, strict=False))
+        accept = Accept(self.number[name], offer.agent_id, (offer.offer_id,), launches, refuse_ms)
+        self.accepts.append((name, accept))
+        live = offer.offer_id in self.world.master.tables.offers
+        mine = live and offer.framework_id == self.ids[name]
+        self.world.call(self.scheduler_stream[name], accept)
+        results = self.world.heard(self.scheduler_stream[name], AcceptResult)
+        sent = [
+            e for e in self.world.said if isinstance(e, ToAgent) and isinstance(e.event, RunTask)
+        ]
+        done = sum(r.done for message in results for r in message.results)
+        assert not mine or done == len(sent)
+        assert mine or not sent
+        self._hear()
+
+    @precondition(lambda self: self.accepts)
+    @rule(data=st.data())
+    def an_accept_is_said_again(self, data: st.DataObject) -> None:
+        name, accept = data.draw(st.sampled_from(self.accepts[-5:]))
+        if name in self.scheduler_stream and accept.number <= self.number[name]:
+            self.world.call(self.scheduler_stream[name], accept)
+            assert (
+                not [
+                    e
+                    for e in self.world.said
+                    if isinstance(e, ToAgent) and isinstance(e.event, RunTask)
+                ]
+                or (self.ids[name], self.session[name], accept.number) not in self.answers
+            )
+            self._hear()
+
+    @precondition(lambda self: any(self.offers[n] for n in self.scheduler_stream))
+    @rule(data=st.data(), refuse_ms=st.sampled_from([0, 5_000, 400 * 24 * 3_600_000]))
+    def an_offer_is_declined(self, data: st.DataObject, refuse_ms: int) -> None:
+        choices = [(n, o) for n in self.scheduler_stream for o in self.offers[n][-6:]]
+        name, offer = data.draw(st.sampled_from(choices))
+        self.world.call(self.scheduler_stream[name], Decline((offer.offer_id,), refuse_ms))
+        self._hear()
+
+    @precondition(lambda self: self.unread)
+    @rule(data=st.data())
+    def a_status_is_acknowledged(self, data: st.DataObject) -> None:
+        name, status = data.draw(st.sampled_from(self.unread[-4:]))
+        if name not in self.scheduler_stream:
+            return
+        known = status.agent_id in self.agent_stream
+        self.world.call(
+            self.scheduler_stream[name],
+            Acknowledge(status.agent_id, status.task_id, status.update_id),
+        )
+        key = (status.framework_id, status.task_id)
+        on = self.on_agent[status.agent_id].get(key)
+        if known and on is not None and on.state.terminal and on.state is status.state:
+            entry = self.world.master.tables.agents[status.agent_id].tasks.get(key)
+            if entry is None:
+                del self.on_agent[status.agent_id][key]
+        self._hear()
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        call=st.sampled_from(
+            [
+                Revive(),
+                Revive(("x",)),
+                Suppress(),
+                Suppress(("y",)),
+                Kill("t1"),
+                Kill("t2", "a", 0),
+                Reconcile(),
+                Reconcile((TaskReference("t1", "a"), TaskReference("t3"))),
+                ConfirmResults(3),
+                Heartbeat(),
+                Teardown(),
+            ]
+        ),
+    )
+    def a_scheduler_says_something_else(self, name: str, call: Heartbeat) -> None:
+        if name in self.scheduler_stream:
+            self.world.call(self.scheduler_stream[name], call)
+            self._hear()
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    @rule(name=st.sampled_from([*NAMES, "1-F1", "nobody"]), task_id=st.sampled_from(["t1", "t2"]))
+    def an_operator_interferes(self, name: str, task_id: str) -> None:
+        self.world.step(TaskKillAsked(1, task_id, name, None), TeardownAsked(2, "nobody"))
+        self._hear()
+
+    @rule(ms=st.sampled_from([1, 1_000, 15_000, 30_000]))
+    def time_passes(self, ms: int) -> None:
+        before = self.world.now_ms
+        self.world.wait(ms)
+        self._hear()
+        for stream in (*self.agent_stream.values(), *self.scheduler_stream.values()):
+            if stream in self.world.master.tables.peers:
+                call = self.world.tell if stream in self.agent_stream.values() else self.world.call
+                call(stream, Heartbeat())
+                self._hear()
+        assert self.world.now_ms == before + ms
+
+    @rule()
+    def the_master_fails_over(self) -> None:
+        self.agent_stream.clear()
+        self.scheduler_stream.clear()
+        self.world.restart()
+        self._hear()
+
+    @invariant()
+    def a_deadline_lies_ahead(self) -> None:
+        due_ms = self.world.master.next_deadline_ms()
+        assert due_ms is None or due_ms > self.world.now_ms
+
+    @invariant()
+    def nothing_is_at_rest_that_a_tick_would_change(self) -> None:
+        assert self.world.step() == []
+
+
+TestAnyOrder = AnyOrder.TestCase
