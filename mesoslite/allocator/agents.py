@@ -1,0 +1,272 @@
+"""Agents: what each has, who holds what of it, and which are worth looking at.
+
+An agent's ledger is exact: total = free + what is held, in every port and every thousandth. What
+is held is what offers and tasks hold together. Where more is held than there is (a total shrank, or
+a task became known late), what is over counts as held, and nothing of it is free until enough was
+given back.
+"""
+
+from collections.abc import Iterator
+
+from mesoslite.allocator.filters import Bucket
+from mesoslite.allocator.roles import Client
+from mesoslite.allocator.sorter import ClusterTotal, Quantities, quantities
+from mesoslite.resources import UNRESERVED, MixedKinds, Overlap, Resources
+
+_NOTHING = Resources.EMPTY
+
+
+class LedgerError(Exception):
+    """More was given back than is held: an accounting bug of the caller."""
+
+    def __init__(self, *, agent_id: str, holder: tuple[str, str], what: str) -> None:
+        framework_id, role = holder
+        super().__init__(f"{framework_id} in role {role} on {agent_id}: {what}")
+        self.agent_id, self.framework_id, self.role = agent_id, framework_id, role
+
+
+class View:
+    """What an agent's free resources are to those who may be offered one amount of them.
+
+    Made when the amount changed and kept while it is the same: an offer that comes back unused
+    finds it as it was.
+    """
+
+    __slots__ = ("amount", "offerable", "quantities", "refused")
+
+    def __init__(self, amount: Resources, of: Quantities, offerable: bool, refused: int) -> None:
+        self.amount = amount
+        self.quantities = of
+        #: Whether it is as much as an offer must be.
+        self.offerable = offerable
+        #: The clients whose refusals cover the amount.
+        self.refused = refused
+
+
+class Agent:
+    """One agent and its ledger. Changes are made through `Agents`."""
+
+    __slots__ = (
+        "active",
+        "agent_id",
+        "excess",
+        "free",
+        "held",
+        "offers",
+        "over",
+        "refusals",
+        "reserved",
+        "total",
+        "view",
+        "views",
+    )
+
+    def __init__(self, agent_id: str, total: Resources) -> None:
+        self.agent_id = agent_id
+        self.active = True
+        self.total = total
+        self.free = total
+        #: Whether some of it may be offered to some roles only: then each role has its own view.
+        self.reserved = has_reserved(total)
+        #: What each client's offers and tasks hold; never an empty amount.
+        self.held: dict[Client, Resources] = {}
+        #: What a client holds and could not be added up: one port twice. Only of clients in `held`.
+        self.excess: dict[Client, list[Resources]] = {}
+        #: How many of each client's offers of this agent are not settled.
+        self.offers: dict[Client, int] = {}
+        #: More is held than there is: `free` is counted anew whenever something changes.
+        self.over = False
+        #: Owned by `Refusals`.
+        self.refusals: dict[Resources, Bucket] = {}
+        #: Of what all may be offered; only where nothing is reserved.
+        self.view: View | None = None
+        #: By role, where something is reserved; emptied whenever one of them could be wrong.
+        self.views: dict[str, View] = {}
+
+    def hold(self, client: Client, amount: Resources) -> None:
+        """`client` holds this as well, whether or not so much is free."""
+        fits = not self.over and self.free.covers(amount)
+        before = self.held.get(client)
+        if before is None:
+            self.held[client] = amount
+            client.agents += 1
+        else:
+            try:
+                self.held[client] = before + amount
+            except (Overlap, MixedKinds):
+                self.excess.setdefault(client, []).append(amount)
+        if not fits:
+            self.count_anew()
+        elif amount is self.free:
+            self.free = _NOTHING
+        else:
+            self.free -= amount
+
+    def offer(self, client: Client, amount: Resources) -> None:
+        """`client` is offered this, which is free: all of it, or what its role may have."""
+        self.offers[client] = self.offers.get(client, 0) + 1
+        if amount is self.free and client not in self.held:
+            self.held[client] = amount
+            client.agents += 1
+            self.free = _NOTHING
+        else:
+            self.hold(client, amount)
+
+    def give_back(self, client: Client, amount: Resources) -> None:
+        """`client` holds this no more. Raises LedgerError when it did not; nothing has changed."""
+        held = self.held.get(client, _NOTHING)
+        excess = self.excess.get(client, [])
+        if amount in excess:
+            excess.remove(amount)
+        elif held == amount:
+            del self.held[client]
+            if excess:
+                self.held[client] = excess.pop()
+            else:
+                client.agents -= 1
+        elif held.covers(amount):
+            self.held[client] = held - amount
+        else:
+            raise LedgerError(
+                agent_id=self.agent_id,
+                holder=(client.name, client.role.name),
+                what=f"gives back {amount}, holds {held or 'nothing'}",
+            )
+        if client in self.excess and not excess:
+            del self.excess[client]
+        if self.over:
+            self.count_anew()
+        else:
+            self.free = self.free + amount
+
+    def count_anew(self) -> None:
+        """Find out from the ledger what is free: of each key what is left, never less than none."""
+        free, self.over = self.total, False
+        for amount in self.amounts_held():
+            self.over = self.over or not free.covers(amount)
+            free = amount.missing(free)
+        self.free = free
+
+    def amounts_held(self) -> Iterator[Resources]:
+        """Everything that is held, in parts."""
+        yield from self.held.values()
+        for amounts in self.excess.values():
+            yield from amounts
+
+    def check(self) -> None:
+        """Assert every invariant; for tests."""
+        free, over, over_before = self.free, self.over, self.over
+        self.count_anew()
+        assert (self.free, self.over) == (free, over_before), f"{self.agent_id}: {free}, {over}"
+        self.free = free
+        assert all(self.held.values())
+        assert all(self.excess.values())
+        assert set(self.excess) <= set(self.held)
+        assert set(self.offers) <= set(self.held)
+        assert all(count > 0 for count in self.offers.values())
+        assert self.reserved == has_reserved(self.total)
+        assert self.view is None if self.reserved else not self.views
+
+
+class Agents:
+    """All agents; those whose free resources changed, and those with something that nobody wants.
+
+    Every agent is one of: changed (to be looked at), idle (looked at: it has something, which
+    everybody who may have it refuses), or neither (off, or it has nothing to offer).
+    """
+
+    def __init__(self) -> None:
+        self.total = ClusterTotal()
+        #: To be looked at, in the order in which they changed.
+        self.changed: dict[Agent, None] = {}
+        #: Only somebody new, or a refusal's end, makes these worth looking at.
+        self.idle: dict[Agent, None] = {}
+        self._by_id: dict[str, Agent] = {}
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, agent_id: str) -> Agent | None:
+        """The agent, or None when it is not here (any more)."""
+        return self._by_id.get(agent_id)
+
+    def add(self, agent_id: str, total: Resources) -> Agent:
+        """A new agent, all of it free."""
+        agent = self._by_id[agent_id] = Agent(agent_id, total)
+        self.total.change(more=quantities(total), less=_NO_QUANTITIES)
+        self.changed[agent] = None
+        return agent
+
+    def remove(self, agent: Agent) -> None:
+        """The agent is gone. Who holds something of it is the caller's to put right, before."""
+        del self._by_id[agent.agent_id]
+        self.changed.pop(agent, None)
+        self.idle.pop(agent, None)
+        self.total.change(more=_NO_QUANTITIES, less=quantities(agent.total))
+
+    def set_total(self, agent: Agent, total: Resources) -> None:
+        """The agent has this much from now on, whatever is held of it."""
+        self.total.change(more=quantities(total), less=quantities(agent.total))
+        agent.total = total
+        agent.reserved = has_reserved(total)
+        agent.view = None
+        agent.count_anew()
+        self.touch(agent)
+
+    def touch(self, agent: Agent) -> None:
+        """What may be offered of it has changed: it is to be looked at. O(1)."""
+        if agent.views:
+            agent.views.clear()
+        if agent.active:
+            self.changed[agent] = None
+            self.idle.pop(agent, None)
+
+    def set_active(self, agent: Agent, active: bool) -> None:
+        """Whether it is offered at all; it keeps its ledger and its refusals either way."""
+        agent.active = active
+        self.touch(agent)
+        if not active:
+            self.changed.pop(agent, None)
+            self.idle.pop(agent, None)
+
+    def take_candidates(self, woken: int, turn: int) -> list[Agent]:
+        """The agents to look at now: those that changed, and those idle ones that a client of
+        `woken` has not refused. None counts as changed any more.
+
+        They come in the order in which they changed, but starting at another place each `turn`
+        (the golden ratio spreads those places evenly). With a fixed order, a framework that can
+        use only one of two agents could lose it to the same other framework for ever.
+        """
+        agents = list(self.changed)
+        self.changed.clear()
+        if woken:
+            for agent in self.idle:
+                view = agent.view
+                if view is None or woken & ~view.refused:
+                    agents.append(agent)
+        cut = turn * _GOLDEN_RATIO_MILLION % 1_000_000 * len(agents) // 1_000_000
+        return agents[cut:] + agents[:cut] if cut else agents
+
+    def check(self) -> None:
+        """Assert every invariant; for tests."""
+        held = ClusterTotal()
+        for agent_id, agent in self._by_id.items():
+            assert agent.agent_id == agent_id
+            agent.check()
+            held.gain(quantities(agent.total))
+        assert held.by_name() == self.total.by_name()
+        listed = [*self.changed, *self.idle]
+        assert len(set(listed)) == len(listed)
+        assert set(listed) <= {agent for agent in self if agent.active}
+
+
+_NO_QUANTITIES: Quantities = (0, 0, 0, 0, ())
+_GOLDEN_RATIO_MILLION = 618_034
+
+
+def has_reserved(amount: Resources) -> bool:
+    """Whether some of the amount is for some roles only."""
+    return not amount.roles() <= {UNRESERVED}

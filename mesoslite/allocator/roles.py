@@ -1,0 +1,240 @@
+"""Who may be offered something: frameworks, their clients, and the roles that they compete in.
+
+A client is one framework in one role, and has one bit (its slot) in every set of clients: sets are
+plain integers, so "who is active and has not refused this agent" is one expression for all of
+them. Roles compete with each other by weight, the clients of a role among themselves.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from heapq import heappop, heappush
+
+from mesoslite.allocator.sorter import ClusterTotal, Competitor, FairOrder
+
+RETIRED_MAX = 64  # or as many as there are clients: what a sweep costs is then shared by as many
+
+
+class Framework:
+    """A framework as the allocator sees it."""
+
+    __slots__ = ("active", "clients", "framework_id", "known", "outstanding")
+
+    def __init__(self, framework_id: str) -> None:
+        self.framework_id = framework_id
+        #: It was added and not removed. One that is not known only holds what its tasks hold.
+        self.known = False
+        #: It is connected and keeps up with what it is sent.
+        self.active = False
+        #: Offers that it was granted and that are not settled, over all its roles.
+        self.outstanding = 0
+        self.clients: dict[str, Client] = {}
+
+
+class Client(Competitor):
+    """One framework in one role. Its name among the clients of the role is the framework's id."""
+
+    __slots__ = ("agents", "framework", "refused", "role", "slot", "subscribed", "suppressed")
+
+    def __init__(self, framework: Framework, role: "Role") -> None:
+        super().__init__(framework.framework_id)
+        self.framework = framework
+        self.role = role
+        self.slot = -1
+        #: There may be refusals with its bit.
+        self.refused = False
+        #: The framework wants offers of this role; else the client only holds what tasks hold.
+        self.subscribed = False
+        self.suppressed = False
+        #: On how many agents it holds something.
+        self.agents = 0
+
+    def able(self, outstanding_max: int) -> bool:
+        """Whether it may be offered anything now."""
+        framework = self.framework
+        return (
+            self.subscribed
+            and not self.suppressed
+            and framework.known
+            and framework.active
+            and framework.outstanding < outstanding_max
+        )
+
+
+class Role(Competitor):
+    """A role and its clients. Its mask has the bits of all of them, able or not."""
+
+    __slots__ = ("clients",)
+
+    def __init__(self, name: str, weight: Fraction, total: ClusterTotal) -> None:
+        super().__init__(name, weight=weight)
+        self.clients: FairOrder[Client] = FairOrder(total)
+
+
+class Roles:
+    """All roles with clients, and the slot of each client."""
+
+    def __init__(self, total: ClusterTotal, weights: dict[str, Fraction]) -> None:
+        self._total = total
+        self._weights = weights
+        self._roles: dict[str, Role] = {}
+        self._order: FairOrder[Role] = FairOrder(total)
+        self._slots: list[Client | None] = []
+        self._unused: list[int] = []  # a heap: the lowest slot first, so that masks stay short
+        self._retired = 0
+
+    def __iter__(self) -> Iterator[Role]:
+        return iter(self._roles.values())
+
+    def get(self, name: str) -> Role | None:
+        """The role, when it has clients."""
+        return self._roles.get(name)
+
+    def weight(self, name: str) -> Fraction:
+        """1 unless set."""
+        return self._weights.get(name, Fraction(1))
+
+    def set_weight(self, name: str, weight: Fraction) -> None:
+        """Weigh a role from now on, also one without clients so far."""
+        self._weights[name] = weight
+        role = self._roles.get(name)
+        if role is not None:
+            role.weight = weight
+            self._order.changed(role)
+
+    # --- clients ----------------------------------------------------------------------------------
+
+    def add_client(self, framework: Framework, role_name: str) -> Client:
+        """A new client of `framework`, with a slot that nobody's refusals speak of."""
+        role = self._roles.get(role_name)
+        if role is None:
+            role = Role(role_name, self.weight(role_name), self._total)
+            self._roles[role_name] = role
+            self._order.add(role)
+        client = Client(framework, role)
+        framework.clients[role_name] = client
+        self._take_slot(client)
+        role.clients.add(client)
+        return client
+
+    def remove_client(self, client: Client) -> None:
+        """Forget a client that holds nothing. Its role goes with its last client."""
+        role = client.role
+        self._retire_slot(client)
+        role.clients.remove(client)
+        del client.framework.clients[role.name]
+        if not len(role.clients):
+            self._order.remove(role)
+            del self._roles[role.name]
+
+    def renew_slot(self, client: Client) -> None:
+        """Whatever the client refused is forgotten at once, O(log n): it gets another slot."""
+        self._retire_slot(client)
+        self._take_slot(client)
+
+    def must_sweep(self) -> bool:
+        """Whether so many slots wait to be cleared that it is time: masks must stay short."""
+        in_use = len(self._slots) - len(self._unused) - self._retired.bit_count()
+        return self._retired.bit_count() > max(RETIRED_MAX, in_use)
+
+    def take_retired(self) -> int:
+        """The slots that nobody has and that refusals may still speak of. The caller clears their
+        bits everywhere; from then on they are given again.
+        """
+        retired, self._retired = self._retired, 0
+        for slot in bits(retired):
+            heappush(self._unused, slot)
+        return retired
+
+    def clients_of(self, mask: int) -> Iterator[Client]:
+        """The clients with these slots, O(1) for each."""
+        slots = self._slots
+        for slot in bits(mask):
+            client = slots[slot]
+            if client is not None:
+                yield client
+
+    # --- the order --------------------------------------------------------------------------------
+
+    def changed(self, client: Client) -> None:
+        """What decides this client's place, and so that of its role, has changed."""
+        role = client.role
+        if not client.stale:
+            role.clients.changed(client)
+        if not role.stale:
+            self._order.changed(role)
+
+    def first(self, eligible: int) -> Client:
+        """Whose turn it is: the poorest eligible client of the poorest role that has one.
+
+        `eligible` has the slots of one or more clients. Few of many are compared with each other
+        instead of walking down an order in which most are not eligible: k * k < n / 4.
+        """
+        order = self._order
+        few = eligible.bit_count()
+        if len(order) == 1:
+            role = order.only()
+        elif 4 * few * few < len(order):
+            role = order.least({client.role: None for client in self.clients_of(eligible)})
+        else:
+            role = order.first(eligible)
+        clients = role.clients
+        if len(order) > 1:
+            eligible &= role.mask
+            few = eligible.bit_count()
+        if 4 * few * few < len(clients):
+            return clients.least(self.clients_of(eligible))
+        return clients.first(eligible)
+
+    def in_order(self) -> list[Role]:
+        """All roles, the poorest first."""
+        return self._order.in_order()
+
+    def check(self) -> None:
+        """Assert every invariant; for tests."""
+        self._order.check()
+        assert set(self._unused).isdisjoint(bits(self._retired))
+        vacant = {slot for slot, client in enumerate(self._slots) if client is None}
+        assert vacant == {*self._unused, *bits(self._retired)}
+        assert len(self._unused) == len(set(self._unused))
+        slots: list[Client] = []
+        for name, role in self._roles.items():
+            assert role.name == name
+            assert role.weight == self.weight(name)
+            role.clients.check()
+            members = role.clients.in_order()
+            assert members
+            assert role.mask == sum(client.mask for client in members)
+            for client in members:
+                assert client.role is role
+                assert client.mask == 1 << client.slot
+                assert client.framework.clients[name] is client
+                assert self._slots[client.slot] is client
+            slots += members
+        assert len(slots) == len(self._slots) - len(vacant)
+
+    def _take_slot(self, client: Client) -> None:
+        if self._unused:
+            client.slot = heappop(self._unused)
+            self._slots[client.slot] = client
+        else:
+            client.slot = len(self._slots)
+            self._slots.append(client)
+        client.refused = False
+        client.mask = 1 << client.slot
+        client.role.mask |= client.mask
+
+    def _retire_slot(self, client: Client) -> None:
+        self._slots[client.slot] = None
+        if client.refused:
+            self._retired |= client.mask
+        else:
+            heappush(self._unused, client.slot)
+        client.role.mask &= ~client.mask
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The numbers of the set bits, the lowest first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
