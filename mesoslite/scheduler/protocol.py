@@ -197,6 +197,14 @@ class StreamLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """No stream is opened for this session: its token is not taken. Trying on will not help."""
+
+    refusal: Refusal
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class MasterSpoke:
     """A master said something; `epoch` is the master's (decisions.md D1)."""
 
@@ -206,7 +214,7 @@ class MasterSpoke:
 
 @dataclass(frozen=True, slots=True)
 class CallbackReturned:
-    """The callback that was running has returned; what it decided has come as Decided before."""
+    """The callback that ran has returned; what it decided has come as Decided before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +226,15 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time enters here and nowhere else: milliseconds since the Unix epoch, never going back."""
+    """Time enters here and nowhere else: milliseconds since the Unix epoch, never going back.
+
+    The loop gives one before each batch, from which deadlines count, and one after it.
+    """
 
     now_ms: int
 
 
-Event = StreamOpened | StreamLost | MasterSpoke | CallbackReturned | Decided | Tick
+Event = StreamOpened | StreamLost | Denied | MasterSpoke | CallbackReturned | Decided | Tick
 
 # --- effects --------------------------------------------------------------------------------------
 
@@ -244,7 +255,8 @@ class DropStream:
 
 @dataclass(frozen=True, slots=True)
 class RunCallback:
-    """Run the author's code. One at a time: the next comes after CallbackReturned."""
+    """Run the author's code. One at a time: the next comes after CallbackReturned. An exception
+    in it ends everything: the machine is not told, so nothing is acknowledged (D13)."""
 
     callback: Callback
 

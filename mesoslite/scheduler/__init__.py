@@ -1,0 +1,1 @@
+"""The framework author's side: the class that is subclassed, the session, and the driver."""

@@ -1,0 +1,205 @@
+"""Accepts on their way: numbered, kept until answered, sent again after each subscribe (D2).
+
+And what a refused launch means for its task: `STATE_OF_REFUSED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.messages import Accept, Kill
+from mesoslite.model import (
+    Launch,
+    Operation,
+    OperationResult,
+    Reason,
+    Refusal,
+    Source,
+    TaskStatus,
+)
+
+ACCEPTS_PENDING_MAX = 10_000  # the master keeps as many results for a framework (decisions.md D2)
+
+#: The state of a task whose launch was refused. What is wrong with the task itself is an ERROR:
+#: trying again will not help. What was wrong with the moment, the offer or the agent is DROPPED:
+#: it never started, and the same task may be launched again under a new id. Where nobody knows
+#: whether it was launched it is UNREACHABLE or UNKNOWN, which promise nothing.
+STATE_OF_REFUSED: dict[Refusal, TaskState] = {
+    # The framework
+    Refusal.BAD_TOKEN: TaskState.ERROR,
+    Refusal.NOT_SUBSCRIBED: TaskState.DROPPED,
+    Refusal.FENCED: TaskState.DROPPED,
+    Refusal.FRAMEWORK_REMOVED: TaskState.DROPPED,
+    Refusal.INVALID_FRAMEWORK: TaskState.ERROR,
+    Refusal.TOO_MANY_FRAMEWORKS: TaskState.DROPPED,
+    Refusal.UNKNOWN_FRAMEWORK: TaskState.DROPPED,
+    Refusal.UNKNOWN_ROLE: TaskState.ERROR,
+    # The offers: Mesos's INVALID_OFFERS
+    Refusal.UNKNOWN_OFFER: TaskState.DROPPED,
+    Refusal.NOT_YOUR_OFFER: TaskState.DROPPED,
+    Refusal.STALE_OFFER: TaskState.DROPPED,
+    Refusal.DUPLICATE_OFFER: TaskState.DROPPED,
+    Refusal.NO_OFFERS: TaskState.DROPPED,
+    Refusal.MIXED_AGENTS: TaskState.DROPPED,
+    Refusal.MIXED_ROLES: TaskState.DROPPED,
+    # The task: Mesos's TASK_INVALID
+    Refusal.TOO_LARGE: TaskState.ERROR,
+    Refusal.NO_RESOURCES: TaskState.ERROR,
+    Refusal.DUPLICATE_TASK: TaskState.ERROR,
+    Refusal.INVALID_TASK: TaskState.ERROR,
+    # The agent, and what waits
+    Refusal.CONTAINERIZER_UNAVAILABLE: TaskState.DROPPED,
+    Refusal.AGENT_GONE: TaskState.DROPPED,
+    Refusal.AGENT_UNREACHABLE: TaskState.UNREACHABLE,
+    Refusal.TOO_MANY_UNACKNOWLEDGED: TaskState.DROPPED,
+    Refusal.RESULT_FORGOTTEN: TaskState.UNKNOWN,
+    # Never the answer to a launch; were they, the launch would not have been sent
+    Refusal.UNKNOWN_TASK: TaskState.DROPPED,
+    Refusal.UNKNOWN_AGENT: TaskState.DROPPED,
+    Refusal.UNKNOWN_STATUS: TaskState.DROPPED,
+    Refusal.AMBIGUOUS: TaskState.DROPPED,
+    Refusal.NO_EXECUTOR: TaskState.DROPPED,
+    Refusal.AGENT_ID_IN_USE: TaskState.DROPPED,
+    Refusal.INVALID_AGENT: TaskState.DROPPED,
+    Refusal.TOO_MANY_AGENTS: TaskState.DROPPED,
+    Refusal.STALE_EPOCH: TaskState.DROPPED,
+    # Bounds and the wire
+    Refusal.MALFORMED: TaskState.ERROR,
+    Refusal.TOO_BIG: TaskState.ERROR,
+    Refusal.OUTBOX_FULL: TaskState.DROPPED,
+    Refusal.UNSUPPORTED_VERSION: TaskState.ERROR,
+}
+
+
+def task_id_of(operation: Operation) -> str:
+    """The task that an operation starts."""
+    return operation.task.task_id if isinstance(operation, Launch) else operation.task_id
+
+
+def status_of_refused(
+    operation: Operation,
+    refused: OperationResult,
+    *,
+    framework_id: str,
+    agent_id: str,
+    source: Source,
+    now_ms: int,
+) -> TaskStatus:
+    """What the author is told of a launch that was refused, by the master or by the session."""
+    if refused.refusal is None:
+        raise AssertionError("this launch was not refused")
+    return TaskStatus(
+        task_id_of(operation),
+        STATE_OF_REFUSED[refused.refusal],
+        framework_id,
+        agent_id,
+        source=source,
+        reason=Reason.LAUNCH_REFUSED,
+        refusal=refused.refusal,
+        message=refused.message or refused.refusal.value,
+        timestamp_ms=now_ms,
+    )
+
+
+@dataclass(slots=True)
+class Pending:
+    """An accept that waits for its result, and what happened to its tasks meanwhile."""
+
+    accept: Accept
+    seen: dict[str, bool] = field(default_factory=dict)
+    """Of the tasks that their agent told of: task id -> whether it was seen to end."""
+    kills: dict[str, Kill] = field(default_factory=dict)
+    """Of the tasks that were asked to end: to be said again, since the master may have heard it
+    before it knew of the launch."""
+
+
+class Launches:
+    """Every accept that was decided and not yet answered, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self._pending: dict[int, Pending] = {}
+        self._number_of: dict[str, int] = {}  # task id -> the accept that launches it
+        self._last_number = 0
+        self._confirmed = 0
+        self._confirm_again = False
+
+    @property
+    def full(self) -> bool:
+        """Whether no further accept may be made before one is answered."""
+        return len(self._pending) >= ACCEPTS_PENDING_MAX
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def launching(self, task_id: str) -> bool:
+        """Whether an unanswered accept launches this task."""
+        return task_id in self._number_of
+
+    def add(
+        self,
+        agent_id: str,
+        offer_ids: tuple[str, ...],
+        operations: tuple[Operation, ...],
+        refuse_ms: int,
+    ) -> Accept:
+        """Number an accept and keep it until it is answered."""
+        self._last_number += 1
+        accept = Accept(self._last_number, agent_id, offer_ids, operations, refuse_ms)
+        self._pending[accept.number] = Pending(accept)
+        for operation in operations:
+            self._number_of[task_id_of(operation)] = accept.number
+        return accept
+
+    def unanswered(self) -> Iterator[Accept]:
+        """What is to be said again on a new stream, in order."""
+        return (pending.accept for pending in self._pending.values())
+
+    def answered(self, number: int) -> Pending | None:
+        """Take out the accept that was answered; None when it had been answered before."""
+        pending = self._pending.pop(number, None)
+        if pending is None:
+            # The master says it again: it has not heard the confirmation.
+            self._confirm_again = number <= self._confirmed or self._confirm_again
+            return None
+        for operation in pending.accept.operations:
+            del self._number_of[task_id_of(operation)]
+        return pending
+
+    def heard(self, status: TaskStatus) -> None:
+        """Note that an agent told of a task: whatever the result says, it was launched (D2)."""
+        number = self._number_of.get(status.task_id)
+        if number is not None and status.source is Source.AGENT:
+            self._pending[number].seen[status.task_id] = status.terminal
+
+    def killed(self, kill: Kill) -> None:
+        """Note that a task was asked to end whose launch is not answered yet."""
+        number = self._number_of.get(kill.task_id)
+        if number is not None:
+            self._pending[number].kills[kill.task_id] = kill
+
+    def to_confirm(self) -> int | None:
+        """Up to which number all results have arrived, when the master is to be told."""
+        through = next(iter(self._pending), self._last_number + 1) - 1
+        if through <= self._confirmed and not (self._confirm_again and through):
+            return None
+        self._confirmed = through
+        self._confirm_again = False
+        return through
+
+    def confirm_again(self) -> None:
+        """On a new stream: the last confirmation may have been lost with the old one."""
+        self._confirm_again = True
+
+    def check(self) -> None:
+        """Assert every invariant, O(n). For tests."""
+        numbers = list(self._pending)
+        assert numbers == sorted(numbers)
+        assert all(self._confirmed < number <= self._last_number for number in numbers)
+        assert self._number_of == {
+            task_id_of(operation): number
+            for number, pending in self._pending.items()
+            for operation in pending.accept.operations
+        }
+        assert len(numbers) <= ACCEPTS_PENDING_MAX

@@ -1,0 +1,390 @@
+"""The class that a framework author subclasses.
+
+Its callbacks tell what happened; its methods say what is to be done about it. They only record
+decisions, which the session turns into messages: so a scheduler needs no master to be tested, see
+`mesoslite.testing.Harness`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, MutableSequence, Sequence
+from typing import Self
+
+from mesoslite.model import (
+    DAY_MS,
+    DEFAULT_FAILOVER_TIMEOUT_MS,
+    DEFAULT_ROLE,
+    ID_PATTERN,
+    REFUSE_MS_MAX,
+    FrameworkInfo,
+    Launch,
+    Offer,
+    Refusal,
+    Task,
+    TaskReference,
+    TaskStatus,
+)
+from mesoslite.resources import Resources, why_not_role
+from mesoslite.scheduler.protocol import (
+    AcceptOffers,
+    AcknowledgeStatus,
+    Decision,
+    DeclineOffers,
+    HoldOffer,
+    KillTask,
+    ReconcileTasks,
+    ReviveRoles,
+    SendMessage,
+    Stop,
+    SuppressRoles,
+    Teardown,
+)
+
+#: Calls that were made and not taken yet: before `run`, or while the driver is behind. ~200 B each.
+DECISIONS_WAITING_MAX = 200_000
+MESSAGE_DATA_BYTES_MAX = 256 * 1024  # as the wire takes: a word between programs, not a file
+GRACE_MS_MAX = 3_600_000
+#: Tasks that `take_fitting` looks at and passes over before it stops: ~0.5 us each.
+PASSED_OVER_MAX = 1_000
+#: Tasks of one launch: of the usual size they fit into one message.
+LAUNCHED_MAX = 1_000
+NAME_MAX = 255
+
+Returned = Awaitable[None] | None
+"""What a callback returns: nothing, or a coroutine that is awaited before the next callback."""
+
+
+class Scheduler:
+    """Subclass this: name it, answer offers, listen to statuses, and hand it to `run`.
+
+        class Sleepers(Scheduler):
+            name = "sleepers"
+
+            def __init__(self):
+                self.waiting = [
+                    Task(f"nap-{i}", ["sleep", "5"], Resources(cpus=0.5, mem=32)) for i in range(9)
+                ]
+
+            def resource_offers(self, offers):
+                for offer in offers:
+                    self.launch(offer, take_fitting(self.waiting, offer.resources))
+
+            def status_update(self, status):
+                print(status.task_id, status.state.name)
+
+        run(Sleepers(), master="localhost:5060")
+
+    Callbacks run one after another, never two at a time. Plain ones run in a thread of their own,
+    `async def` ones on the event loop, where they must not block. An exception in a callback ends
+    `run` with it, and what the callback was told is told again to the next scheduler.
+
+    The methods may be called from any thread, at any time, also before `run`. They return at once:
+    what comes of a call arrives at a callback. They raise TypeError or ValueError for what can not
+    be right, RuntimeError when more than DECISIONS_WAITING_MAX calls wait.
+    """
+
+    name: str = ""
+    """Who this framework is, together with the principal of its token: 1 to 128 characters of
+    `[A-Za-z0-9._-]`. A second scheduler of the same name takes over from the first."""
+    roles: Sequence[str] = (DEFAULT_ROLE,)
+    """The roles it takes offers for; each offer is for one of them."""
+    failover_timeout_s: float = DEFAULT_FAILOVER_TIMEOUT_MS / 1_000
+    """For how many seconds its tasks live on while no scheduler of this name is connected."""
+    acknowledge_automatically: bool = True
+    """Whether a status counts as dealt with when `status_update` returns. If False, call
+    `acknowledge` for each; until then the next one of that task does not come."""
+
+    _calls_lock: threading.Lock
+    _calls: deque[Decision]
+    _notify: Callable[[], None] | None
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self:
+        # Not in __init__: who subclasses this need not think of calling it.
+        scheduler = super().__new__(cls)
+        scheduler._calls_lock = threading.Lock()
+        scheduler._calls = deque()
+        scheduler._notify = None
+        return scheduler
+
+    # --- callbacks: override these ----------------------------------------------------------------
+
+    def subscribed(self, framework_id: str) -> Returned:
+        """The master knows this framework now; also after each loss of the connection.
+
+        Offers from before are void, as `offer_rescinded` has told. The states of all tasks are
+        asked for, and arrive as statuses with reason RECONCILIATION: also of those that an
+        earlier scheduler of this name has launched.
+        """
+
+    def resource_offers(self, offers: Sequence[Offer]) -> Returned:
+        """Resources that are yours until this returns: `launch` on them, or leave them.
+
+        What is neither launched on nor held goes back, and is offered again after 5 seconds; after
+        up to 60 while nothing is called but `decline`. `revive` asks for offers at once.
+        """
+
+    def offer_rescinded(self, offer_id: str) -> Returned:
+        """An offer that you were shown and have not answered is void."""
+
+    def status_update(self, status: TaskStatus) -> Returned:
+        """What became of a task. `status.terminal` tells whether it has ended for good.
+
+        One after another in order for each task, each at least once: it is repeated when the
+        scheduler died before it returned from here. A refused launch comes here too, with reason
+        LAUNCH_REFUSED: DROPPED may be launched again under a new id, ERROR never works.
+        """
+
+    def framework_message(self, task_id: str, agent_id: str, data: bytes) -> Returned:
+        """Bytes from the process of a task; at most once."""
+
+    def agent_lost(self, agent_id: str) -> Returned:
+        """An agent is not heard of any more. A hint: the statuses of its tasks tell the rest."""
+
+    def disconnected(self, why: str) -> Returned:
+        """The master is not heard of any more; the session goes on trying. Tasks run on."""
+
+    def error(self, refusal: Refusal, message: str) -> Returned:
+        """The master does not want this scheduler any more; then `run` raises FrameworkError."""
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def launch(
+        self,
+        offers: Offer | Iterable[Offer],
+        tasks: Task | Iterable[Task],
+        *,
+        refuse_s: float | None = None,
+    ) -> None:
+        """Start tasks on an offer, or on several of one agent. Each offer can be used once.
+
+        What the tasks leave of it goes back, and so little of that agent is not offered for
+        `refuse_s` seconds (0 to a year; None: as long as seems right). No tasks: `decline`.
+        At most 1,000 tasks. A launch that cannot be is answered by a status, never with silence.
+        """
+        given = _offers(offers)
+        if not given:
+            raise ValueError("launch needs an offer")
+        if len({offer.agent_id for offer in given}) > 1:
+            raise ValueError("the offers of one launch must be of one agent")
+        if len({offer.role for offer in given}) > 1:
+            raise ValueError("the offers of one launch must be for one role")
+        if len({offer.offer_id for offer in given}) < len(given):
+            raise ValueError("one launch names an offer twice")
+        launched = _tasks(tasks)
+        if len(launched) > LAUNCHED_MAX:
+            raise ValueError(f"{len(launched)} tasks are over the limit of {LAUNCHED_MAX} a launch")
+        refuse_ms = _refuse_ms(refuse_s)
+        if not launched:
+            self._record(DeclineOffers(given, refuse_ms))
+        else:
+            operations = tuple(map(Launch, launched))
+            self._record(AcceptOffers(given, operations, refuse_ms))
+
+    def decline(self, offers: Offer | Iterable[Offer], *, refuse_s: float | None = None) -> None:
+        """Give offers back, and see so little of their agents for `refuse_s` seconds no more.
+
+        None: 5 to 60 s, longer while there is nothing to do. Offers that are void are no matter.
+        """
+        given = _offers(offers)
+        if given:
+            self._record(DeclineOffers(given, _refuse_ms(refuse_s)))
+
+    def hold(self, offers: Offer | Iterable[Offer]) -> None:
+        """Keep offers beyond the callback, until they are answered or their lease runs out."""
+        for offer in _offers(offers):
+            self._record(HoldOffer(offer))
+
+    def kill(self, task: str | Task | TaskStatus, *, grace_s: float | None = None) -> None:
+        """End a task: SIGTERM, then SIGKILL after `grace_s` seconds (None: the task's own).
+
+        A second kill may shorten the grace of the first, never lengthen it.
+        """
+        grace_ms = _milliseconds("grace_s", grace_s, GRACE_MS_MAX)
+        self._record(KillTask(_task_id(task), grace_ms))
+
+    def revive(self, *roles: str) -> None:
+        """Ask for offers now, for these roles or for all: what was refused is forgotten."""
+        self._record(ReviveRoles(self._own(roles)))
+
+    def suppress(self, *roles: str) -> None:
+        """Ask for no more offers, for these roles or for all, until `revive`."""
+        self._record(SuppressRoles(self._own(roles)))
+
+    def reconcile(self, *tasks: str | Task | TaskStatus | TaskReference) -> None:
+        """Ask for the states of these tasks, or of all that the master knows.
+
+        The session asks by itself after each subscribe and every 15 minutes.
+        """
+        self._record(ReconcileTasks(tuple(map(_reference, tasks))))
+
+    def message(self, task_id: str, agent_id: str, data: bytes) -> None:
+        """Send bytes, up to 256 KiB, to the process of a task: at most once, maybe never."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"data is bytes, not {type(data).__name__}")
+        if len(data) > MESSAGE_DATA_BYTES_MAX:
+            raise ValueError(f"{len(data)} bytes are over the limit of {MESSAGE_DATA_BYTES_MAX}")
+        self._record(SendMessage(_id("task", task_id), _id("agent", agent_id), data))
+
+    def acknowledge(self, status: TaskStatus) -> None:
+        """This status is dealt with: only with `acknowledge_automatically = False`."""
+        if self.acknowledge_automatically:
+            raise RuntimeError("statuses are acknowledged when status_update returns")
+        if not isinstance(status, TaskStatus):
+            raise TypeError(f"acknowledge takes a TaskStatus, not {type(status).__name__}")
+        self._record(AcknowledgeStatus(status))
+
+    def teardown(self) -> None:
+        """End all tasks, remove the framework for good, and end `run`."""
+        self._record(Teardown())
+
+    def stop(self) -> None:
+        """End `run` after the callback that runs now. Tasks live on for `failover_timeout_s`."""
+        self._record(Stop())
+
+    # --- for the driver and the harness -----------------------------------------------------------
+
+    def _record(self, decision: Decision) -> None:
+        with self._calls_lock:
+            if len(self._calls) >= DECISIONS_WAITING_MAX:
+                raise RuntimeError(f"{len(self._calls)} calls wait: is this scheduler run?")
+            self._calls.append(decision)
+            notify = self._notify
+        if notify is not None:
+            notify()
+
+    def _take_calls(self) -> list[Decision]:
+        """What was called since the last time, in order."""
+        with self._calls_lock:
+            calls = list(self._calls)
+            self._calls.clear()
+        return calls
+
+    def _on_call(self, notify: Callable[[], None] | None) -> None:
+        """Have `notify` called, in the caller's thread, after each call; None: no more."""
+        with self._calls_lock:
+            self._notify = notify
+
+    def _own(self, roles: tuple[str, ...]) -> tuple[str, ...]:
+        for role in roles:
+            if role not in self.roles:
+                known = ", ".join(self.roles)
+                raise ValueError(f"{role!r} is not among the framework's roles: {known}")
+        return roles
+
+
+def take_fitting(waiting: MutableSequence[Task], resources: Resources) -> list[Task]:
+    """Take out of `waiting` the tasks that fit into `resources` together, first come first.
+
+    >>> waiting = [Task(f"t{i}", ["true"], Resources(cpus=i, mem=32)) for i in (1, 3, 2)]
+    >>> [task.task_id for task in take_fitting(waiting, Resources(cpus=3, mem=1024))]
+    ['t1', 't2']
+    >>> [task.task_id for task in waiting]
+    ['t3']
+
+    `waiting` is a list or a deque, and keeps its order. Takes at most 1,000, as many as `launch`
+    does, and looks past at most 1,000 that do not fit: a long queue costs little for each offer.
+    """
+    taken: list[Task] = []
+    passed: list[Task] = []
+    too_large: set[Resources] = set()
+    looked_at = 0
+    for task in waiting:
+        if not resources or len(passed) >= PASSED_OVER_MAX or len(taken) >= LAUNCHED_MAX:
+            break
+        looked_at += 1
+        need = task.resources
+        if need not in too_large and resources.covers(need):
+            resources -= need
+            taken.append(task)
+        else:
+            too_large.add(need)  # what is left only shrinks
+            passed.append(task)
+    if not taken:
+        return []
+    if isinstance(waiting, deque):
+        for _ in range(looked_at):
+            waiting.popleft()
+        waiting.extendleft(reversed(passed))
+    else:
+        waiting[:looked_at] = passed
+    return taken
+
+
+def _milliseconds(name: str, value_s: float | None, most_ms: int) -> int | None:
+    if value_s is None:
+        return None
+    if isinstance(value_s, bool) or not isinstance(value_s, int | float):
+        raise TypeError(f"{name} is a number of seconds, not {type(value_s).__name__}")
+    if not 0 <= value_s * 1_000 <= most_ms:  # also refuses NaN
+        raise ValueError(f"{name} is 0 to {most_ms // 1_000} seconds, not {value_s}")
+    return round(value_s * 1_000)
+
+
+def _refuse_ms(refuse_s: float | None) -> int | None:
+    return _milliseconds("refuse_s", refuse_s, REFUSE_MS_MAX)
+
+
+def framework_info(scheduler: Scheduler, hostname: str = "") -> FrameworkInfo:
+    """Who a scheduler says it is. Raises TypeError or ValueError for what can not be subscribed."""
+    kind = type(scheduler).__name__
+    name, roles = scheduler.name, scheduler.roles
+    if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX or not name.isprintable():
+        raise ValueError(
+            f'{kind} needs a name: set `name = "..."` in the class, 1 to {NAME_MAX} characters'
+        )
+    if isinstance(roles, str):
+        raise TypeError(f"{kind}.roles is a list of roles, as [{roles!r}]")
+    if not roles or len(set(roles)) < len(roles):
+        raise ValueError(f"{kind}.roles names one role or more, each once")
+    for role in roles:
+        if (why_not := why_not_role(role)) is not None:
+            raise ValueError(f"{kind}.roles: {why_not}")
+    timeout_ms = _milliseconds("failover_timeout_s", scheduler.failover_timeout_s, 365 * DAY_MS)
+    if timeout_ms is None:
+        raise TypeError(f"{kind}.failover_timeout_s is a number of seconds")
+    return FrameworkInfo(name, tuple(roles), timeout_ms, hostname)
+
+
+def _offers(offers: Offer | Iterable[Offer]) -> tuple[Offer, ...]:
+    given = (offers,) if isinstance(offers, Offer) else tuple(offers)
+    for offer in given:
+        if not isinstance(offer, Offer):
+            raise TypeError(f"this is no Offer but {type(offer).__name__}: {str(offer)[:60]}")
+    return given
+
+
+def _tasks(tasks: Task | Iterable[Task]) -> tuple[Task, ...]:
+    given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+    for task in given:
+        if not isinstance(task, Task):
+            raise TypeError(f"this is no Task but {type(task).__name__}: {str(task)[:60]}")
+        _id("task", task.task_id)
+        if not isinstance(task.resources, Resources):
+            kind = type(task.resources).__name__
+            raise TypeError(f"task {task.task_id}: resources are Resources, not {kind}")
+        if not task.command:
+            raise ValueError(f"task {task.task_id}: the command has no words")
+    return given
+
+
+def _id(noun: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"the id of a {noun} is text, not {type(value).__name__}")
+    if ID_PATTERN.match(value) is None:
+        raise ValueError(
+            f"{value[:140]!r} is no {noun} id: 1 to 128 of A-Z a-z 0-9 . _ -, and not . or .."
+        )
+    return value
+
+
+def _task_id(task: str | Task | TaskStatus) -> str:
+    return _id("task", task.task_id if isinstance(task, Task | TaskStatus) else task)
+
+
+def _reference(task: str | Task | TaskStatus | TaskReference) -> TaskReference:
+    if isinstance(task, TaskReference):
+        return TaskReference(_id("task", task.task_id), task.agent_id)
+    agent_id = task.agent_id if isinstance(task, TaskStatus) else ""
+    return TaskReference(_task_id(task), agent_id)
