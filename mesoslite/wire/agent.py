@@ -1,0 +1,434 @@
+"""What an agent says and hears, as protobuf, both ways; and how a registration is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, FileChunk, FileRead
+from mesoslite.messages import (
+    AcknowledgeStatus,
+    AgentCall,
+    AgentEvent,
+    FrameworkAdded,
+    FrameworkReference,
+    Heartbeat,
+    KillTask,
+    ReconcileTasks,
+    Refused,
+    Register,
+    Registered,
+    RunTask,
+    ShutdownFramework,
+    StatusReport,
+    TaskMessage,
+    TaskOnAgent,
+)
+from mesoslite.model import AgentInfo, Refusal
+from mesoslite.v1 import agent_pb2 as pb
+from mesoslite.wire import checks as check
+from mesoslite.wire import limits as limit
+from mesoslite.wire.both_sides import (
+    check_protocol,
+    decoded,
+    message_from_wire,
+    refused_from_wire,
+    write_message,
+    write_refused,
+)
+from mesoslite.wire.checks import MalformedMessage
+from mesoslite.wire.enums import REFUSALS, TASK_STATES
+from mesoslite.wire.nouns import (
+    agent_info_from_wire,
+    framework_reference_from_wire,
+    nested_task,
+    status_from_wire,
+    task_on_agent_from_wire,
+    write_agent_info,
+    write_framework_reference,
+    write_status,
+    write_task,
+    write_task_on_agent,
+)
+from mesoslite.wire.packing import packed
+
+#: What travels on an agent's stream: its machine's words, and files beside them.
+AgentSays = AgentCall | FileChunk
+AgentHears = AgentEvent | FileRead
+
+_INT64_MIN = -limit.INT64_MAX
+_HEARTBEAT = Heartbeat()
+_REGISTERED = Registered()
+
+# --- an agent says --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    register: Register
+
+
+@dataclass(frozen=True, slots=True)
+class _Frameworks:
+    frameworks: tuple[FrameworkReference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    tasks: tuple[TaskOnAgent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    frameworks: int
+    tasks: int
+
+
+_Piece = AgentSays | _Begin | _Frameworks | _Tasks | _End
+_LISTS: dict[type, str] = {_Frameworks: "frameworks", _Tasks: "tasks", ReconcileTasks: "tasks"}
+
+
+def agent_requests(calls: Iterable[AgentSays]) -> Iterator[pb.ConnectRequest]:
+    """The calls in order, in as few messages as possible, each of at most 1 MiB.
+
+    A Register becomes its beginning, parts and end. Raises MalformedMessage for what can not be
+    sent: an agent's description over 1 MiB, data over its limit.
+    """
+    pieces = (piece for call in calls for piece in _opened(call))
+    return packed(pieces, pb.ConnectRequest, lambda m: m.calls, _write_call, _LISTS)
+
+
+def _opened(call: AgentSays) -> Iterator[_Piece]:
+    if not isinstance(call, Register):
+        yield call
+        return
+    yield _Begin(call)
+    if call.frameworks:
+        yield _Frameworks(call.frameworks)
+    if call.tasks:
+        yield _Tasks(call.tasks)
+    yield _End(len(call.frameworks), len(call.tasks))
+
+
+def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
+    match call:
+        case StatusReport():
+            write_status(slot.status.status, call.status)
+            slot.status.latest_state = TASK_STATES.number[call.latest_state]
+        case Heartbeat():
+            slot.heartbeat.SetInParent()
+        case TaskMessage():
+            write_message(slot.message, call)
+        case FileChunk():
+            _write_file_chunk(slot.file_chunk, call)
+        case _Begin(register):
+            begin = slot.register_begin
+            begin.protocol = limit.PROTOCOL
+            write_agent_info(begin.agent, register.agent)
+            begin.boot_id = register.boot_id
+            begin.epoch_seen = register.epoch_seen
+        case _Frameworks():
+            for framework in call.frameworks:
+                write_framework_reference(slot.register_part.frameworks.add(), framework)
+        case _Tasks():
+            for task in call.tasks:
+                write_task_on_agent(slot.register_part.tasks.add(), task)
+        case _End():
+            slot.register_end.SetInParent()
+            slot.register_end.frameworks = call.frameworks
+            slot.register_end.tasks = call.tasks
+        case Register():
+            raise AssertionError("a Register is opened before it is written")
+        case _:
+            assert_never(call)
+
+
+def _write_file_chunk(slot: pb.FileChunk, chunk: FileChunk) -> None:
+    check.bounded(chunk.data, "data", FILE_CHUNK_BYTES_MAX, "bytes")
+    slot.request = chunk.request
+    slot.data = chunk.data
+    slot.size = chunk.size
+    if chunk.refusal is not None:
+        slot.refusal = REFUSALS.number[chunk.refusal]
+    slot.message = check.cut(chunk.message)
+
+
+class Registration:
+    """Puts a stream's registrations together: begin, parts, end (decisions.md D18).
+
+    One for each stream. What is taken in is bounded in frameworks, tasks and bytes, and given
+    whole or not at all. Whatever it raises MalformedMessage for ends the stream.
+    """
+
+    def __init__(self) -> None:
+        self._begun: tuple[AgentInfo, str, int] | None = None
+        self._frameworks: dict[str, FrameworkReference] = {}
+        self._tasks: dict[tuple[str, str], TaskOnAgent] = {}
+        self._bytes = 0
+
+    def feed(self, call: pb.AgentCall) -> Register | None:
+        """Take in one call, of which the others are no matter; the registration, at its end."""
+        match call.WhichOneof("call"):
+            case "register_begin":
+                self._begin(call.register_begin)
+            case "register_part":
+                self._add(call.register_part)
+            case "register_end":
+                return self._end(call.register_end)
+        return None
+
+    def _begin(self, slot: pb.RegisterBegin) -> None:
+        if self._begun is not None:
+            raise MalformedMessage("register_begin", None, "came twice")
+        try:
+            check_protocol(slot.protocol)
+            self._begun = (
+                _agent_of(slot),
+                check.identifier(slot.boot_id, "boot_id"),
+                check.number(slot.epoch_seen, "epoch_seen"),
+            )
+        except MalformedMessage as why:
+            raise why.inside("register_begin") from None
+        self._frameworks, self._tasks, self._bytes = {}, {}, 0
+
+    def _add(self, slot: pb.RegisterPart) -> None:
+        if self._begun is None:
+            raise MalformedMessage("register_part", None, "came before its beginning")
+        frameworks, tasks = slot.frameworks, slot.tasks
+        self._bytes += slot.ByteSize()
+        for have, most, what in (
+            (self._bytes, limit.REGISTRATION_BYTES_MAX, "bytes"),
+            (len(self._tasks) + len(tasks), limit.REGISTRATION_TASKS_MAX, "tasks"),
+            (
+                len(self._frameworks) + len(frameworks),
+                limit.REGISTRATION_FRAMEWORKS_MAX,
+                "frameworks",
+            ),
+        ):
+            if have > most:
+                raise check.too_big("register_part", have, most, what)
+        try:
+            for one in frameworks:
+                self._add_framework(framework_reference_from_wire(one))
+            for task in tasks:
+                self._add_task(task_on_agent_from_wire(task))
+        except MalformedMessage as why:
+            raise why.inside("register_part") from None
+
+    def _add_framework(self, framework: FrameworkReference) -> None:
+        if framework.framework_id in self._frameworks:
+            raise MalformedMessage("frameworks", None, f"{framework.framework_id} is there twice")
+        self._frameworks[framework.framework_id] = framework
+
+    def _add_task(self, entry: TaskOnAgent) -> None:
+        key = (entry.framework_id, entry.task.task_id)
+        if key in self._tasks:
+            raise MalformedMessage("tasks", None, f"{'/'.join(key)} is there twice")
+        self._tasks[key] = entry
+
+    def _end(self, slot: pb.RegisterEnd) -> Register:
+        if self._begun is None:
+            raise MalformedMessage("register_end", None, "came before its beginning")
+        have = (len(self._frameworks), len(self._tasks))
+        said = (slot.frameworks, slot.tasks)
+        if have != said:
+            why = f"counts {said[0]} frameworks, {said[1]} tasks; {have[0]} and {have[1]} came"
+            raise MalformedMessage("register_end", None, why)
+        register = Register(
+            *self._begun, tuple(self._frameworks.values()), tuple(self._tasks.values())
+        )
+        self._begun, self._frameworks, self._tasks, self._bytes = None, {}, {}, 0
+        return register
+
+
+def _agent_of(slot: pb.RegisterBegin) -> AgentInfo:
+    try:
+        return agent_info_from_wire(slot.agent)
+    except MalformedMessage as why:
+        raise why.inside("agent", Refusal.INVALID_AGENT) from None
+
+
+def agent_calls_from_wire(
+    request: pb.ConnectRequest, registration: Registration
+) -> list[AgentSays]:
+    """Everything in it, checked. Raises MalformedMessage.
+
+    `registration` belongs to the stream: it keeps what has come of a Register so far.
+    """
+    check.bounded(request.calls, "calls", limit.ITEMS_MAX, "calls")
+    calls: list[AgentSays] = []
+    for slot in request.calls:
+        which = slot.WhichOneof("call")
+        if which is not None and which.startswith("register_"):
+            register = registration.feed(slot)
+            if register is not None:
+                calls.append(register)
+        else:
+            calls.append(decoded(slot, "call", _CALLS))
+    return calls
+
+
+def _report_from_wire(slot: pb.StatusReport) -> StatusReport:
+    try:
+        status = status_from_wire(slot.status)
+    except MalformedMessage as why:
+        raise why.inside("status") from None
+    return StatusReport(status, TASK_STATES.member(slot.latest_state, "latest_state"))
+
+
+def _file_chunk_from_wire(slot: pb.FileChunk) -> FileChunk:
+    data = slot.data
+    check.bounded(data, "data", FILE_CHUNK_BYTES_MAX, "bytes")
+    return FileChunk(
+        check.number(slot.request, "request"),
+        data,
+        check.number(slot.size, "size"),
+        REFUSALS.member_or_none(slot.refusal, "refusal"),
+        check.text(slot.message, "message"),
+    )
+
+
+_CALLS: dict[str, Callable[[Any], AgentSays]] = {
+    "status": _report_from_wire,
+    "message": message_from_wire,
+    "heartbeat": lambda _: _HEARTBEAT,
+    "file_chunk": _file_chunk_from_wire,
+}
+
+# --- an agent hears -------------------------------------------------------------------------------
+
+
+def agent_responses(epoch: int, events: Iterable[AgentHears]) -> Iterator[pb.ConnectResponse]:
+    """The events in order, in as few messages as possible, each of at most 1 MiB.
+
+    Raises MalformedMessage for what can not be sent: data of a TaskMessage over its limit.
+    """
+    return packed(
+        events, lambda: pb.ConnectResponse(epoch=epoch), lambda m: m.events, _write_event, _LISTS
+    )
+
+
+def agent_events_from_wire(response: pb.ConnectResponse) -> tuple[int, list[AgentHears]]:
+    """(epoch, events), checked. Raises MalformedMessage."""
+    check.bounded(response.events, "events", limit.ITEMS_MAX, "events")
+    epoch = check.number(response.epoch, "epoch")
+    return epoch, [decoded(slot, "event", _EVENTS) for slot in response.events]
+
+
+def _write_event(slot: pb.AgentEvent, event: AgentHears) -> None:
+    match event:
+        case RunTask():
+            slot.run_task.framework_id = event.framework_id
+            slot.run_task.role = event.role
+            write_task(slot.run_task.task, event.task)
+        case AcknowledgeStatus():
+            acknowledge = slot.acknowledge_status
+            acknowledge.framework_id = event.framework_id
+            acknowledge.task_id = event.task_id
+            acknowledge.update_id = event.update_id
+        case Heartbeat():
+            slot.heartbeat.SetInParent()
+        case TaskMessage():
+            write_message(slot.message, event)
+        case KillTask():
+            slot.kill_task.framework_id = event.framework_id
+            slot.kill_task.task_id = event.task_id
+            if event.grace_ms is not None:
+                slot.kill_task.grace_ms = event.grace_ms
+        case FileRead():
+            _write_file_read(slot.read_file, event)
+        case Registered():
+            slot.registered.SetInParent()
+        case FrameworkAdded():
+            write_framework_reference(slot.framework_added, event.framework)
+        case ReconcileTasks():
+            slot.reconcile_tasks.SetInParent()
+            for framework_id, task_id in event.tasks:
+                slot.reconcile_tasks.tasks.add(framework_id=framework_id, task_id=task_id)
+        case ShutdownFramework():
+            slot.shutdown_framework.framework_id = event.framework_id
+        case Refused():
+            write_refused(slot.refused, event)
+        case _:
+            assert_never(event)
+
+
+def _write_file_read(slot: pb.ReadFile, read: FileRead) -> None:
+    slot.request = read.request
+    slot.framework_id = read.framework_id
+    slot.task_id = read.task_id
+    slot.name = read.name
+    slot.offset = read.offset
+    slot.length = read.length
+
+
+def _run_task_from_wire(slot: pb.RunTask) -> RunTask:
+    return RunTask(
+        check.identifier(slot.framework_id, "framework_id"),
+        check.role(slot.role, "role"),
+        nested_task(slot.task),
+    )
+
+
+def _kill_task_from_wire(slot: pb.KillTask) -> KillTask:
+    return KillTask(
+        check.identifier(slot.framework_id, "framework_id"),
+        check.identifier(slot.task_id, "task_id"),
+        check.duration(slot.grace_ms, "grace_ms", limit.KILL_GRACE_MS_MAX)
+        if slot.HasField("grace_ms")
+        else None,
+    )
+
+
+def _acknowledge_from_wire(slot: pb.AcknowledgeStatus) -> AcknowledgeStatus:
+    return AcknowledgeStatus(
+        check.identifier(slot.framework_id, "framework_id"),
+        check.identifier(slot.task_id, "task_id"),
+        check.identifier(slot.update_id, "update_id"),
+    )
+
+
+def _reconcile_from_wire(slot: pb.ReconcileTasks) -> ReconcileTasks:
+    check.bounded(slot.tasks, "tasks", limit.LIST_MAX, "tasks")
+    return ReconcileTasks(
+        tuple(
+            [
+                (
+                    check.identifier(task.framework_id, "tasks.framework_id"),
+                    check.identifier(task.task_id, "tasks.task_id"),
+                )
+                for task in slot.tasks
+            ]
+        )
+    )
+
+
+def _file_read_from_wire(slot: pb.ReadFile) -> FileRead:
+    if slot.name not in FILE_NAMES:
+        raise MalformedMessage("name", slot.name, f"must be {' or '.join(FILE_NAMES)}")
+    return FileRead(
+        check.number(slot.request, "request"),
+        check.identifier(slot.framework_id, "framework_id"),
+        check.identifier(slot.task_id, "task_id"),
+        slot.name,
+        check.number(slot.offset, "offset", _INT64_MIN),
+        check.number(slot.length, "length", 1, FILE_CHUNK_BYTES_MAX),
+    )
+
+
+_EVENTS: dict[str, Callable[[Any], AgentHears]] = {
+    "registered": lambda _: _REGISTERED,
+    "framework_added": lambda slot: FrameworkAdded(framework_reference_from_wire(slot)),
+    "run_task": _run_task_from_wire,
+    "kill_task": _kill_task_from_wire,
+    "acknowledge_status": _acknowledge_from_wire,
+    "reconcile_tasks": _reconcile_from_wire,
+    "shutdown_framework": lambda slot: ShutdownFramework(
+        check.identifier(slot.framework_id, "framework_id")
+    ),
+    "message": message_from_wire,
+    "refused": refused_from_wire,
+    "heartbeat": lambda _: _HEARTBEAT,
+    "read_file": _file_read_from_wire,
+}

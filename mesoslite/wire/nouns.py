@@ -1,0 +1,395 @@
+"""Agents, frameworks, tasks and statuses as protobuf, both ways.
+
+`x_to_wire` gives a new message; `write_x` fills one that is already in its place, which spares a
+copy. `x_from_wire` checks everything and raises MalformedMessage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mesoslite.messages import FrameworkReference, TaskOnAgent
+from mesoslite.model import (
+    AgentInfo,
+    FrameworkInfo,
+    OperationResult,
+    Refusal,
+    Task,
+    TaskReference,
+    TaskStatus,
+    Uri,
+)
+from mesoslite.v1 import agent_pb2, scheduler_pb2
+from mesoslite.v1 import common_pb2 as pb
+from mesoslite.wire import checks as check
+from mesoslite.wire import limits as limit
+from mesoslite.wire.amounts import (
+    attributes_from_wire,
+    resources_from_wire,
+    write_attributes,
+    write_resources,
+)
+from mesoslite.wire.checks import MalformedMessage
+from mesoslite.wire.enums import REASONS, REFUSALS, SOURCES, TASK_STATES
+
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,62}\$?\Z")  # no leading -: it becomes a word
+_URI = re.compile(r"(?:file://)?/.|https?://[^/\s]", re.IGNORECASE)
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
+
+
+# --- who is there ---------------------------------------------------------------------------------
+
+
+def write_agent_info(slot: pb.AgentInfo, info: AgentInfo) -> None:
+    """Fill `slot`."""
+    slot.agent_id = info.agent_id
+    slot.hostname = info.hostname
+    slot.version = info.version
+    write_resources(slot.resources, info.resources)
+    write_attributes(slot.attributes, info.attributes)
+    slot.containerizers.extend(info.containerizers)
+
+
+def agent_info_to_wire(info: AgentInfo) -> pb.AgentInfo:
+    """A new message."""
+    slot = pb.AgentInfo()
+    write_agent_info(slot, info)
+    return slot
+
+
+def agent_info_from_wire(slot: pb.AgentInfo) -> AgentInfo:
+    """Raises MalformedMessage."""
+    if (size := slot.ByteSize()) > limit.AGENT_INFO_BYTES_MAX:
+        raise check.too_big("agent", size, limit.AGENT_INFO_BYTES_MAX, "bytes")
+    return AgentInfo(
+        check.identifier(slot.agent_id, "agent_id"),
+        check.name(slot.hostname, "hostname"),
+        resources_from_wire(slot.resources),
+        attributes_from_wire(slot.attributes),
+        containerizers_from_wire(slot.containerizers),
+        check.name_or_empty(slot.version, "version", limit.VERSION_MAX),
+    )
+
+
+def containerizers_from_wire(
+    names: Sequence[str], field: str = "containerizers"
+) -> tuple[str, ...]:
+    """At least one, none of them twice. Raises MalformedMessage."""
+    check.bounded(names, field, limit.CONTAINERIZERS_MAX, "containerizers")
+    if not names:
+        raise MalformedMessage(field, None, "must name at least one")
+    for one in names:
+        check.containerizer(one, field)
+    return check.distinct(names, field)
+
+
+def write_framework_info(slot: pb.FrameworkInfo, info: FrameworkInfo) -> None:
+    """Fill `slot`."""
+    slot.name = info.name
+    slot.roles.extend(info.roles)
+    slot.failover_timeout_ms = info.failover_timeout_ms
+    slot.hostname = info.hostname
+
+
+def framework_info_to_wire(info: FrameworkInfo) -> pb.FrameworkInfo:
+    """A new message."""
+    slot = pb.FrameworkInfo()
+    write_framework_info(slot, info)
+    return slot
+
+
+def framework_info_from_wire(slot: pb.FrameworkInfo) -> FrameworkInfo:
+    """Raises MalformedMessage."""
+    roles = check.roles(slot.roles, "roles")
+    if not roles:
+        raise MalformedMessage("roles", None, "must name at least one")
+    return FrameworkInfo(
+        check.name(slot.name, "name"),
+        roles,
+        check.duration(slot.failover_timeout_ms, "failover_timeout_ms"),
+        check.name_or_empty(slot.hostname, "hostname"),
+    )
+
+
+def write_framework_reference(
+    slot: agent_pb2.FrameworkReference, framework: FrameworkReference
+) -> None:
+    """Fill `slot`."""
+    slot.framework_id = framework.framework_id
+    slot.principal = framework.principal
+    write_framework_info(slot.info, framework.info)
+
+
+def framework_reference_to_wire(framework: FrameworkReference) -> agent_pb2.FrameworkReference:
+    """A new message."""
+    slot = agent_pb2.FrameworkReference()
+    write_framework_reference(slot, framework)
+    return slot
+
+
+def framework_reference_from_wire(slot: agent_pb2.FrameworkReference) -> FrameworkReference:
+    """Raises MalformedMessage."""
+    try:
+        info = framework_info_from_wire(slot.info)
+    except MalformedMessage as why:
+        raise why.inside("info") from None
+    return FrameworkReference(
+        check.identifier(slot.framework_id, "framework_id"),
+        check.name_or_empty(slot.principal, "principal"),
+        info,
+    )
+
+
+# --- a task ---------------------------------------------------------------------------------------
+
+
+def write_uri(slot: pb.Uri, uri: Uri) -> None:
+    """Fill `slot`."""
+    slot.value = uri.value
+    slot.extract = uri.extract
+    slot.executable = uri.executable
+    if uri.output_file is not None:
+        slot.output_file = uri.output_file
+    if uri.sha256 is not None:
+        slot.sha256 = uri.sha256
+
+
+def uri_from_wire(slot: pb.Uri) -> Uri:
+    """Raises MalformedMessage."""
+    value = check.name(slot.value, "value", limit.URI_LENGTH_MAX)
+    if _URI.match(value) is None:
+        raise MalformedMessage("value", value, "must begin with / file:/// http:// or https://")
+    output = slot.output_file if slot.HasField("output_file") else None
+    if output is not None:
+        check.name(output, "output_file", limit.OUTPUT_FILE_LENGTH_MAX)
+        if output.startswith("/") or {"", ".", ".."} & {*output.split("/")}:
+            raise MalformedMessage("output_file", output, "must be a path inside the sandbox")
+    sha256 = slot.sha256 if slot.HasField("sha256") else None
+    if sha256 is not None and _SHA256.match(sha256) is None:
+        raise MalformedMessage("sha256", sha256, "must be 64 hexadecimal digits")
+    return Uri(value, slot.extract, slot.executable, output, sha256)
+
+
+def write_task(slot: pb.Task, task: Task) -> None:
+    """Fill `slot`."""
+    slot.task_id = task.task_id
+    slot.command.extend(task.command)
+    write_resources(slot.resources, task.resources)
+    slot.kill_grace_ms = task.kill_grace_ms
+    if task.name:
+        slot.name = task.name
+    if task.environment:
+        slot.environment.update(task.environment)
+    if task.user is not None:
+        slot.user = task.user
+    for uri in task.uris:
+        write_uri(slot.uris.add(), uri)
+    if task.image is not None:
+        slot.image = task.image
+    if task.containerizer is not None:
+        slot.containerizer = task.containerizer
+    if task.max_completion_ms is not None:
+        slot.max_completion_ms = task.max_completion_ms
+    if task.pids_limit is not None:
+        slot.pids_limit = task.pids_limit
+    if task.labels:
+        slot.labels.update(task.labels)
+
+
+def task_to_wire(task: Task) -> pb.Task:
+    """A new message."""
+    slot = pb.Task()
+    write_task(slot, task)
+    return slot
+
+
+def task_from_wire(slot: pb.Task) -> Task:
+    """Raises MalformedMessage. About 6 us for a small task."""
+    if (size := slot.ByteSize()) > limit.TASK_BYTES_MAX:
+        raise check.too_big("task", size, limit.TASK_BYTES_MAX, "bytes")
+    has = slot.HasField
+    return Task(
+        check.identifier(slot.task_id, "task_id"),
+        _command(slot.command),
+        resources_from_wire(slot.resources),
+        check.name_or_empty(slot.name, "name"),
+        _environment(slot),
+        _user(slot.user) if has("user") else None,
+        _uris(slot.uris),
+        _image(slot.image) if has("image") else None,
+        check.containerizer(slot.containerizer, "containerizer") if has("containerizer") else None,
+        check.duration(slot.kill_grace_ms, "kill_grace_ms", limit.KILL_GRACE_MS_MAX),
+        check.number(slot.max_completion_ms, "max_completion_ms", 1, limit.DURATION_MS_MAX)
+        if has("max_completion_ms")
+        else None,
+        check.number(slot.pids_limit, "pids_limit", 1, limit.PIDS_LIMIT_MAX)
+        if has("pids_limit")
+        else None,
+        check.text_map(slot.labels, "labels", limit.LABELS_MAX, limit.LABELS_BYTES_MAX),
+    )
+
+
+def _command(words: Sequence[str]) -> tuple[str, ...]:
+    check.bounded(words, "command", limit.COMMAND_WORDS_MAX, "words")
+    command = tuple(words)
+    if not command or not command[0]:
+        raise MalformedMessage("command", None, "must name a program")
+    check.total_bytes(command, "command", limit.COMMAND_BYTES_MAX)
+    check.no_nul(command, "command")
+    return command
+
+
+def _environment(slot: pb.Task) -> dict[str, str]:
+    environment = check.text_map(
+        slot.environment,
+        "environment",
+        limit.ENVIRONMENT_ENTRIES_MAX,
+        limit.ENVIRONMENT_BYTES_MAX,
+    )
+    for name in environment:
+        if "=" in name:
+            raise MalformedMessage("environment", name, "a name must have no '='")
+    return environment
+
+
+def _user(user: str) -> str:
+    if _USER.match(user) is None:
+        raise MalformedMessage("user", user, "must be the name or number of a user")
+    return user
+
+
+def _uris(slots: Sequence[pb.Uri]) -> tuple[Uri, ...]:
+    check.bounded(slots, "uris", limit.URIS_MAX, "uris")
+    uris: list[Uri] = []
+    for at, slot in enumerate(slots):
+        try:
+            uris.append(uri_from_wire(slot))
+        except MalformedMessage as why:
+            raise why.inside(f"uris[{at}]") from None
+    return tuple(uris)
+
+
+def _image(image: str) -> str:
+    check.name(image, "image", limit.IMAGE_LENGTH_MAX)
+    if not image.startswith("/"):
+        raise MalformedMessage("image", image, "must be the absolute path of a directory")
+    return image
+
+
+# --- what happened to a task ----------------------------------------------------------------------
+
+
+def write_status(slot: pb.TaskStatus, status: TaskStatus) -> None:
+    """Fill `slot`. A long message is cut."""
+    slot.task_id = status.task_id
+    slot.state = TASK_STATES.number[status.state]
+    slot.framework_id = status.framework_id
+    slot.agent_id = status.agent_id
+    slot.update_id = status.update_id
+    slot.source = SOURCES.number[status.source]
+    slot.timestamp_ms = status.timestamp_ms
+    slot.container_id = status.container_id
+    if status.reason is not None:
+        slot.reason = REASONS.number[status.reason]
+    if status.refusal is not None:
+        slot.refusal = REFUSALS.number[status.refusal]
+    if status.message:
+        slot.message = check.cut(status.message)
+    if status.exit_code is not None:
+        slot.exit_code = status.exit_code
+    if status.signal is not None:
+        slot.signal = status.signal
+    if status.peak_mem_bytes is not None:
+        slot.peak_mem_bytes = status.peak_mem_bytes
+    if status.cpu_ms is not None:
+        slot.cpu_ms = status.cpu_ms
+
+
+def status_to_wire(status: TaskStatus) -> pb.TaskStatus:
+    """A new message."""
+    slot = pb.TaskStatus()
+    write_status(slot, status)
+    return slot
+
+
+def status_from_wire(slot: pb.TaskStatus) -> TaskStatus:
+    """Raises MalformedMessage. About 4 us."""
+    has = slot.HasField
+    return TaskStatus(
+        check.identifier(slot.task_id, "task_id"),
+        TASK_STATES.member(slot.state, "state"),
+        check.identifier_or_empty(slot.framework_id, "framework_id"),
+        check.identifier_or_empty(slot.agent_id, "agent_id"),
+        check.identifier_or_empty(slot.update_id, "update_id"),
+        SOURCES.member(slot.source, "source"),
+        REASONS.member_or_none(slot.reason, "reason"),
+        REFUSALS.member_or_none(slot.refusal, "refusal"),
+        check.text(slot.message, "message"),
+        check.timestamp(slot.timestamp_ms, "timestamp_ms"),
+        check.identifier_or_empty(slot.container_id, "container_id"),
+        check.number(slot.exit_code, "exit_code", 0, limit.EXIT_CODE_MAX)
+        if has("exit_code")
+        else None,
+        check.number(slot.signal, "signal", 1, limit.SIGNAL_MAX) if has("signal") else None,
+        check.number(slot.peak_mem_bytes, "peak_mem_bytes") if has("peak_mem_bytes") else None,
+        check.number(slot.cpu_ms, "cpu_ms") if has("cpu_ms") else None,
+    )
+
+
+def task_on_agent_from_wire(slot: agent_pb2.TaskOnAgent) -> TaskOnAgent:
+    """Raises MalformedMessage."""
+    return TaskOnAgent(
+        check.identifier(slot.framework_id, "framework_id"),
+        check.role(slot.role, "role"),
+        nested_task(slot.task),
+        TASK_STATES.member(slot.state, "state"),
+        check.identifier_or_empty(slot.container_id, "container_id"),
+    )
+
+
+def nested_task(slot: pb.Task) -> Task:
+    """`task_from_wire` for a message's field `task`, named in what is wrong."""
+    try:
+        return task_from_wire(slot)
+    except MalformedMessage as why:
+        raise why.inside("task") from None
+
+
+def write_task_on_agent(slot: agent_pb2.TaskOnAgent, entry: TaskOnAgent) -> None:
+    """Fill `slot`."""
+    slot.framework_id = entry.framework_id
+    slot.role = entry.role
+    write_task(slot.task, entry.task)
+    slot.state = TASK_STATES.number[entry.state]
+    slot.container_id = entry.container_id
+
+
+def references_from_wire(slots: Sequence[pb.TaskReference]) -> tuple[TaskReference, ...]:
+    """Raises MalformedMessage."""
+    check.bounded(slots, "tasks", limit.LIST_MAX, "tasks")
+    return tuple(
+        [
+            TaskReference(
+                check.identifier(slot.task_id, "tasks.task_id"),
+                check.identifier_or_empty(slot.agent_id, "tasks.agent_id"),
+            )
+            for slot in slots
+        ]
+    )
+
+
+def write_result(
+    slot: scheduler_pb2.OperationResult, result: OperationResult, bytes_max: int
+) -> None:
+    """Fill `slot`; the message is cut at `bytes_max`, so that all results fit into one answer."""
+    if result.refusal is not None:
+        slot.refusal = REFUSALS.number[result.refusal]
+    if result.message:
+        slot.message = check.cut(result.message, bytes_max)
+
+
+def result_from_wire(slot: scheduler_pb2.OperationResult) -> OperationResult:
+    """Raises MalformedMessage."""
+    refusal: Refusal | None = REFUSALS.member_or_none(slot.refusal, "results.refusal")
+    return OperationResult(refusal, check.text(slot.message, "results.message"))
