@@ -1,0 +1,249 @@
+"""What is here, and what was said of it: the agent's tables, and the one way a status is made.
+
+The effects that a handler causes gather here, in the order in which they are caused.
+"""
+
+from __future__ import annotations
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.messages import FrameworkReference, StatusReport, TaskOnAgent
+from mesoslite.model import Reason, Refusal, TaskStatus
+from mesoslite_agent.protocol import (
+    Effect,
+    ForgetFramework,
+    ForgetTask,
+    Recovered,
+    SaveAcknowledgement,
+    SaveUpdate,
+    StreamRecord,
+    TaskRecord,
+    ToMaster,
+)
+from mesoslite_agent.records import FrameworkHere, TaskHere
+from mesoslite_agent.streams import Resends, UpdateStream, newest
+
+MESSAGE_MAX = 1_024  # characters of a status's message: a sentence, not a log
+
+
+class Ledger:
+    """The frameworks, tasks and streams of one agent, by their ids.
+
+    Everything said here is durable before it is said, and said again until it is acknowledged,
+    but for what the method's name tells otherwise.
+    """
+
+    def __init__(self, recovered: Recovered) -> None:
+        self.now_ms = 0
+        self.listening = False
+        """A master has registered the agent, and hears what is said."""
+        self.held = 0
+        """Tasks and streams without one: what `tasks_max` bounds."""
+        self.frameworks: dict[str, FrameworkHere] = {}
+        self.containers: dict[str, TaskHere] = {}
+        """The tasks that have not ended, by container id."""
+        self.resends = Resends()
+        self._effects: list[Effect] = []
+        self._agent_id = recovered.info.agent_id
+        self._run = recovered.run
+        self._updates = 0
+        for reference in recovered.frameworks:
+            framework = FrameworkHere(reference.framework_id, reference)
+            framework.saved = True
+            self.frameworks[reference.framework_id] = framework
+        for stream_record in recovered.streams:
+            self._recover_stream(stream_record)
+        latest = {(s.framework_id, s.task_id): newest(s) for s in recovered.streams}
+        for record in recovered.tasks:
+            self._recover_task(record, latest.get((record.framework_id, record.task.task_id)))
+
+    # --- effects ----------------------------------------------------------------------------------
+
+    def emit(self, effect: Effect) -> None:
+        """Add an effect to those of the event that is being handled."""
+        self._effects.append(effect)
+
+    def take_effects(self) -> list[Effect]:
+        """All since the last time, in order."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    # --- the tables -------------------------------------------------------------------------------
+
+    def forget(self, framework: FrameworkHere, task_id: str) -> None:
+        """Nobody has anything to say about this task any more."""
+        stream = framework.streams.pop(task_id, None)
+        if stream is not None:
+            self.resends.drop(stream)
+        here = framework.tasks.pop(task_id, None)
+        self.held -= 1
+        self.emit(ForgetTask(framework.framework_id, task_id))
+        if here is not None and framework.saved and not framework.tasks:
+            framework.saved = False
+            self.emit(ForgetFramework(framework.framework_id))
+        # One that was introduced stays: its master does not introduce it again on this stream.
+        if framework.idle and (framework.removed or framework.reference is None):
+            self.frameworks.pop(framework.framework_id, None)
+
+    def forget_introductions(self) -> None:
+        """What a master introduced on an earlier stream is void, when nothing of it is here."""
+        for framework_id in [f.framework_id for f in self.frameworks.values() if f.idle]:
+            del self.frameworks[framework_id]
+
+    def truth(self) -> tuple[tuple[FrameworkReference, ...], tuple[TaskOnAgent, ...]]:
+        """What a registration tells: all tasks with their newest states, and whose they are."""
+        references: list[FrameworkReference] = []
+        tasks: list[TaskOnAgent] = []
+        for framework in self.frameworks.values():
+            if framework.tasks and framework.reference is not None:
+                references.append(framework.reference)
+            for here in framework.tasks.values():
+                r = here.record
+                task = TaskOnAgent(r.framework_id, r.role, r.task, here.state, r.container_id)
+                tasks.append(task)
+        return tuple(references), tuple(tasks)
+
+    # --- statuses ---------------------------------------------------------------------------------
+
+    def next_update_id(self) -> str:
+        """Names a status for ever: the run of the agent, and a number in it."""
+        self._updates += 1
+        return f"{self._run}.{self._updates}"
+
+    def status(
+        self, here: TaskHere, state: TaskState, reason: Reason | None, text: str
+    ) -> TaskStatus:
+        """A status of a task that has not ended."""
+        return TaskStatus(
+            task_id=here.record.task.task_id,
+            state=state,
+            framework_id=here.record.framework_id,
+            agent_id=self._agent_id,
+            update_id=self.next_update_id(),
+            reason=reason,
+            message=text[:MESSAGE_MAX],
+            timestamp_ms=self.now_ms,
+            container_id=here.record.container_id,
+        )
+
+    def append(self, stream: UpdateStream, status: TaskStatus) -> None:
+        """Durable first; said at once when nothing older waits for its acknowledgement."""
+        self.emit(SaveUpdate(stream.framework_id, status))
+        stream.pending.append(status)
+        stream.state = status.state
+        if not self.listening:
+            return
+        if len(stream.pending) == 1:
+            self._say_first(stream)
+        elif status.terminal:
+            self.resends.ended(stream, self.now_ms)
+
+    def decide(
+        self, framework: FrameworkHere, task_id: str, state: TaskState, reason: Reason, text: str
+    ) -> None:
+        """The end of a task that has no container: a stream is all there is of it."""
+        stream = framework.streams[task_id] = UpdateStream(framework.framework_id, task_id)
+        self.held += 1
+        status = TaskStatus(
+            task_id=task_id,
+            state=state,
+            framework_id=framework.framework_id,
+            agent_id=self._agent_id,
+            update_id=self.next_update_id(),
+            reason=reason,
+            message=text[:MESSAGE_MAX],
+            timestamp_ms=self.now_ms,
+        )
+        self.append(stream, status)
+
+    def say_once(
+        self,
+        framework_id: str,
+        task_id: str,
+        state: TaskState,
+        reason: Reason,
+        text: str,
+        refusal: Refusal | None = None,
+    ) -> None:
+        """A status that is neither kept nor acknowledged, for a master that is mistaken."""
+        if self.listening:
+            status = TaskStatus(
+                task_id=task_id,
+                state=state,
+                framework_id=framework_id,
+                agent_id=self._agent_id,
+                reason=reason,
+                refusal=refusal,
+                message=text,
+                timestamp_ms=self.now_ms,
+            )
+            self.emit(ToMaster(StatusReport(status, state)))
+
+    def acknowledged(self, framework_id: str, task_id: str, update_id: str) -> None:
+        """Pop the head of a stream if this names it; else it is late, or said twice, as usual
+        after a cut. The next one is said at once; after the last one the task is forgotten."""
+        framework = self.frameworks.get(framework_id)
+        stream = None if framework is None else framework.streams.get(task_id)
+        head = None if stream is None else stream.head
+        if framework is None or stream is None or head is None or head.update_id != update_id:
+            return
+        stream.pending.popleft()
+        if head.terminal:
+            self.forget(framework, task_id)
+            return
+        self.emit(SaveAcknowledgement(framework_id, task_id, update_id))
+        if stream.pending and self.listening:
+            self._say_first(stream)
+
+    def listen(self) -> None:
+        """A master hears from now on: the head of each stream is said to it."""
+        self.listening = True
+        for framework in self.frameworks.values():
+            for stream in framework.streams.values():
+                if stream.pending:
+                    self._say_first(stream)
+
+    def pause(self) -> None:
+        """Nobody hears what is said."""
+        self.listening = False
+        self.resends.clear()
+
+    def resend(self) -> None:
+        """Say again every head that is due."""
+        while (stream := self.resends.pop_due(self.now_ms)) is not None:
+            self.emit(ToMaster(StatusReport(stream.pending[0], stream.state)))
+
+    def _say_first(self, stream: UpdateStream) -> None:
+        self.emit(ToMaster(StatusReport(stream.pending[0], stream.state)))
+        self.resends.said(stream, self.now_ms)
+
+    # --- recovery ---------------------------------------------------------------------------------
+
+    def _recovered_framework(self, framework_id: str) -> FrameworkHere:
+        framework = self.frameworks.get(framework_id)
+        if framework is None:
+            framework = self.frameworks[framework_id] = FrameworkHere(framework_id)
+        return framework
+
+    def _recover_stream(self, record: StreamRecord) -> None:
+        stream = UpdateStream(record.framework_id, record.task_id)
+        stream.pending.extend(record.updates)
+        status = newest(record)
+        if status is not None:
+            stream.state = status.state
+        self._recovered_framework(record.framework_id).streams[record.task_id] = stream
+        self.held += 1
+
+    def _recover_task(self, record: TaskRecord, latest: TaskStatus | None) -> None:
+        framework = self._recovered_framework(record.framework_id)
+        task_id = record.task.task_id
+        stream = framework.streams.get(task_id)
+        if stream is None:
+            stream = framework.streams[task_id] = UpdateStream(record.framework_id, task_id)
+            self.held += 1
+        here = framework.tasks[task_id] = TaskHere(record, framework, stream)
+        here.take_up(latest)
+        if not here.state.terminal:
+            self.containers[record.container_id] = here
+        if here.removed:
+            framework.removed = True
+            del framework.streams[task_id]
