@@ -180,8 +180,8 @@ def _statements(effect: Durable) -> list[Statement]:
                 ("DELETE FROM frameworks WHERE framework_id = ?", (ended.framework_id,)),
                 (
                     (
-                        "INSERT OR IGNORE INTO completed (framework_id, principal, info, completed_ms) "
-                        "VALUES (?, ?, ?, ?)"
+                        "INSERT OR IGNORE INTO completed "
+                        "(framework_id, principal, info, completed_ms) VALUES (?, ?, ?, ?)"
                     ),
                     (ended.framework_id, ended.principal, info, ended.completed_ms),
                 ),

@@ -205,8 +205,8 @@ class Master:
             switch(framework.framework_id)
         elif (agent := t.agent_on(stream)) is not None:
             agent.paused = paused
-            switch = t.allocator.deactivate_agent if paused else t.allocator.activate_agent
-            switch(agent.info.agent_id)
+            turn = t.allocator.deactivate_agent if paused else t.allocator.activate_agent
+            turn(agent.info.agent_id)
 
     def _scheduler_called(self, stream: str, principal: str, call: SchedulerCall) -> None:
         t = self.tables

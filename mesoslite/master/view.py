@@ -140,7 +140,7 @@ def agents(t: Tables, wanted: str = "", after: str = "") -> Page[AgentRow]:
         for agent_id, agent in t.agents.items()
         if agent_id.startswith(wanted) or agent.info.hostname == wanted
     )
-    return _page(found, after, _agent_row)
+    return page_of(found, after, _agent_row)
 
 
 def frameworks(
@@ -162,7 +162,7 @@ def frameworks(
         for framework_id, row in rows.items()
         if framework_id.startswith(wanted) or row.info.name == wanted
     )
-    return _page(found, after, lambda row: row)
+    return page_of(found, after, lambda row: row)
 
 
 def tasks(
@@ -186,13 +186,13 @@ def tasks(
         and framework in ("", e.framework_id, names.get(e.framework_id, ""))
         and agent_id in ("", e.agent_id)
     }
-    return _page(found.items(), after, lambda e: _task_row(t, names, e))
+    return page_of(found.items(), after, lambda e: _task_row(t, names, e))
 
 
 def offers(t: Tables, wanted: str = "", after: str = "") -> Page[OfferRow]:
     """Offers whose id starts with `wanted`."""
     found = ((i, o) for i, o in t.offers.items() if i.startswith(wanted))
-    return _page(found, after, lambda offer: _offer_row(t, offer))
+    return page_of(found, after, lambda offer: _offer_row(t, offer))
 
 
 def task_entries(t: Tables, task_id: str, framework: str) -> list[TaskEntry]:
@@ -213,10 +213,16 @@ def _names(t: Tables) -> dict[str, str]:
     return names | {f.framework_id: f.info.name for f in t.frameworks.values()}
 
 
-def _page(found: Iterable[tuple[str, E]], after: str, row: Callable[[E], R]) -> Page[R]:
+def page_of(
+    found: Iterable[tuple[str, E]],
+    after: str,
+    row: Callable[[E], R],
+    rows_max: int = PAGE_ROWS_MAX,
+) -> Page[R]:
+    """The first rows behind the id `after`, in the order of their ids."""
     behind = sorted((pair for pair in found if pair[0] > after), key=lambda pair: pair[0])
-    rows = tuple(row(entry) for _, entry in behind[:PAGE_ROWS_MAX])
-    return Page(rows, len(behind) > PAGE_ROWS_MAX)
+    rows = tuple(row(entry) for _, entry in behind[:rows_max])
+    return Page(rows, len(behind) > rows_max)
 
 
 def _scalars(amounts: Iterable[Resources]) -> Resources:
