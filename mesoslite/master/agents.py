@@ -50,7 +50,8 @@ def register(t: Tables, stream: str, call: Register) -> None:
     t.allocator.add_agent(agent_id, call.agent.resources, used)
     if before is AgentState.UNREACHABLE:
         for entry in here:
-            tasks.say(t, entry, Reason.AGENT_REREGISTERED, "its agent came back with it")
+            if not entry.state.terminal:  # an end comes from the agent, with all that it knows
+                tasks.say(t, entry, Reason.AGENT_REREGISTERED, "its agent came back with it")
     _pass_on_what_was_asked(t, agent, call)
     offers.answer_waiting(t, agent)
 

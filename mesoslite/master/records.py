@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from fractions import Fraction
 
 from mesoslite.allocator import Allocator
 from mesoslite.deadlines import Deadlines
@@ -186,7 +187,8 @@ class Tables:
         self.epoch = recovered.epoch
         self.now_ms = 0
         self.allocator = Allocator(
-            weights=config.weights, offers_outstanding_max=config.offers_outstanding_max
+            weights={role: Fraction(weight, 1000) for role, weight in config.weights.items()},
+            offers_outstanding_max=config.offers_outstanding_max,
         )
         self.agents: dict[str, AgentEntry] = {}
         self.frameworks: dict[str, FrameworkEntry] = {}

@@ -167,7 +167,17 @@ def kill(t: Tables, framework: FrameworkEntry, call: Kill) -> None:
 
 
 def ask_kill(t: Tables, entry: TaskEntry, grace_ms: int | None) -> None:
-    """Pass a kill on, and keep it in case the agent is away or never gets it."""
+    """Pass a kill on, and keep it in case the agent is away or never gets it.
+
+    A second kill may shorten the grace of the first, never lengthen it.
+    """
+    if entry.kill_asked:
+        first_ms, again_ms = (
+            entry.task.kill_grace_ms if asked_ms is None else asked_ms
+            for asked_ms in (entry.kill_grace_ms, grace_ms)
+        )
+        if first_ms < again_ms:
+            grace_ms = entry.kill_grace_ms
     entry.kill_asked = True
     entry.kill_grace_ms = grace_ms
     agent = t.agents[entry.agent_id]

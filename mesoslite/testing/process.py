@@ -1,0 +1,174 @@
+"""A process of the simulation: a machine in the loop of `mesoslite.loop`, in virtual time.
+
+The order is that of decisions.md D6: a Tick, the batch that is there, a Tick, one commit, then the
+effects. A crash loses the inbox, and the whole batch whose commit had not happened.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from mesoslite.testing.agenda import Agenda
+
+E = TypeVar("E")
+F = TypeVar("F")
+E_contra = TypeVar("E_contra", contravariant=True)
+F_co = TypeVar("F_co", covariant=True)
+
+BATCH_MAX = 64  # smaller than the daemons' own, so that batches fill up here as well
+COMMIT_RETRY_MS = 200  # between the daemons' first and last
+IDLE_TURNS_MAX = 100  # turns at one moment, without events or effects, before a machine "spins"
+
+
+class CheckedMachine(Protocol[E_contra, F_co]):
+    """A pure machine that can assert its own invariants."""
+
+    def handle(self, event: E_contra, /) -> Sequence[F_co]:
+        """Take one event; say what is to be done about it."""
+        ...
+
+    def next_deadline_ms(self) -> int | None:
+        """When time itself is the next event."""
+        ...
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        ...
+
+
+class CrashPoint(Enum):
+    """Where in its turn a process dies, when it is not between two turns."""
+
+    BEFORE_COMMIT = "the batch was handled, nothing of it is durable, nothing was done"
+    AFTER_COMMIT = "the batch is durable, nothing was done"
+    WHILE_PERFORMING = "the batch is durable, some of it was done"
+
+
+class SpinningError(AssertionError):
+    """A machine asks for a Tick again and again, which changes nothing: it would burn a core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring(Generic[E, F]):
+    """What a process needs to know of its machine and of the world around it."""
+
+    name: str
+    """As `master`, `a1` or `kafka`: for the story."""
+    tick: Callable[[int], E]
+    commit: Callable[[Sequence[F]], bool]
+    """Write what is durable. False: the disk is full, try again later."""
+    perform: Callable[[F], None]
+    crashed: Callable[[], None]
+    """The process died of an armed crash."""
+    turned: Callable[[Sequence[E], Sequence[F]], None]
+    """A batch was handled and committed: for counting, checking and the story."""
+
+
+class Process(Generic[E, F]):
+    """One run of a process, from its start to its end or crash."""
+
+    def __init__(
+        self,
+        machine: CheckedMachine[E, F],
+        wiring: Wiring[E, F],
+        agenda: Agenda,
+        rng: random.Random,
+        counts: Counter[str],
+    ) -> None:
+        self.machine = machine
+        self.wiring = wiring
+        self.alive = True
+        self.armed: CrashPoint | None = None
+        self._agenda = agenda
+        self._rng = rng
+        self._counts = counts
+        self._inbox: list[E] = []
+        self._busy = False
+        self._wake_ms: int | None = None
+        self._idle_turns = (0, 0)  # (moment, turns)
+        self._schedule(agenda.now_ms)
+
+    def post(self, event: E) -> None:
+        """Something happened to the process. It deals with it soon, maybe with more of its kind."""
+        if self.alive:
+            self._inbox.append(event)
+            self._schedule(self._agenda.now_ms + self._rng.randrange(2))
+
+    def stop(self) -> None:
+        """The process is gone, with its inbox and what it had not committed."""
+        self.alive = False
+        self._inbox.clear()
+
+    def _schedule(self, due_ms: int) -> None:
+        """Take a turn no later than then."""
+        if self._busy or (self._wake_ms is not None and self._wake_ms <= due_ms):
+            return
+        self._wake_ms = due_ms
+        self._agenda.at(due_ms, lambda: self._turn(due_ms))
+
+    def _turn(self, due_ms: int) -> None:
+        if not self.alive or self._busy or self._wake_ms != due_ms:
+            return  # an earlier turn has dealt with it
+        self._wake_ms = None
+        batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
+        tick = self.wiring.tick(self._agenda.now_ms)
+        machine = self.machine
+        effects = list(machine.handle(tick)) if batch else []
+        for event in batch:
+            effects += machine.handle(event)
+        effects += machine.handle(tick)
+        if self._dies_at(CrashPoint.BEFORE_COMMIT, bool(effects)):
+            return
+        self._notice_spinning(batch, effects)
+        self._busy = True
+        self._commit(batch, effects)
+
+    def _commit(self, batch: Sequence[E], effects: Sequence[F]) -> None:
+        if not self.alive:
+            return
+        if not self.wiring.commit(effects):
+            self._counts["fault: a commit failed and was tried again"] += 1
+            self._agenda.after(COMMIT_RETRY_MS, lambda: self._commit(batch, effects))
+            return
+        self.wiring.turned(batch, effects)
+        if self._dies_at(CrashPoint.AFTER_COMMIT, bool(effects)):
+            return
+        last = len(effects)
+        if self.armed is CrashPoint.WHILE_PERFORMING and last > 1:
+            last = self._rng.randrange(1, last)
+        for effect in effects[:last]:
+            self.wiring.perform(effect)
+            if not self.alive:
+                return  # it ended itself
+        if self._dies_at(CrashPoint.WHILE_PERFORMING, last < len(effects)):
+            return
+        self._busy = False
+        next_ms = self.machine.next_deadline_ms()
+        if self._inbox:
+            self._schedule(self._agenda.now_ms)
+        elif next_ms is not None:
+            self._schedule(max(next_ms, self._agenda.now_ms))
+
+    def _dies_at(self, point: CrashPoint, now: bool) -> bool:
+        if self.armed is not point or not now:
+            return False
+        self._counts[f"fault: crash, {point.name}"] += 1
+        self.stop()
+        self.wiring.crashed()
+        return True
+
+    def _notice_spinning(self, batch: Sequence[E], effects: Sequence[F]) -> None:
+        now_ms = self._agenda.now_ms
+        moment, turns = self._idle_turns
+        idle = not batch and not effects
+        self._idle_turns = (now_ms, turns + 1 if idle and moment == now_ms else 0)
+        if self._idle_turns[1] > IDLE_TURNS_MAX:
+            raise SpinningError(
+                f"{self.wiring.name} wants a Tick at {self.machine.next_deadline_ms()}, "
+                f"it is {now_ms}, and nothing comes of it"
+            )

@@ -1,0 +1,159 @@
+"""What survives a crash: the durable effects of a machine, folded into what it recovers from.
+
+The two classes of decisions.md D5: what is written survives the process, what is synced survives
+the host. A sync takes all that was written before with it. A host that dies keeps some prefix of
+what was not synced: the kernel had written it back, or not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from mesoslite.master import protocol as master
+from mesoslite.messages import FrameworkReference
+from mesoslite.model import AgentInfo, TaskStatus
+from mesoslite_agent import protocol as agent
+
+Key = tuple[str, str]
+"""(framework id, task id)"""
+
+
+class Disk:
+    """Whether a host's disk takes writes."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+
+class Registry:
+    """What a master leaves to the next one. Every commit of it is synced."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.epoch = 0
+        self._agents: dict[str, master.AgentRecord] = {}
+        self._frameworks: dict[str, master.FrameworkRecord] = {}
+        self._completed: list[master.CompletedRecord] = []
+
+    def commit(self, effects: Sequence[master.Effect]) -> bool:
+        """Write a batch in one transaction. False when the disk is full: nothing is written."""
+        durable = [effect for effect in effects if isinstance(effect, master.Durable)]
+        if durable and self.disk.full:
+            return False
+        for effect in durable:
+            match effect:
+                case master.SaveAgent(record):
+                    self._agents[record.info.agent_id] = record
+                case master.ForgetAgent(agent_id):
+                    self._agents.pop(agent_id, None)
+                case master.SaveFramework(framework):
+                    self._frameworks[framework.framework_id] = framework
+                case master.CompleteFramework(completed):
+                    self._frameworks.pop(completed.framework_id, None)
+                    self._completed.append(completed)
+        return True
+
+    def recover(self) -> master.Recovered:
+        """What the next master starts from, with an epoch above every earlier one's."""
+        self.epoch += 1
+        return master.Recovered(
+            self.epoch,
+            tuple(self._agents.values()),
+            tuple(self._frameworks.values()),
+            tuple(self._completed[-50:]),
+        )
+
+
+class Checkpoint:
+    """What an agent leaves to its next run."""
+
+    def __init__(self, disk: Disk, info: AgentInfo) -> None:
+        self.disk = disk
+        self.info = info
+        self._run = 0
+        self._boot = 0
+        self._rebooted = False
+        self._folded = _Folded()
+        self._unsynced: list[tuple[agent.Durable, ...]] = []
+
+    def commit(self, effects: Sequence[agent.Effect]) -> bool:
+        """Write a batch in one transaction. False when the disk is full: nothing is written."""
+        durable = tuple(effect for effect in effects if isinstance(effect, agent.Durable))
+        if not durable:
+            return True
+        if self.disk.full:
+            return False
+        self._unsynced.append(durable)
+        if any(isinstance(effect, agent.SaveEpoch) for effect in durable):
+            self._sync(len(self._unsynced))
+        return True
+
+    def host_died(self, rng: random.Random) -> int:
+        """The host is started again: some of the last commits were never on the disk. How many."""
+        kept = rng.randint(0, len(self._unsynced))
+        lost = len(self._unsynced) - kept
+        self._sync(kept)
+        self._unsynced.clear()
+        self._boot += 1
+        self._rebooted = True
+        return lost
+
+    def recover(self) -> agent.Recovered:
+        """What the next run of the agent starts from; its counter of runs is synced first."""
+        self._sync(len(self._unsynced))
+        self._run += 1
+        rebooted, self._rebooted = self._rebooted, False
+        folded = self._folded
+        return agent.Recovered(
+            info=self.info,
+            boot_id=f"{self.info.agent_id}-boot{self._boot}",
+            run=self._run,
+            rebooted=rebooted,
+            epoch_seen=folded.epoch,
+            frameworks=tuple(folded.frameworks.values()),
+            tasks=tuple(folded.tasks.values()),
+            streams=tuple(
+                agent.StreamRecord(*key, tuple(updates), folded.acknowledged.get(key))
+                for key, updates in folded.updates.items()
+            ),
+        )
+
+    def _sync(self, commits: int) -> None:
+        for durable in self._unsynced[:commits]:
+            for effect in durable:
+                self._folded.apply(effect)
+        del self._unsynced[:commits]
+
+
+class _Folded:
+    """A checkpoint's tables."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.frameworks: dict[str, FrameworkReference] = {}
+        self.tasks: dict[Key, agent.TaskRecord] = {}
+        self.updates: dict[Key, list[TaskStatus]] = {}
+        self.acknowledged: dict[Key, TaskStatus] = {}
+
+    def apply(self, effect: agent.Durable) -> None:
+        match effect:
+            case agent.SaveEpoch(epoch):
+                self.epoch = epoch
+            case agent.SaveFramework(framework):
+                self.frameworks[framework.framework_id] = framework
+            case agent.ForgetFramework(framework_id):
+                self.frameworks.pop(framework_id, None)
+            case agent.SaveTask(record):
+                self.tasks[record.framework_id, record.task.task_id] = record
+            case agent.SaveUpdate(framework_id, status):
+                self.updates.setdefault((framework_id, status.task_id), []).append(status)
+            case agent.SaveAcknowledgement(framework_id, task_id, update_id):
+                head = self.updates[framework_id, task_id].pop(0)
+                assert head.update_id == update_id, (head, effect)
+                self.acknowledged[framework_id, task_id] = head
+            case agent.ForgetTask(framework_id, task_id):
+                key = (framework_id, task_id)
+                self.tasks.pop(key, None)
+                self.updates.pop(key, None)
+                self.acknowledged.pop(key, None)

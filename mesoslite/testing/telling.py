@@ -1,0 +1,128 @@
+"""One short line for everything that travels: for stories of simulations and for scenario files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mesoslite import messages as m
+from mesoslite.model import InvalidLaunch, Operation, OperationResult, TaskReference, TaskStatus
+
+Message = m.SchedulerCall | m.SchedulerEvent | m.AgentCall | m.AgentEvent
+
+
+def tell(message: Message) -> str:
+    """A message in one line, as `accept #3 of 1-7: launch t1 (cpus:1;mem:32)`."""
+    return _TELL[type(message)](message)
+
+
+def tell_status(status: TaskStatus) -> str:
+    """A status in one line: the state, who says so and why, and what is to be acknowledged."""
+    parts = [f"{status.task_id} {status.state.name}"]
+    if status.agent_id:
+        parts.append(f"on {status.agent_id}")
+    why = [status.source.value]
+    if status.reason is not None:
+        why.append(status.reason.name)
+    if status.refusal is not None:
+        why.append(status.refusal.name)
+    parts.append(f"({' '.join(why)})")
+    if status.update_id:
+        parts.append(f"[{status.update_id}]")
+    return " ".join(parts)
+
+
+def _operation(operation: Operation) -> str:
+    if isinstance(operation, InvalidLaunch):
+        return f"an invalid launch of {operation.task_id or 'nobody'}"
+    return f"launch {operation.task.task_id} ({operation.task.resources})"
+
+
+def _result(result: OperationResult) -> str:
+    if result.refusal is None:
+        return "done"
+    return f"{result.refusal.name}{f' ({result.message})' if result.message else ''}"
+
+
+def _reference(task: TaskReference) -> str:
+    return f"{task.task_id}@{task.agent_id}" if task.agent_id else task.task_id
+
+
+def _listed(items: tuple[str, ...], nothing: str) -> str:
+    return ", ".join(items) or nothing
+
+
+def _refused(message: m.Refused) -> str:
+    return f"refused {message.refusal.name}{f': {message.message}' if message.message else ''}"
+
+
+def _task_message(message: m.TaskMessage) -> str:
+    return f"message of {len(message.data)} bytes, task {message.task_id}"
+
+
+def _subscribe(call: m.Subscribe) -> str:
+    how = "resubscribe" if call.resuming else "subscribe"
+    also = f" suppressing {', '.join(call.suppressed_roles)}" if call.suppressed_roles else ""
+    return f"{how} {call.framework.name} session {call.session_id}{also}"
+
+
+def _accept(call: m.Accept) -> str:
+    operations = "; ".join(map(_operation, call.operations)) or "nothing"
+    refuse = f", refuse {call.refuse_ms} ms"
+    return f"accept #{call.number} of {_listed(call.offer_ids, 'no offer')}: {operations}{refuse}"
+
+
+def _kill(kill: m.Kill | m.KillTask) -> str:
+    task = kill.task_id if isinstance(kill, m.Kill) else f"{kill.framework_id}/{kill.task_id}"
+    return f"kill {task}{f' within {kill.grace_ms} ms' if kill.grace_ms is not None else ''}"
+
+
+def _offers(event: m.Offers) -> str:
+    each = (f"{o.offer_id} of {o.agent_id} for {o.role} ({o.resources})" for o in event.offers)
+    return f"offers: {', '.join(each)}"
+
+
+def _register(call: m.Register) -> str:
+    tasks = [f"{t.framework_id}/{t.task.task_id} {t.state.name}" for t in call.tasks]
+    return (
+        f"register {call.agent.agent_id} ({call.agent.resources}) boot {call.boot_id} "
+        f"epoch {call.epoch_seen}: {_listed(tuple(tasks), 'no tasks')}"
+    )
+
+
+def _report(call: m.StatusReport) -> str:
+    ahead = f", now {call.latest_state.name}" if call.latest_state is not call.status.state else ""
+    return f"status {tell_status(call.status)}{ahead}"
+
+
+#: Each type of message has its own line; mypy cannot tie a key to its function's argument.
+_TELL: dict[type[Message], Callable[[Any], str]] = {
+    m.Heartbeat: lambda _: "heartbeat",
+    m.Refused: _refused,
+    m.TaskMessage: _task_message,
+    m.Subscribe: _subscribe,
+    m.Accept: _accept,
+    m.Decline: lambda c: f"decline {_listed(c.offer_ids, 'nothing')}, refuse {c.refuse_ms} ms",
+    m.Revive: lambda c: f"revive {_listed(c.roles, 'all roles')}",
+    m.Suppress: lambda c: f"suppress {_listed(c.roles, 'all roles')}",
+    m.Kill: _kill,
+    m.Acknowledge: lambda c: f"acknowledge {c.task_id} [{c.update_id}]",
+    m.Reconcile: lambda c: f"reconcile {_listed(tuple(map(_reference, c.tasks)), 'all tasks')}",
+    m.ConfirmResults: lambda c: f"confirm results through #{c.through}",
+    m.Teardown: lambda _: "teardown",
+    m.Subscribed: lambda e: f"subscribed {e.framework_id}",
+    m.Offers: _offers,
+    m.Rescind: lambda e: f"rescind {_listed(e.offer_ids, 'nothing')}",
+    m.Update: lambda e: f"status {tell_status(e.status)}",
+    m.AcceptResult: lambda e: f"result #{e.number}: {'; '.join(map(_result, e.results)) or '-'}",
+    m.AgentLost: lambda e: f"agent lost {e.agent_id}",
+    m.Register: _register,
+    m.StatusReport: _report,
+    m.Registered: lambda _: "registered",
+    m.FrameworkAdded: lambda e: f"framework {e.framework.framework_id} {e.framework.info.name}",
+    m.RunTask: lambda e: f"run {e.framework_id}/{e.task.task_id} ({e.task.resources}) as {e.role}",
+    m.KillTask: _kill,
+    m.AcknowledgeStatus: lambda e: f"acknowledged {e.framework_id}/{e.task_id} [{e.update_id}]",
+    m.ReconcileTasks: lambda e: f"reconcile {', '.join('/'.join(key) for key in e.tasks)}",
+    m.ShutdownFramework: lambda e: f"shut down {e.framework_id}",
+}
