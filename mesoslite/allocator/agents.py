@@ -234,7 +234,7 @@ class Agents:
 
     def take_candidates(self, woken: int, turn: int) -> list[Agent]:
         """The agents to look at now: those that changed, and those idle ones that a client of
-        `woken` has not refused. None counts as changed any more.
+        `woken` has not refused. None of them counts as changed or idle any more.
 
         They come in the order in which they changed, but starting at another place each `turn`
         (the golden ratio spreads those places evenly). With a fixed order, a framework that can
@@ -243,10 +243,10 @@ class Agents:
         agents = list(self.changed)
         self.changed.clear()
         if woken:
-            for agent in self.idle:
-                view = agent.view
-                if view is None or woken & ~view.refused:
-                    agents.append(agent)
+            wanted = [a for a in self.idle if a.view is None or woken & ~a.view.refused]
+            for agent in wanted:
+                del self.idle[agent]
+            agents += wanted
         cut = turn * _GOLDEN_RATIO_MILLION % 1_000_000 * len(agents) // 1_000_000
         return agents[cut:] + agents[:cut] if cut else agents
 

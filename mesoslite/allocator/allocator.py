@@ -99,9 +99,8 @@ class Allocator:
                 continue
             eligible = self._able & ~view.refused
             if eligible:
-                client = self._roles.first(eligible)
-                grants.append(self._grant(client, agent, view.amount, view.quantities))
-                idle.pop(agent, None)
+                client = self._roles.serve(eligible)
+                grants.append(self._grant(client, agent, view))
             else:
                 idle[agent] = None
         return grants
@@ -119,20 +118,16 @@ class Allocator:
             if not eligible:
                 self._agents.idle[agent] = None
                 return
-            client = self._roles.first(eligible)
-            view = agent.views[client.role.name]
-            grants.append(self._grant(client, agent, view.amount, view.quantities))
+            client = self._roles.serve(eligible)
+            grants.append(self._grant(client, agent, agent.views[client.role.name]))
             agent.views.clear()
-        self._agents.idle.pop(agent, None)
 
-    def _grant(self, client: Client, agent: Agent, amount: Resources, of: Quantities) -> Grant:
+    def _grant(self, client: Client, agent: Agent, view: View) -> Grant:
+        """`client` was served: give it what the view is of."""
+        role, framework, amount = client.role, client.framework, view.amount
         agent.offer(client, amount)
-        role, framework = client.role, client.framework
-        client.gain(of)
-        client.served += 1
-        role.gain(of)
-        role.served += 1
-        self._roles.changed(client)
+        client.gain(view.quantities)
+        role.gain(view.quantities)
         framework.outstanding += 1
         if framework.outstanding == self._outstanding_max:
             self._reconsider(framework)

@@ -98,7 +98,7 @@ class Roles:
         self._weights[name] = weight
         role = self._roles.get(name)
         if role is not None:
-            role.weight = weight
+            role.set_weight(weight)
             self._order.changed(role)
 
     # --- clients ----------------------------------------------------------------------------------
@@ -163,27 +163,24 @@ class Roles:
         if not role.stale:
             self._order.changed(role)
 
-    def first(self, eligible: int) -> Client:
+    def serve(self, eligible: int) -> Client:
         """Whose turn it is: the poorest eligible client of the poorest role that has one.
 
-        `eligible` has the slots of one or more clients. Few of many are compared with each other
-        instead of walking down an order in which most are not eligible: k * k < n / 4.
+        `eligible` has the slots of one or more clients. The caller gives the client something.
         """
         order = self._order
-        few = eligible.bit_count()
-        if len(order) == 1:
-            role = order.only()
-        elif 4 * few * few < len(order):
-            role = order.least({client.role: None for client in self.clients_of(eligible)})
+        if len(self._roles) == 1:
+            role = order.serve_only()
         else:
-            role = order.first(eligible)
-        clients = role.clients
-        if len(order) > 1:
+            if eligible.bit_count() <= order.few:
+                role = order.serve_one_of({c.role: None for c in self.clients_of(eligible)})
+            else:
+                role = order.serve(eligible)
             eligible &= role.mask
-            few = eligible.bit_count()
-        if 4 * few * few < len(clients):
-            return clients.least(self.clients_of(eligible))
-        return clients.first(eligible)
+        clients = role.clients
+        if eligible.bit_count() <= clients.few:
+            return clients.serve_one_of(self.clients_of(eligible))
+        return clients.serve(eligible)
 
     def in_order(self) -> list[Role]:
         """All roles, the poorest first."""

@@ -15,6 +15,7 @@ also across resources (3/9 of the cpus and 6/18 of the memory), and no sum ever 
 
 from collections.abc import Iterable
 from fractions import Fraction
+from math import isqrt
 from typing import Generic, TypeVar
 
 from sortedcontainers import SortedList
@@ -25,11 +26,13 @@ Quantities = tuple[int, int, int, int, tuple[tuple[str, int], ...]]
 """Thousandths of cpus, mem, disk and gpus, then of each other scalar there is by name. A plain
 tuple: unpacking one is five times faster than reading a mapping."""
 
-_SHARE_ONE = 1 << 52  # what a float can hold below 1
-_FIELD_BITS = 32  # times served, and rank of the name
-_FIELD_MAX = (1 << _FIELD_BITS) - 1  # the count stays there: ties are then broken by name alone
+_SHARE_ONE = 2.0**52  # what a float can hold below 1
+_RANK_MAX = (1 << 32) - 1
+_SERVED_ONCE = _RANK_MAX + 1
+_TIE_BITS = 64
 _RANK_STEP = 1 << 16  # names that arrive in order, up or down: 32,000 before all are ranked anew
 _STALE_FEW = 8  # a SortedList move is 1 us, sorting anew 0.4 us for each: anew if over a quarter
+_ONE = Fraction(1)
 _NO_OTHERS: tuple[tuple[str, int], ...] = ()
 _INFINITY = float("inf")  # nobody has a share of what the cluster has none of: x / inf == 0
 
@@ -65,8 +68,9 @@ class Holding:
         self.mem += mem
         self.disk += disk
         self.gpus += gpus
-        for name, thousandths in other:
-            self.other[name] = self.other.get(name, 0) + thousandths
+        if other:
+            for name, thousandths in other:
+                self.other[name] = self.other.get(name, 0) + thousandths
 
     def lose(self, amount: Quantities) -> None:
         """Hold this no more; it was held."""
@@ -121,38 +125,31 @@ class Competitor(Holding):
     """Who has a place in a fair order: a role among roles, a client within its role.
 
     `mask` has the bits of the clients that it stands for: one, or those of a role. `key` is what
-    the order sorts by; it is changed by its `FairOrder` only, out of the list.
+    the order sorts by, and changes only while it is out of the list.
     """
 
-    __slots__ = ("key", "mask", "name", "rank", "served", "stale", "weight")
+    __slots__ = ("key", "mask", "name", "stale", "tie", "weight")
 
-    def __init__(self, name: str, mask: int = 0, weight: Fraction = Fraction(1)) -> None:
+    def __init__(self, name: str, mask: int = 0, weight: Fraction = _ONE) -> None:
         super().__init__()
         self.name = name
         self.mask = mask
-        self.weight = weight
-        self.served = 0
-        self.rank = 0
         self.key = 0
         self.stale = False
+        #: Times served and rank, the low bits of the key. A count that runs over after 2**32 turns
+        #: adds a 2**-52th to the share, which nobody will notice.
+        self.tie = 0
+        self.set_weight(weight)
+
+    def set_weight(self, weight: Fraction) -> None:
+        """Above 0. The order is to be told by `FairOrder.changed`."""
+        self.weight = _ONE if weight == _ONE else weight  # compared by identity: 20 times faster
 
     def share(self, total: ClusterTotal) -> float:
         """The weighted dominant share: 0 for nothing, 1 for all of a resource at weight 1."""
+        if self.weight is not _ONE:
+            return self._weighted_share(total)
         cpus, mem, disk, gpus = total.divisors
-        if self.weight != 1:
-            # One division each, as below: rounding twice would tell equal fractions apart.
-            num, den = self.weight.numerator, self.weight.denominator
-            return max(
-                self.cpus * den / (cpus * num),
-                self.mem * den / (mem * num),
-                self.disk * den / (disk * num),
-                self.gpus * den / (gpus * num),
-                *(
-                    held * den / (total.other[name] * num)
-                    for name, held in self.other.items()
-                    if name in total.other
-                ),
-            )
         share = self.cpus / cpus
         if (of_mem := self.mem / mem) > share:
             share = of_mem
@@ -160,9 +157,25 @@ class Competitor(Holding):
             share = of_disk
         if (of_gpus := self.gpus / gpus) > share:
             share = of_gpus
+        if self.other:
+            for name, held in self.other.items():
+                if name in total.other and (of_other := held / total.other[name]) > share:
+                    share = of_other
+        return share
+
+    def _weighted_share(self, total: ClusterTotal) -> float:
+        # One division each, as without a weight: rounding twice would tell equal fractions apart.
+        num, den = self.weight.numerator, self.weight.denominator
+        cpus, mem, disk, gpus = total.divisors
+        share = max(
+            self.cpus * den / (cpus * num),
+            self.mem * den / (mem * num),
+            self.disk * den / (disk * num),
+            self.gpus * den / (gpus * num),
+        )
         for name, held in self.other.items():
-            if name in total.other and (of_other := held / total.other[name]) > share:
-                share = of_other
+            if name in total.other:
+                share = max(share, held * den / (total.other[name] * num))
         return share
 
 
@@ -172,8 +185,8 @@ C = TypeVar("C", bound=Competitor)
 class FairOrder(Generic[C]):
     """Competitors, poorest first. Names are unique.
 
-    Changes only note who is out of place; the next question puts them right. So ten thousand
-    offers that come back between two cycles move each competitor once, not ten thousand times.
+    Who changes is taken out of the list, and put back in its new place by the next question. So
+    ten thousand offers that come back between two cycles move each competitor once.
     """
 
     def __init__(self, total: ClusterTotal) -> None:
@@ -182,8 +195,12 @@ class FairOrder(Generic[C]):
         self._members: dict[str, C] = {}
         self._by_rank: dict[int, C] = {}
         self._names: SortedList[str] = SortedList()
+        #: The keys of those who are not stale.
         self._order: SortedList[int] = SortedList()
         self._stale: list[C] = []
+        #: So few candidates are better compared with each other than looked for in the order, at
+        #: n / (k + 1) steps on average for k of n: a quarter of a step each.
+        self.few = 0
 
     def __len__(self) -> int:
         return len(self._members)
@@ -192,96 +209,112 @@ class FairOrder(Generic[C]):
         """Give `new` a place. O(log n), and O(n log n) when the ranks must be spread anew."""
         names = self._names
         at = names.bisect_left(new.name)
-        below = self._members[names[at - 1]].rank if at else 0
-        above = self._members[names[at]].rank if at < len(names) else _FIELD_MAX
+        below = self._rank_of(names[at - 1]) if at else 0
+        above = self._rank_of(names[at]) if at < len(names) else _RANK_MAX
         if not names:
-            new.rank = _FIELD_MAX // 2
+            rank = _RANK_MAX // 2
         elif at == len(names):
-            new.rank = below + _RANK_STEP
+            rank = below + _RANK_STEP
         elif not at:
-            new.rank = above - _RANK_STEP
+            rank = above - _RANK_STEP
         else:
-            new.rank = (below + above) // 2
+            rank = (below + above) // 2
         names.add(new.name)
         self._members[new.name] = new
-        new.stale = False
-        if not below < new.rank < above:
+        new.stale = True
+        self._stale.append(new)
+        self.few = isqrt(len(names)) // 2
+        if below < rank < above:
+            new.tie = rank
+            self._by_rank[rank] = new
+        else:
             self._rank_anew()
-            return
-        self._by_rank[new.rank] = new
-        new.key = self._key_of(new)
-        self._order.add(new.key)
 
     def remove(self, old: C) -> None:
         """Take `old` out. O(log n), and O(n) when its share has just changed."""
-        self._order.remove(old.key)
         if old.stale:
             self._stale.remove(old)
-            old.stale = False
+        else:
+            self._order.remove(old.key)
         self._names.remove(old.name)
-        del self._by_rank[old.rank]
+        del self._by_rank[old.tie & _RANK_MAX]
         del self._members[old.name]
+        self.few = isqrt(len(self._names)) // 2
 
     def changed(self, member: C) -> None:
         """What decides `member`'s place has changed: what it holds, its weight, or its turns."""
         if not member.stale:
             member.stale = True
             self._stale.append(member)
+            self._order.remove(member.key)
 
-    def first(self, eligible: int) -> C:
-        """The poorest of those with a bit in `eligible`; one of them must be here.
+    def serve(self, eligible: int) -> C:
+        """The poorest of those with a bit in `eligible`, of whom there is one or more.
 
-        Walks down the order: n / (k + 1) steps if k of n are eligible. See `least` for few.
+        Its turn is counted, and its place is to change: the caller gives it something. Walks down
+        the order; for few candidates see `serve_one_of`.
         """
-        self.settle()
-        by_rank = self._by_rank
-        for key in self._order:
-            member = by_rank[key & _FIELD_MAX]
-            if member.mask & eligible:
-                return member
-        raise LookupError(f"none of {len(self)} competitors is in {eligible:#x}")
+        if self._stale or self._version != self._total.version:
+            self._settle()
+        order, by_rank = self._order, self._by_rank
+        at = 0
+        member = by_rank[order[0] & _RANK_MAX]  # making an iterator costs twice as much as this
+        if not member.mask & eligible:
+            for at, key in enumerate(order):  # noqa: B007 - where it stops is what is wanted
+                member = by_rank[key & _RANK_MAX]
+                if member.mask & eligible:
+                    break
+            else:
+                raise LookupError(f"none of {len(self)} competitors is in {eligible:#x}")
+        order.pop(at)
+        member.tie += _SERVED_ONCE
+        member.stale = True
+        self._stale.append(member)
+        return member
 
-    def least(self, candidates: Iterable[C]) -> C:
-        """The poorest of these members: O(k), so better than `first` where k is small."""
-        self.settle()
-        return min(candidates, key=_key)
+    def serve_one_of(self, candidates: Iterable[C]) -> C:
+        """As `serve`, of these members: O(k), so better where k is `few`."""
+        self._settle()
+        member = min(candidates, key=_key)
+        member.tie += _SERVED_ONCE
+        self.changed(member)
+        return member
 
-    def only(self) -> C:
-        """The one member: no order is needed, and none is kept up, while there is but one."""
+    def serve_only(self) -> C:
+        """As `serve`, of the one member there is: its place is nobody's concern."""
         (member,) = self._members.values()
+        member.tie += _SERVED_ONCE
         return member
 
     def in_order(self) -> list[C]:
         """All members, the poorest first."""
-        self.settle()
-        return [self._by_rank[key & _FIELD_MAX] for key in self._order]
-
-    def settle(self) -> None:
-        """Put right who is out of place. O(log n) each, O(n log n) for many or a new total."""
-        stale = self._stale
-        if self._version != self._total.version or len(stale) > max(_STALE_FEW, len(self) // 4):
-            self._sort_anew()
-        elif stale:
-            order = self._order
-            for member in stale:
-                order.remove(member.key)
-                member.key = self._key_of(member)
-                member.stale = False
-                order.add(member.key)
-            stale.clear()
+        self._settle()
+        return [self._by_rank[key & _RANK_MAX] for key in self._order]
 
     def check(self) -> None:
         """Assert every invariant, O(n log n). Tests call it after each event; production never."""
         names = sorted(self._members)
         assert list(self._names) == names
         assert [m.name for _rank, m in sorted(self._by_rank.items())] == names
-        assert all(rank == member.rank for rank, member in self._by_rank.items())
-        assert list(self._order) == sorted(member.key for member in self._members.values())
+        assert all(rank == member.tie & _RANK_MAX for rank, member in self._by_rank.items())
+        placed = [member for member in self._members.values() if not member.stale]
+        assert list(self._order) == sorted(member.key for member in placed)
         assert len({id(m) for m in self._stale}) == len(self._stale)
         assert {m.name for m in self._stale} == {n for n, m in self._members.items() if m.stale}
-        for member in self._members.values():
-            if self._version == self._total.version and not member.stale:
-                assert member.key == self._key_of(member), member.name
+        if self._version == self._total.version and len(self) > 1:
+            assert all(member.key == self._key_of(member) for member in placed)
+
+    def _settle(self) -> None:
+        """Put everybody in place: O(log n) for each who changed, O(n) for many or a new total."""
+        stale = self._stale
+        if self._version != self._total.version or len(stale) > _STALE_FEW + self.few**2:
+            self._sort_anew()
+            return
+        for member in stale:
+            member.key = key = self._key_of(member)
+            member.stale = False
+            self._order.add(key)
+        stale.clear()
 
     def _sort_anew(self) -> None:
         for member in self._members.values():
@@ -293,20 +326,21 @@ class FairOrder(Generic[C]):
 
     def _rank_anew(self) -> None:
         """Spread the ranks evenly around the middle, and sort by them."""
-        step = min(_RANK_STEP, _FIELD_MAX // (len(self) + 1))
-        rank = (_FIELD_MAX - step * len(self)) // 2
+        step = min(_RANK_STEP, _RANK_MAX // (len(self) + 1))
+        rank = (_RANK_MAX - step * len(self)) // 2
         self._by_rank.clear()
         for name in self._names:
             rank += step
             member = self._members[name]
-            member.rank = rank
+            member.tie = member.tie & ~_RANK_MAX | rank
             self._by_rank[rank] = member
         self._sort_anew()
 
+    def _rank_of(self, name: str) -> int:
+        return self._members[name].tie & _RANK_MAX
+
     def _key_of(self, member: C) -> int:
-        parts = int(member.share(self._total) * _SHARE_ONE)
-        served = min(_FIELD_MAX, member.served)
-        return (parts << _FIELD_BITS | served) << _FIELD_BITS | member.rank
+        return (int(member.share(self._total) * _SHARE_ONE) << _TIE_BITS) + member.tie
 
 
 def _key(member: Competitor) -> int:
