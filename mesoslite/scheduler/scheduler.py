@@ -329,7 +329,8 @@ def _refuse_ms(refuse_s: float | None) -> int | None:
 def framework_info(scheduler: Scheduler, hostname: str = "") -> FrameworkInfo:
     """Who a scheduler says it is. Raises TypeError or ValueError for what can not be subscribed."""
     kind = type(scheduler).__name__
-    name, roles = scheduler.name, scheduler.roles
+    name: object = scheduler.name  # the types are promises; a class may break them
+    roles = scheduler.roles
     if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX or not name.isprintable():
         raise ValueError(
             f'{kind} needs a name: set `name = "..."` in the class, 1 to {NAME_MAX} characters'

@@ -1,0 +1,63 @@
+"""Which method of a scheduler each callback calls."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from mesoslite.scheduler.protocol import (
+    Callback,
+    OnAgentLost,
+    OnDisconnected,
+    OnError,
+    OnMessage,
+    OnOffers,
+    OnRescinded,
+    OnStatus,
+    OnSubscribed,
+)
+from mesoslite.scheduler.scheduler import Returned, Scheduler
+
+METHODS: dict[type[Callback], str] = {
+    OnSubscribed: "subscribed",
+    OnOffers: "resource_offers",
+    OnRescinded: "offer_rescinded",
+    OnStatus: "status_update",
+    OnMessage: "framework_message",
+    OnAgentLost: "agent_lost",
+    OnDisconnected: "disconnected",
+    OnError: "error",
+}
+
+
+def call(scheduler: Scheduler, callback: Callback) -> Returned:
+    """Call the method of `scheduler` that `callback` is for; returns and raises what it does."""
+    match callback:
+        case OnSubscribed(framework_id):
+            return scheduler.subscribed(framework_id)
+        case OnOffers(offers):
+            return scheduler.resource_offers(offers)
+        case OnRescinded(offer_id):
+            return scheduler.offer_rescinded(offer_id)
+        case OnStatus(status):
+            return scheduler.status_update(status)
+        case OnMessage(task_id, agent_id, data):
+            return scheduler.framework_message(task_id, agent_id, data)
+        case OnAgentLost(agent_id):
+            return scheduler.agent_lost(agent_id)
+        case OnDisconnected(why):
+            return scheduler.disconnected(why)
+        case OnError(refusal, message):
+            return scheduler.error(refusal, message)
+        case _:
+            assert_never(callback)
+
+
+def method_of(scheduler: Scheduler, callback: Callback) -> object:
+    """The bound method that `call` would call."""
+    return getattr(scheduler, METHODS[type(callback)])
+
+
+def overridden(scheduler: Scheduler, callback: Callback) -> bool:
+    """Whether the author wrote this callback; else there is nothing to call."""
+    method = method_of(scheduler, callback)
+    return getattr(method, "__func__", None) is not getattr(Scheduler, METHODS[type(callback)])
