@@ -110,6 +110,10 @@ def report(t: Tables, agent: AgentEntry, call: StatusReport) -> None:
     if status.update_id:
         entry.pending = status
     tell(t, entry, status)
+    if entry.state.terminal and entry.pending is None:
+        # Its end came without an update id, so no acknowledgement will ever take it out. One that
+        # did not arrive is found by reconciliation: the agent is here and does not have it.
+        forget(t, entry)
 
 
 def _report_of_a_removed_framework(

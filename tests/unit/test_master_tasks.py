@@ -127,6 +127,15 @@ def test_a_status_of_a_removed_framework_tells_the_agent_of_its_removal() -> Non
     assert world.master.tables.agents["a1"].tasks == {}
 
 
+def test_an_end_that_needs_no_acknowledgement_is_the_last_that_is_kept_of_a_task() -> None:
+    world = _running()
+    world.report("t1", TaskState.GONE, "")
+    assert [s.state for s in world.updates()] == [TaskState.GONE]
+    assert world.master.tables.frameworks["1-F1"].tasks == {}
+    assert free(world) == ALL
+    assert _asked(world, "t1", "a1") == [TaskState.GONE]
+
+
 # --- kills ----------------------------------------------------------------------------------------
 
 
