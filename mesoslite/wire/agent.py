@@ -161,7 +161,15 @@ class Registration:
     whole or not at all. Whatever it raises MalformedMessage for ends the stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        tasks_max: int = limit.REGISTRATION_TASKS_MAX,
+        frameworks_max: int = limit.REGISTRATION_FRAMEWORKS_MAX,
+        bytes_max: int = limit.REGISTRATION_BYTES_MAX,
+    ) -> None:
+        self._tasks_max = tasks_max
+        self._frameworks_max = frameworks_max
+        self._bytes_max = bytes_max
         self._begun: tuple[AgentInfo, str, int] | None = None
         self._frameworks: dict[str, FrameworkReference] = {}
         self._tasks: dict[tuple[str, str], TaskOnAgent] = {}
@@ -198,13 +206,9 @@ class Registration:
         frameworks, tasks = slot.frameworks, slot.tasks
         self._bytes += slot.ByteSize()
         for have, most, what in (
-            (self._bytes, limit.REGISTRATION_BYTES_MAX, "bytes"),
-            (len(self._tasks) + len(tasks), limit.REGISTRATION_TASKS_MAX, "tasks"),
-            (
-                len(self._frameworks) + len(frameworks),
-                limit.REGISTRATION_FRAMEWORKS_MAX,
-                "frameworks",
-            ),
+            (self._bytes, self._bytes_max, "bytes"),
+            (len(self._tasks) + len(tasks), self._tasks_max, "tasks"),
+            (len(self._frameworks) + len(frameworks), self._frameworks_max, "frameworks"),
         ):
             if have > most:
                 raise check.too_big("register_part", have, most, what)

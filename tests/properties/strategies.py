@@ -1,0 +1,296 @@
+"""Hypothesis strategies for the nouns, and for everything that travels: all of it valid."""
+
+from hypothesis import strategies as st
+
+from mesoslite.attributes import Attribute
+from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, FileChunk, FileRead
+from mesoslite.lifecycle import TaskState
+from mesoslite.messages import (
+    Accept,
+    AcceptResult,
+    Acknowledge,
+    AcknowledgeStatus,
+    AgentCall,
+    AgentEvent,
+    AgentLost,
+    ConfirmResults,
+    Decline,
+    FrameworkAdded,
+    FrameworkReference,
+    Heartbeat,
+    Kill,
+    KillTask,
+    Offers,
+    Reconcile,
+    ReconcileTasks,
+    Refused,
+    Register,
+    Registered,
+    Rescind,
+    Revive,
+    RunTask,
+    SchedulerCall,
+    SchedulerEvent,
+    ShutdownFramework,
+    StatusReport,
+    Subscribe,
+    Subscribed,
+    Suppress,
+    TaskMessage,
+    TaskOnAgent,
+    Teardown,
+    Update,
+)
+from mesoslite.model import (
+    REFUSE_MS_MAX,
+    AgentInfo,
+    FrameworkInfo,
+    Launch,
+    Offer,
+    OperationResult,
+    Reason,
+    Refusal,
+    Source,
+    Task,
+    TaskReference,
+    TaskStatus,
+    Uri,
+)
+from mesoslite.ranges import Ranges, normal
+from mesoslite.resources import SCALAR_MAX, THOUSANDTHS, Resources, key
+
+HOUR_MS = 3_600_000
+INT64_MAX = 2**63 - 1
+
+# --- parts ----------------------------------------------------------------------------------------
+
+ids = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,12}", fullmatch=True)
+ids_or_empty = st.just("") | ids
+roles = st.sampled_from(("*", "ads", "eng/ads", "größe"))
+role_tuples = st.lists(roles, unique=True, max_size=4).map(tuple)
+some_roles = st.lists(roles, unique=True, min_size=1, max_size=4).map(tuple)
+unicode = st.characters(codec="utf-8")
+#: Anything a text for people may hold.
+texts = st.text(unicode, max_size=40)
+#: Anything the system's calls take.
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+names = st.text(unicode, max_size=20).map(
+    lambda text: "".join(c for c in text if c.isprintable()).strip()
+)
+some_names = names.map(lambda text: text or "a name")
+containerizers = st.sampled_from(("process", "oci", "x-1_y"))
+numbers = st.integers(0, INT64_MAX)
+wall_clock_ms = st.integers(0, 253_402_300_799_999)
+refuse_ms = st.integers(0, REFUSE_MS_MAX)
+grace_ms = st.none() | st.integers(0, HOUR_MS)
+
+
+def ranges_of(numbers_in: set[int]) -> Ranges:
+    """These numbers as ranges."""
+    return normal((n, n) for n in numbers_in)
+
+
+def resources_of(
+    scalars: dict[str, int], gpus: int, ports: dict[int, str], zones: dict[str, str]
+) -> Resources:
+    """Every kind of amount; a port and an item belong to one role each."""
+    return Resources.from_amounts(
+        {**scalars, "gpus": gpus * THOUSANDTHS},
+        {key("ports", r): [(p, p) for p in ports if ports[p] == r] for r in ports.values()},
+        {key("zones", r): [z for z in zones if zones[z] == r] for r in zones.values()},
+    )
+
+
+resources = st.builds(
+    resources_of,
+    st.dictionaries(
+        st.sampled_from([key(n, r) for n in ("cpus", "mem", "x.y-z") for r in ("*", "eng/ads")]),
+        st.integers(0, SCALAR_MAX),
+    ),
+    st.integers(0, 8),
+    st.dictionaries(st.integers(0, 24), roles, max_size=8),
+    st.dictionaries(st.sampled_from("abcdef"), roles, max_size=4),
+)
+attributes = st.lists(
+    st.builds(
+        Attribute,
+        st.sampled_from(("rack", "level", "ports")),
+        st.sampled_from(("r1", "a b", "größe:1"))
+        | st.integers(-SCALAR_MAX, SCALAR_MAX)
+        | st.sets(st.integers(0, 99), min_size=1, max_size=5).map(ranges_of),
+    ),
+    max_size=4,
+).map(tuple)
+
+# --- nouns ----------------------------------------------------------------------------------------
+
+agent_infos = st.builds(
+    AgentInfo,
+    ids,
+    some_names,
+    resources,
+    attributes,
+    st.lists(containerizers, unique=True, min_size=1).map(tuple),
+    names,
+)
+framework_infos = st.builds(
+    FrameworkInfo, some_names, some_roles, st.integers(0, REFUSE_MS_MAX), names
+)
+framework_references = st.builds(FrameworkReference, ids, names, framework_infos)
+uris = st.builds(
+    Uri,
+    st.sampled_from(("/etc/hosts", "file:///a b", "http://h/x", "https://h:1/y?z=1#t")),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.sampled_from(("x", "a/b.tar.gz", ".hidden")),
+    st.none() | st.just("0aF" * 21 + "9"),
+)
+environments = st.dictionaries(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0="), min_size=1),
+    words,
+    max_size=4,
+)
+commands = st.builds(
+    lambda program, arguments: (program, *arguments),
+    words.map(lambda word: word or "sh"),
+    st.lists(words, max_size=4),
+)
+tasks = st.builds(
+    Task,
+    ids,
+    commands,
+    resources,
+    names,
+    environments,
+    st.none() | st.sampled_from(("nobody", "1000", "a.b@c", "host$")),
+    st.lists(uris, max_size=2),
+    st.none() | st.sampled_from(("/", "/srv/root fs")),
+    st.none() | containerizers,
+    st.integers(0, HOUR_MS),
+    st.none() | st.integers(1, REFUSE_MS_MAX),
+    st.none() | st.integers(1, 2**22),
+    st.dictionaries(words.map(lambda word: word or "label"), words, max_size=3),
+)
+statuses = st.builds(
+    TaskStatus,
+    ids,
+    st.sampled_from(TaskState),
+    ids_or_empty,
+    ids_or_empty,
+    ids_or_empty,
+    st.sampled_from(Source),
+    st.none() | st.sampled_from(Reason),
+    st.none() | st.sampled_from(Refusal),
+    texts,
+    wall_clock_ms,
+    ids_or_empty,
+    st.none() | st.integers(0, 255),
+    st.none() | st.integers(1, 64),
+    st.none() | numbers,
+    st.none() | numbers,
+)
+offers = st.builds(
+    Offer,
+    ids,
+    ids,
+    ids,
+    some_names,
+    roles,
+    resources,
+    attributes,
+    st.lists(containerizers, unique=True).map(tuple),
+    st.integers(0, REFUSE_MS_MAX),
+)
+results = st.builds(OperationResult, st.none() | st.sampled_from(Refusal), texts)
+task_references = st.builds(TaskReference, ids, ids_or_empty)
+id_tuples = st.lists(ids, max_size=4).map(tuple)
+
+# --- what travels ---------------------------------------------------------------------------------
+
+heartbeats = st.just(Heartbeat())
+refused = st.builds(Refused, st.sampled_from(Refusal), texts)
+task_messages = st.builds(TaskMessage, ids_or_empty, ids_or_empty, ids, st.binary(max_size=50))
+
+scheduler_calls: st.SearchStrategy[SchedulerCall] = st.one_of(
+    st.builds(Subscribe, framework_infos, ids, ids_or_empty, st.booleans(), role_tuples),
+    st.builds(
+        Accept,
+        numbers,
+        ids_or_empty,
+        id_tuples,
+        st.lists(st.builds(Launch, tasks), max_size=3).map(tuple),
+        refuse_ms,
+    ),
+    st.builds(Decline, id_tuples, refuse_ms),
+    st.builds(Revive, role_tuples),
+    st.builds(Suppress, role_tuples),
+    st.builds(Kill, ids, ids_or_empty, grace_ms),
+    st.builds(Acknowledge, ids, ids, ids),
+    st.builds(Reconcile, st.lists(task_references, max_size=4).map(tuple)),
+    st.builds(ConfirmResults, numbers),
+    task_messages,
+    st.just(Teardown()),
+    heartbeats,
+)
+
+scheduler_events: st.SearchStrategy[SchedulerEvent] = st.one_of(
+    st.builds(Subscribed, ids),
+    st.builds(Offers, st.lists(offers, max_size=4).map(tuple)),
+    st.builds(Rescind, id_tuples),
+    st.builds(Update, statuses),
+    st.builds(AcceptResult, numbers, st.lists(results, max_size=4).map(tuple)),
+    task_messages,
+    st.builds(AgentLost, ids),
+    refused,
+    heartbeats,
+)
+
+tasks_on_agents = st.builds(TaskOnAgent, ids, roles, tasks, st.sampled_from(TaskState), ids)
+registers = st.builds(
+    Register,
+    agent_infos,
+    ids,
+    numbers,
+    st.lists(framework_references, max_size=3, unique_by=lambda f: f.framework_id).map(tuple),
+    st.lists(tasks_on_agents, max_size=4, unique_by=lambda t: (t.framework_id, t.task.task_id)).map(
+        tuple
+    ),
+)
+
+agent_calls: st.SearchStrategy[AgentCall] = st.one_of(
+    registers,
+    st.builds(StatusReport, statuses, st.sampled_from(TaskState)),
+    task_messages,
+    heartbeats,
+)
+
+agent_events: st.SearchStrategy[AgentEvent] = st.one_of(
+    st.just(Registered()),
+    st.builds(FrameworkAdded, framework_references),
+    st.builds(RunTask, ids, roles, tasks),
+    st.builds(KillTask, ids, ids, grace_ms),
+    st.builds(AcknowledgeStatus, ids, ids, ids),
+    st.builds(ReconcileTasks, st.lists(st.tuples(ids, ids), max_size=4).map(tuple)),
+    st.builds(ShutdownFramework, ids),
+    task_messages,
+    refused,
+    heartbeats,
+)
+
+file_reads = st.builds(
+    FileRead,
+    numbers,
+    ids,
+    ids,
+    st.sampled_from(FILE_NAMES),
+    st.integers(-INT64_MAX, INT64_MAX),
+    st.integers(1, FILE_CHUNK_BYTES_MAX),
+)
+file_chunks = st.builds(
+    FileChunk,
+    numbers,
+    st.binary(max_size=50),
+    numbers,
+    st.none() | st.sampled_from(Refusal),
+    texts,
+)
