@@ -1,0 +1,265 @@
+"""A command's way to the master: where it is, whose token, and what each failure means.
+
+Everything that goes wrong between here and there becomes a `Failure` with one line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import grpc
+
+from mesoslite.cli.console import Code, Failure
+from mesoslite.credentials import (
+    TOKEN_FILE_VARIABLE,
+    TokenFileError,
+    call_metadata,
+    find_token_file,
+    read_tokens,
+)
+from mesoslite.v1 import operator_pb2, operator_pb2_grpc
+
+MASTER_VARIABLE = "MESOSLITE_MASTER"
+DEFAULT_MASTER = "localhost:5060"
+DEFAULT_PORT = 5060
+#: A master answers a page of 1,000 rows in milliseconds; one that needs longer than this is lost.
+CALL_TIMEOUT_S = 10.0
+#: Rows that `ls` collects over all pages; more would only be thrown at a terminal.
+ROWS_MAX = 100_000
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+
+_TARGET = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
+
+Row = TypeVar("Row")
+
+
+class Page(Protocol):
+    """A response of the master's lists."""
+
+    more: bool
+
+
+def find_master(given: str | None) -> str:
+    """HOST:PORT of the master: as given, else MESOSLITE_MASTER, else localhost:5060."""
+    named = given or os.environ.get(MASTER_VARIABLE) or DEFAULT_MASTER
+    found = _TARGET.fullmatch(named)
+    port = int(found["port"] or DEFAULT_PORT) if found else 0
+    if found is None or not 0 < port < 65_536:
+        raise Failure(Code.USAGE, f"{named!r} is no master's address; write HOST:PORT")
+    return f"{found['host']}:{port}"
+
+
+def find_token(given: str | Path | None) -> tuple[tuple[str, str], ...]:
+    """What a call shows, as its metadata. Raises Failure with DENIED for a file that cannot serve.
+
+    A user without any token has never started a master: the call goes out bare, and it says more
+    clearly whether no master is there or it is somebody else's.
+    """
+    path = find_token_file(given)
+    named = bool(given or os.environ.get(TOKEN_FILE_VARIABLE))
+    if not named and not path.exists():
+        return ()
+    try:
+        return call_metadata(read_tokens(path).own)
+    except TokenFileError as error:
+        raise Failure(Code.DENIED, str(error)) from None
+
+
+def failure_of(error: grpc.RpcError, target: str) -> Failure:
+    """What a failed call means to the person who made it."""
+    status, details = error.code(), error.details() or ""
+    match status:
+        case grpc.StatusCode.UNAVAILABLE:
+            return Failure(
+                Code.NO_MASTER,
+                f"no master answers at {target}; start a cluster with `mesoslite dev`, "
+                f"or name its master with --master HOST:PORT or {MASTER_VARIABLE}",
+            )
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Failure(
+                Code.NO_MASTER,
+                f"the master at {target} gave no answer within {CALL_TIMEOUT_S:.0f} s; "
+                "is it overloaded, or is something else listening there?",
+            )
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return Failure(
+                Code.DENIED,
+                f"the master at {target} refuses: {details or 'the token is missing or wrong'}",
+            )
+        case grpc.StatusCode.NOT_FOUND:
+            return Failure(Code.NOT_FOUND, details or "not found")
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return Failure(Code.USAGE, details or "the master does not understand the request")
+        case grpc.StatusCode.UNIMPLEMENTED | grpc.StatusCode.UNKNOWN | grpc.StatusCode.INTERNAL:
+            return Failure(
+                Code.FAILED, f"{target} is no mesoslite master of this version: {details}"
+            )
+        case _:
+            return Failure(Code.FAILED, details or f"the master at {target} says {status.name}")
+
+
+class Operator:
+    """A connection to a master's operator service. Use as a context; closing ends every call."""
+
+    def __init__(self, master: str | None = None, token_file: str | Path | None = None) -> None:
+        self.target = find_master(master)
+        self._metadata = find_token(token_file)
+        # The command makes one call or few: connecting anew to a master that is not there yet, or
+        # through a proxy that is meant for the web, would only hide what is wrong.
+        self._channel = grpc.insecure_channel(
+            self.target,
+            options=[
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            ],
+        )
+        self._stub: Any = operator_pb2_grpc.OperatorServiceStub(self._channel)
+
+    def __enter__(self) -> Operator:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def status(self) -> operator_pb2.GetStatusResponse:
+        """The cluster in numbers."""
+        reply: operator_pb2.GetStatusResponse = self._call(
+            self._stub.GetStatus, operator_pb2.GetStatusRequest()
+        )
+        return reply
+
+    def agents(self, some: str = "") -> list[operator_pb2.AgentRow]:
+        """All agents, or those whose id begins so or whose host is called so."""
+        return self._rows(
+            lambda after: self._call(
+                self._stub.ListAgents, operator_pb2.ListAgentsRequest(id=some, after=after)
+            ),
+            lambda page: page.agents,
+            lambda row: row.info.agent_id,
+        )
+
+    def frameworks(
+        self, some: str = "", *, completed: bool = False
+    ) -> list[operator_pb2.FrameworkRow]:
+        """Frameworks, or those whose id begins so or whose name is this."""
+        return self._rows(
+            lambda after: self._call(
+                self._stub.ListFrameworks,
+                operator_pb2.ListFrameworksRequest(id=some, after=after, completed=completed),
+            ),
+            lambda page: page.frameworks,
+            lambda row: row.framework_id,
+        )
+
+    def tasks(
+        self, some: str = "", *, framework: str = "", agent: str = "", completed: bool = False
+    ) -> list[operator_pb2.TaskRow]:
+        """Tasks, or those whose id begins so; of one framework, or on one agent."""
+        return self._rows(
+            lambda after: self._call(
+                self._stub.ListTasks,
+                operator_pb2.ListTasksRequest(
+                    id=some, framework=framework, agent_id=agent, after=after, completed=completed
+                ),
+            ),
+            lambda page: page.tasks,
+            lambda row: f"{row.framework_id}/{row.task.task_id}",
+        )
+
+    def offers(self, some: str = "") -> list[operator_pb2.OfferRow]:
+        """Outstanding offers, or those whose id begins so."""
+        return self._rows(
+            lambda after: self._call(
+                self._stub.ListOffers, operator_pb2.ListOffersRequest(id=some, after=after)
+            ),
+            lambda page: page.offers,
+            lambda row: row.offer_id,
+        )
+
+    def teardown(self, framework: str) -> operator_pb2.TeardownFrameworkResponse:
+        """Remove a framework with its tasks."""
+        reply: operator_pb2.TeardownFrameworkResponse = self._call(
+            self._stub.TeardownFramework,
+            operator_pb2.TeardownFrameworkRequest(framework=framework),
+        )
+        return reply
+
+    def kill(
+        self, task: str, framework: str = "", grace_ms: int | None = None
+    ) -> operator_pb2.KillTaskResponse:
+        """Ask for a task's end."""
+        reply: operator_pb2.KillTaskResponse = self._call(
+            self._stub.KillTask,
+            operator_pb2.KillTaskRequest(task_id=task, framework=framework, grace_ms=grace_ms),
+        )
+        return reply
+
+    def read_log(
+        self, task: str, framework: str, name: str, *, offset: int = 0, follow: bool = False
+    ) -> Iterator[bytes]:
+        """What a task wrote to a file of its sandbox, piece by piece; with `follow` until its end.
+
+        Has no deadline: a log may be long, and a task may run for ever.
+        """
+        call = self._stub.ReadLog(
+            operator_pb2.ReadLogRequest(
+                task_id=task, framework=framework, name=name, offset=offset, follow=follow
+            ),
+            metadata=self._metadata,
+        )
+        try:
+            for piece in call:
+                yield piece.data
+        except grpc.RpcError as error:
+            raise failure_of(error, self.target) from None
+        finally:
+            call.cancel()
+
+    def _call(self, method: Callable[..., Any], request: object) -> Any:
+        try:
+            return method(request, timeout=CALL_TIMEOUT_S, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise failure_of(error, self.target) from None
+
+    @staticmethod
+    def _rows(
+        page_after: Callable[[str], Any],
+        rows_of: Callable[[Any], Any],
+        key_of: Callable[[Row], str],
+    ) -> list[Row]:
+        out: list[Row] = []
+        after = ""
+        while len(out) < ROWS_MAX:
+            page = page_after(after)
+            rows = list(rows_of(page))
+            out += rows
+            if not page.more or not rows:
+                break
+            after = key_of(rows[-1])
+        return out
+
+
+def only(rows: list[Row], noun: str, asked: str, key_of: Callable[[Row], str]) -> Row:
+    """The one row that was meant. Raises Failure when there is none, or more than one.
+
+    Who names an id in full means it, whatever else begins like it.
+    """
+    exact = [row for row in rows if key_of(row) == asked]
+    found = exact if len(exact) == 1 else rows
+    if not found:
+        raise Failure(Code.NOT_FOUND, f"no {noun} is called {asked!r}; see `mesoslite {noun} ls`")
+    if len(found) > 1:
+        named = ", ".join(key_of(row) for row in found[:3])
+        rest = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise Failure(Code.USAGE, f"{asked!r} may be {named}{rest}: give more of the id")
+    return found[0]

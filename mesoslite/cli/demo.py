@@ -1,0 +1,266 @@
+"""`mesoslite demo`: a cluster, a framework, and the four steps of two-level scheduling, live."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mesoslite import FrameworkError, Refusal, Resources, Scheduler, run_async
+from mesoslite.cli import tables
+from mesoslite.cli.amounts import cores, duration, resources_of, size
+from mesoslite.cli.cluster import Cluster, ClusterOptions
+from mesoslite.cli.connection import Operator
+from mesoslite.cli.console import Code, Failure, console, note, one_line
+from mesoslite.cli.dev import opened, stop_signals
+from mesoslite.cli.outcome import SIGNAL_BASE
+from mesoslite.cli.relay import Relay
+from mesoslite.cli.watch import Moment, Story, amount, watched
+
+ENTRY_POINTS = "mesoslite.frameworks"
+DEMO_S_MAX = 120.0  # it takes 10 to 20 s; one that hangs says so
+FRAMES_A_SECOND = 10
+LINES_SHOWN = 14
+STEPS = {
+    1: ("agents advertise", "blue"),
+    2: ("master offers", "yellow"),
+    3: ("framework decides", "magenta"),
+    4: ("agents run", "green"),
+}
+
+
+def demo(*, agents: int, containerizer: str | None, framework: str) -> int:
+    """Show it all, then leave nothing behind; 130 after Ctrl-C."""
+    return asyncio.run(_demo(agents, containerizer, find_framework(framework)))
+
+
+def find_framework(name: str) -> type[Scheduler]:
+    """The scheduler class that an installed package announces. Raises Failure."""
+    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise Failure(Code.NOT_FOUND, f"no framework {name!r} is installed; there are: {known}")
+    kind = found[name].load()
+    if not (isinstance(kind, type) and issubclass(kind, Scheduler)):
+        raise Failure(Code.FAILED, f"the framework {name!r} is no Scheduler class")
+    return kind
+
+
+async def _demo(agents: int, containerizer: str | None, kind: type[Scheduler]) -> int:
+    began_s = time.monotonic()
+    relay = Relay("text", verbose=False)
+    cluster = Cluster(ClusterOptions(agents=agents, containerizer=containerizer), relay)
+    with stop_signals(cluster.hurry) as stopped:
+        note(f"starting a master and {agents} agents as processes of their own ...")
+        show: _Show | None = None
+        async with opened(cluster, stopped, relay):
+            if not stopped.done():
+                show = _Show(console(sys.stdout), cluster)
+                await _play(show, cluster, kind, stopped)
+            note("stopping ...")
+    if stopped.done():
+        return SIGNAL_BASE + stopped.result()
+    if show is not None:
+        show.summary(time.monotonic() - began_s)
+    return Code.OK
+
+
+async def _play(
+    show: _Show, cluster: Cluster, kind: type[Scheduler], stopped: asyncio.Future[int]
+) -> None:
+    """Run the framework to its end, or until somebody or something ends it before."""
+    loop = asyncio.get_running_loop()
+    scheduler = watched(kind, show.story, lambda moment: _tell(loop, show, moment))()
+    with show.live():
+        show.agents_came()
+        session = asyncio.create_task(
+            run_async(scheduler, master=cluster.master, token_file=cluster.token_file)
+        )
+        await asyncio.wait(
+            (session, stopped, cluster.lost),
+            timeout=DEMO_S_MAX,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        over = session.done()
+        if not over:
+            session.cancel()
+            await asyncio.wait([session])
+    if stopped.done():
+        return
+    if cluster.lost.done():
+        raise Failure(Code.FAILED, cluster.lost.result())
+    if not over:
+        raise Failure(Code.FAILED, f"the framework has not ended within {DEMO_S_MAX:.0f} s")
+    try:
+        session.result()
+    except FrameworkError as error:
+        # After a teardown the master's last word is that the framework is removed.
+        if error.refusal is not Refusal.FRAMEWORK_REMOVED:
+            raise Failure(Code.FAILED, str(error)) from None
+
+
+def _tell(loop: asyncio.AbstractEventLoop, show: _Show, moment: Moment) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is over, and so is the show
+        loop.call_soon_threadsafe(show.take, moment)
+
+
+class _Show:
+    """What is seen: a picture that moves on a terminal, else a line for each thing."""
+
+    def __init__(self, out: Console, cluster: Cluster) -> None:
+        self.story = Story()
+        self._out = out
+        self._began_s = time.monotonic()
+        self._lines: deque[Text] = deque(maxlen=LINES_SHOWN)
+        self._counts = dict.fromkeys(STEPS, 0)
+        with Operator(cluster.master, cluster.token_file) as operator:
+            self._agents = sorted(operator.agents(), key=lambda row: row.info.hostname)
+        for row in self._agents:
+            self.story.hostnames[row.info.agent_id] = row.info.hostname
+        self._totals: dict[str, Resources] = {
+            row.info.agent_id: resources_of(row.info.resources) for row in self._agents
+        }
+        names = {name for row in self._agents for name in row.info.containerizers[:1]}
+        self._containers = ", ".join(sorted(names))
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[None]:
+        """Show the picture meanwhile; without a terminal there is none."""
+        if not self._out.is_terminal:
+            yield
+            return
+        with Live(
+            get_renderable=self._picture,
+            console=self._out,
+            refresh_per_second=FRAMES_A_SECOND,
+            transient=True,
+        ):
+            yield
+
+    def agents_came(self) -> None:
+        """Step 1 happened while the cluster started."""
+        for row in self._agents:
+            has = amount(self._totals[row.info.agent_id])
+            ready = (
+                f", runs tasks in {row.info.containerizers[0]}" if row.info.containerizers else ""
+            )
+            self.take(Moment(1, f"{row.info.hostname} has {has}{ready}"))
+
+    def take(self, moment: Moment) -> None:
+        """One more thing has happened."""
+        self._counts[moment.step] += 1
+        name, colour = STEPS[moment.step]
+        line = Text.assemble(
+            (f"{time.monotonic() - self._began_s:5.1f}s ", "dim"),
+            (f"{moment.step} {name:<18}", colour),
+        )
+        if moment.state:
+            line.append_text(tables.state(f"{moment.state:<8}")).append(" ")
+            line.stylize(tables.state(moment.state).style, len(line) - 9, len(line) - 1)
+        line.append(one_line(moment.text))
+        if self._out.is_terminal:
+            self._lines.append(line)
+        else:
+            self._out.print(line)
+
+    def _picture(self) -> RenderableType:
+        steps = Columns(
+            [
+                Text.assemble(
+                    (f" {step} ", f"bold {colour} reverse"), f" {name} ", (f"{n}", "bold")
+                )
+                for (step, (name, colour)), n in zip(
+                    STEPS.items(), self._counts.values(), strict=True
+                )
+            ],
+            padding=(0, 3),
+        )
+        lines: list[RenderableType] = [*self._lines]
+        lines += [Text()] * (LINES_SHOWN - len(lines))
+        return Group(
+            Text(),
+            steps,
+            Text(),
+            Panel(self._hosts(), title="agents", title_align="left", border_style="dim"),
+            Panel(
+                Group(*(_one_row(line) for line in lines)),
+                title="what happens",
+                title_align="left",
+                border_style="dim",
+            ),
+        )
+
+    def _hosts(self) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(width=22)
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        for row in self._agents:
+            agent_id = row.info.agent_id
+            used, total = self.story.used(agent_id), self._totals[agent_id]
+            tasks = Text(overflow="ellipsis")
+            for task_id, state in sorted(self.story.states.items()):
+                if self.story.agent_of[task_id] == agent_id and not state.terminal:
+                    tasks.append(task_id, tables.state(state.name).style).append(" ")
+            table.add_row(
+                row.info.hostname,
+                ProgressBar(total.scalar("cpus") or 1, used.scalar("cpus"), width=20),
+                f"{cores(used.scalar('cpus'))}/{cores(total.scalar('cpus'))} cpus  "
+                f"{size(used.scalar('mem'))}",
+                tasks,
+            )
+        return table
+
+    def summary(self, took_s: float) -> None:
+        """What has been seen, in a few lines."""
+        story = self.story
+        where = tables.table("AGENT", "TASKS", *sorted(story.ends()), right=("TASKS",))
+        for row in self._agents:
+            here = [
+                story.states[task_id]
+                for task_id, agent_id in story.agent_of.items()
+                if agent_id == row.info.agent_id
+            ]
+            counts = [
+                str(sum(s.name == name for s in here) or "-") for name in sorted(story.ends())
+            ]
+            where.add_row(row.info.hostname, str(len(here)), *counts)
+        ends = ", ".join(f"{count} {name}" for name, count in sorted(story.ends().items()))
+        half, most = story.percentile_s(50), story.percentile_s(99)
+        latency = (
+            f"{half * 1_000:.0f} ms (p50), {most * 1_000:.0f} ms (p99)"
+            if half is not None and most is not None
+            else "no task ran"
+        )
+        facts = tables.facts(
+            [
+                ("tasks", f"{len(story.states)}: {ends or 'none'}"),
+                ("containers", self._containers),
+                ("offers", str(story.offers)),
+                ("offer to running", latency),
+                ("all in all", f"{duration(round(took_s * 1_000))}, nothing is left behind"),
+            ]
+        )
+        self._out.print(Text("\nsummary", style="bold"))
+        tables_shown = (facts, Text(), where)
+        for shown in tables_shown:
+            self._out.print(shown)
+
+
+def _one_row(line: RenderableType) -> RenderableType:
+    if isinstance(line, Text):
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return line

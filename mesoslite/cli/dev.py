@@ -1,0 +1,237 @@
+"""`mesoslite dev`: a cluster on this machine, for as long as the command runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesoslite.cli.cluster import Cluster, ClusterOptions, Host
+from mesoslite.cli.console import Code, Failure, console, emit, note, write
+from mesoslite.cli.relay import Relay
+from mesoslite.credentials import find_token_file
+from mesoslite.logs import FORMATS
+
+COMMAND_BYTES_MAX = 4_096
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HELP = """\
+  hosts          what runs
+  kill-host N    power off: the agent, its launcher and all its containers die at once
+  start-host N   power on: the agent comes back as after a reboot
+  help           this
+  Ctrl-C         end everything"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevOptions:
+    """The command line of `mesoslite dev`."""
+
+    agents: int
+    port: int
+    port_file: Path | None
+    work_dir: Path | None
+    token_file: Path | None
+    cpus: str | None
+    mem: str | None
+    disk: str | None
+    containerizer: str | None
+    log_format: str
+    verbose: bool
+
+
+def dev(options: DevOptions) -> int:
+    """Run the cluster until it is told to stop; 1 when it could not go on."""
+    if options.log_format not in FORMATS:
+        raise Failure(Code.USAGE, f"--log-format is one of {', '.join(FORMATS)}")
+    # In the background of a shell a read from the terminal would stop us; ignored, the read fails.
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    return asyncio.run(_dev(options))
+
+
+async def _dev(options: DevOptions) -> int:
+    relay = Relay(options.log_format, verbose=options.verbose)
+    cluster = Cluster(
+        ClusterOptions(
+            agents=options.agents,
+            port=options.port,
+            work_dir=options.work_dir,
+            token_file=find_token_file(options.token_file),
+            cpus=options.cpus,
+            mem=options.mem,
+            disk=options.disk,
+            containerizer=options.containerizer,
+        ),
+        relay,
+    )
+    cluster.on_agent_lost = _agent_lost
+    with stop_signals(cluster.hurry) as stopped:
+        noun = "1 agent" if options.agents == 1 else f"{options.agents} agents"
+        note(f"starting a master and {noun} ...")
+        async with opened(cluster, stopped, relay):
+            if not stopped.done():
+                if options.port_file is not None:
+                    _write_port(options.port_file, cluster.port)
+                _introduce(cluster)
+                reading = asyncio.create_task(_obey(cluster))
+                await asyncio.wait((stopped, cluster.lost), return_when=asyncio.FIRST_COMPLETED)
+                reading.cancel()
+                note("stopping ...")
+    if options.port_file is not None:
+        options.port_file.unlink(missing_ok=True)
+    if cluster.lost.done():
+        raise Failure(Code.FAILED, cluster.lost.result())
+    return Code.OK
+
+
+@contextlib.contextmanager
+def stop_signals(hurry: Callable[[], None]) -> Iterator[asyncio.Future[int]]:
+    """A future that the first Ctrl-C or SIGTERM fulfils; at the next one `hurry` is called."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+
+    def stop(number: int) -> None:
+        if stopped.done():
+            hurry()
+        else:
+            stopped.set_result(number)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield stopped
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    cluster: Cluster, stopped: asyncio.Future[int], relay: Relay
+) -> AsyncIterator[None]:
+    """The cluster, open; a stop while it starts is obeyed at once, with everything cleaned up."""
+    opening = asyncio.ensure_future(cluster.__aenter__())
+    await asyncio.wait((opening, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if not opening.done():
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await opening
+        yield
+        return
+    opening.result()
+    try:
+        yield
+    finally:
+        # The end of each is wanted: what the others say about it is no news.
+        relay.muted = True
+        await cluster.close()
+
+
+def _agent_lost(host: Host, why: str) -> None:
+    note(f"mesoslite: {why}; its containers run on; `start-host {host.number}` brings it back")
+
+
+def _write_port(path: Path, port: int) -> None:
+    """Whole or not at all: who waits for the file never reads half a number."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(f"{port}\n")
+        draft.replace(path)
+    except OSError as error:
+        raise Failure(Code.FAILED, f"cannot write {path}: {error.strerror}") from None
+
+
+def _introduce(cluster: Cluster) -> None:
+    """How to use it: on stdout what a shell may evaluate, on stderr the rest."""
+    from rich.text import Text
+
+    out = console(sys.stderr)
+    each = cluster.hosts[0].resources
+    plural = "1 agent with" if len(cluster.hosts) == 1 else f"{len(cluster.hosts)} agents, each"
+    out.print(
+        Text.assemble(
+            ("ready: ", "bold green"), (f"master at {cluster.master}", "bold"), f", {plural} {each}"
+        ),
+        soft_wrap=True,
+    )
+    emit(f"export MESOSLITE_MASTER={cluster.master}")
+    emit(f"export MESOSLITE_TOKEN_FILE={cluster.token_file}")
+    out.print(
+        Text.assemble(
+            ("try: ", "bold"),
+            "mesoslite run --cpus 0.1 --mem 32 -- echo hello",
+            ("   Ctrl-C ends everything", "dim"),
+            ("   help lists what can be typed here" if sys.stdin.isatty() else "", "dim"),
+        ),
+        soft_wrap=True,
+    )
+
+
+# --- commands on stdin ----------------------------------------------------------------------------
+
+
+async def _obey(cluster: Cluster) -> None:
+    """Carry out what is typed, one line after another, as long as there is somebody who types."""
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    threading.Thread(target=_read_lines, args=(loop, lines), daemon=True).start()
+    while True:
+        words = (await lines.get()).split()
+        if words:
+            try:
+                await _carry_out(cluster, words)
+            except Failure as failure:
+                note(f"mesoslite: {failure}")
+            except TimeoutError as error:
+                note(f"mesoslite: {error}")
+
+
+def _read_lines(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str]) -> None:
+    rest = b""
+    while True:
+        try:
+            data = os.read(0, COMMAND_BYTES_MAX)
+        except OSError:
+            return
+        if not data or len(rest) > COMMAND_BYTES_MAX:
+            return
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            with contextlib.suppress(RuntimeError):  # the loop is over
+                loop.call_soon_threadsafe(lines.put_nowait, line.decode(errors="replace"))
+
+
+async def _carry_out(cluster: Cluster, words: list[str]) -> None:
+    commands: dict[str, Callable[[Cluster, int], Awaitable[None]]] = {
+        "kill-host": _kill_host,
+        "start-host": _start_host,
+    }
+    match words:
+        case ["help" | "?"]:
+            write(sys.stderr, HELP + "\n")
+        case ["hosts"]:
+            for host in cluster.hosts:
+                state = f"up, pid {host.process.pid}" if host.process and host.up else "down"
+                note(f"{host.number}  {host.name}  {state}  {host.agent_id}  {host.resources}")
+        case [("kill-host" | "start-host") as verb, number] if number.isdecimal():
+            await commands[verb](cluster, int(number))
+        case ["kill-host" | "start-host" as verb, *_]:
+            raise Failure(Code.USAGE, f"{verb} takes the number of a host; `hosts` lists them")
+        case _:
+            raise Failure(Code.USAGE, f"{words[0]!r} is no command; `help` lists them")
+
+
+async def _kill_host(cluster: Cluster, number: int) -> None:
+    count = await cluster.kill_host(number)
+    noun = "1 process" if count == 1 else f"{count} processes"
+    note(f"host {number} is down: {noun} killed")
+
+
+async def _start_host(cluster: Cluster, number: int) -> None:
+    await cluster.start_host(number)
+    note(f"host {number} is up again")

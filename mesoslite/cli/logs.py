@@ -1,0 +1,22 @@
+"""`mesoslite logs`: what a task wrote, as it wrote it."""
+
+from __future__ import annotations
+
+from mesoslite.cli.connection import Operator
+from mesoslite.cli.console import write_bytes
+from mesoslite.cli.options import Chosen
+
+
+def logs(
+    chosen: Chosen, task: str, framework: str, name: str, last_bytes: int | None, follow: bool
+) -> None:
+    """Copy a file of the task's sandbox to stdout; with `follow` until the task has ended.
+
+    A task that has not started yet has written nothing; with `follow` it is waited for.
+    """
+    if last_bytes == 0 and not follow:
+        return
+    offset = -last_bytes if last_bytes else 0
+    with Operator(chosen.master, chosen.token_file) as operator:
+        for data in operator.read_log(task, framework, name, offset=offset, follow=follow):
+            write_bytes(data)

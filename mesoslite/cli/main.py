@@ -1,0 +1,370 @@
+"""The `mesoslite` command: its front page, its words, and how it ends.
+
+Only typer is imported here; rich, grpc and the rest come with the command that needs them, so that
+the front page and `version` are there at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mesoslite.cli.console import Code, Failure, Format, emit, note
+from mesoslite.cli.nouns import agent_app, framework_app, offer_app, task_app
+from mesoslite.cli.options import Chosen, Master, Output, TokenFile, chosen, seconds
+from mesoslite.version import VERSION
+
+_TRY, _RUN, _LOOK = "Try it", "Run something", "Look"
+
+app = typer.Typer(
+    name="mesoslite",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+@app.callback()
+def _front_page(
+    context: typer.Context,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Two-level cluster scheduling: agents [b]advertise[/b] what they have, the master
+    [b]offers[/b] it to frameworks, frameworks [b]decide[/b], agents [b]run[/b] the tasks.
+
+    A cluster on this machine: [b]mesoslite dev[/b]. Then, in another terminal:
+
+        [b]mesoslite run --cpus 0.1 --mem 32 -- echo hello[/b]
+    """
+    context.obj = Chosen(master, token_file, output)
+
+
+@app.command("demo", rich_help_panel=_TRY)
+def demo(
+    agents: Annotated[int, typer.Option("--agents", min=1, max=50, help="How many.")] = 3,
+    containerizer: Annotated[
+        str | None,
+        typer.Option(
+            "--containerizer",
+            metavar="NAME",
+            help="What tasks run in: oci or process.",
+            show_default="the best this machine can do",
+        ),
+    ] = None,
+    framework: Annotated[
+        str, typer.Option("--framework", metavar="NAME", help="Any installed framework.")
+    ] = "demo",
+) -> None:
+    """Watch two-level scheduling happen: a whole cluster for half a minute."""
+    from mesoslite.cli.demo import demo
+
+    raise typer.Exit(demo(agents=agents, containerizer=containerizer, framework=framework))
+
+
+@app.command("dev", rich_help_panel=_TRY)
+def dev(
+    agents: Annotated[int, typer.Option("--agents", min=1, max=50, help="How many.")] = 1,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65_535, help="The master's; 0: any free one.")
+    ] = 5060,
+    port_file: Annotated[
+        Path | None,
+        typer.Option("--port-file", metavar="FILE", help="Write the port there once all is ready."),
+    ] = None,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--work-dir",
+            metavar="DIR",
+            help="Keep everything there, and find it again next time.",
+            show_default="a temporary one, removed at the end",
+        ),
+    ] = None,
+    token_file: TokenFile = None,
+    cpus: Annotated[
+        str | None,
+        typer.Option("--cpus", metavar="N", help="Of all agents.", show_default="this machine's"),
+    ] = None,
+    mem: Annotated[
+        str | None,
+        typer.Option(
+            "--mem", metavar="SIZE", help="Of all agents, 4096 or 4GiB.", show_default="most of it"
+        ),
+    ] = None,
+    disk: Annotated[
+        str | None,
+        typer.Option(
+            "--disk", metavar="SIZE", help="Of all agents.", show_default="most of what is free"
+        ),
+    ] = None,
+    containerizer: Annotated[
+        str | None,
+        typer.Option(
+            "--containerizer",
+            metavar="NAME",
+            help="What tasks run in: oci or process.",
+            show_default="the best this machine can do",
+        ),
+    ] = None,
+    log_format: Annotated[
+        str, typer.Option("--log-format", metavar="text|json", help="Of the daemons' logs.")
+    ] = "text",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="All logs, not only warnings.")
+    ] = False,
+) -> None:
+    """Run a whole cluster on this machine: a master and agents. Ctrl-C leaves nothing behind."""
+    from mesoslite.cli.dev import DevOptions, dev
+
+    options = DevOptions(
+        agents=agents,
+        port=port,
+        port_file=port_file,
+        work_dir=work_dir,
+        token_file=token_file,
+        cpus=cpus,
+        mem=mem,
+        disk=disk,
+        containerizer=containerizer,
+        log_format=log_format,
+        verbose=verbose,
+    )
+    raise typer.Exit(dev(options))
+
+
+@app.command(
+    "run",
+    rich_help_panel=_RUN,
+    context_settings={"allow_interspersed_args": False},
+)
+def run(
+    context: typer.Context,
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="COMMAND", help="Words, no shell.", show_default=False),
+    ],
+    cpus: Annotated[str, typer.Option("--cpus", metavar="N", help="Cores.")] = "0.1",
+    mem: Annotated[
+        str, typer.Option("--mem", metavar="SIZE", help="Memory: MiB, or as 4GiB.")
+    ] = "32",
+    disk: Annotated[str, typer.Option("--disk", metavar="SIZE", help="Disk, likewise.")] = "0",
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=100_000, help="How many copies.")
+    ] = 1,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", help="Of the tasks.", show_default="that of the command"
+        ),
+    ] = None,
+    containerizer: Annotated[
+        str | None,
+        typer.Option(
+            "--containerizer",
+            metavar="NAME",
+            help="oci or process.",
+            show_default="the agent's default",
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="DIR",
+            help="A directory on the agents as root file system (oci).",
+            show_default=False,
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="NAME=VALUE", help="In its environment; repeatable."),
+    ] = None,
+    uri: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--uri", metavar="URI", help="Fetch into its sandbox (URI#sha256=...); repeatable."
+        ),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="USER", help="Run as.", show_default=False)
+    ] = None,
+    role: Annotated[str, typer.Option("--role", metavar="ROLE", help="Whose share to use.")] = "*",
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute", metavar="NAME:VALUE", help="Only on agents that have it; repeatable."
+        ),
+    ] = None,
+    pids: Annotated[
+        int | None,
+        typer.Option(
+            "--pids",
+            metavar="N",
+            min=1,
+            help="Processes and threads at the same time.",
+            show_default="the agent's limit",
+        ),
+    ] = None,
+    max_completion: Annotated[
+        float | None,
+        typer.Option(
+            "--max-completion",
+            parser=seconds,
+            metavar="TIME",
+            help="Each ends as failed after that.",
+            show_default=False,
+        ),
+    ] = None,
+    grace: Annotated[
+        float,
+        typer.Option(
+            "--grace", parser=seconds, metavar="TIME", help="Between SIGTERM and SIGKILL."
+        ),
+    ] = "3s",  # type: ignore[assignment] # typer parses it as if it were typed
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            parser=seconds,
+            metavar="TIME",
+            help="Give up after that: end all, exit 124.",
+            show_default=False,
+        ),
+    ] = None,
+    master: Master = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Run a command on the cluster as if it ran here: its output, its exit code.
+
+    Lines of several copies carry their names, and the highest exit code is passed on.
+
+    A signal counts as 128 and its number. Ctrl-C ends the tasks.
+    """
+    from mesoslite.cli.plan import RunOptions
+    from mesoslite.cli.run import run
+
+    options = RunOptions(
+        command=tuple(command),
+        cpus=cpus,
+        mem=mem,
+        disk=disk,
+        count=count,
+        name=name,
+        containerizer=containerizer,
+        image=image,
+        env=tuple(env or ()),
+        uris=tuple(uri or ()),
+        user=user,
+        role=role,
+        attributes=tuple(attribute or ()),
+        pids=pids,
+        max_completion_s=max_completion,
+        grace_s=grace,
+        timeout_s=timeout,
+    )
+    raise typer.Exit(run(options, chosen(context, master, token_file)))
+
+
+@app.command("logs", rich_help_panel=_RUN)
+def logs(
+    context: typer.Context,
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="Its id, or the start of it.", show_default=False)
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")
+    ] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Its stderr, not its stdout.")] = False,
+    last_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--bytes", "-c", metavar="N", min=0, help="Only the last ones.", show_default=False
+        ),
+    ] = None,
+    framework: Annotated[
+        str, typer.Option("--framework", metavar="NAME", help="Whose task: a name or id.")
+    ] = "",
+    master: Master = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Print what a task wrote, wherever it runs or ran."""
+    from mesoslite.cli.logs import logs
+
+    name = "stderr" if stderr else "stdout"
+    logs(chosen(context, master, token_file), task, framework, name, last_bytes, follow)
+
+
+@app.command("status", rich_help_panel=_LOOK)
+def status(
+    context: typer.Context,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """The cluster on a page."""
+    from mesoslite.cli import views
+
+    views.status(chosen(context, master, token_file, output))
+
+
+for _noun in (agent_app, framework_app, task_app, offer_app):
+    app.add_typer(_noun, rich_help_panel=_LOOK)
+
+
+@app.command("version", rich_help_panel=_LOOK)
+def version(context: typer.Context, output: Output = None) -> None:
+    """The version of this command."""
+    if chosen(context, output=output).output is Format.JSON:
+        import json
+
+        emit(json.dumps({"version": VERSION}))
+    else:
+        emit(f"mesoslite {VERSION}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: runs the command, then exits with its code. Never a traceback for what
+    a user, a peer or the machine can cause."""
+    sys.exit(exit_code_of(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def exit_code_of(arguments: list[str]) -> int:
+    """Run one command line; its exit code, with the one line of a failure on stderr."""
+    try:
+        result = typer.main.get_command(app).main(
+            args=arguments, prog_name="mesoslite", standalone_mode=False
+        )
+    except Failure as failure:
+        if str(failure):
+            note(f"mesoslite: {failure}")
+        return failure.code
+    except typer.TyperException as error:
+        return _refused_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return Code.INTERRUPTED
+    except OSError as error:
+        note(f"mesoslite: {error.filename or ''}{': ' if error.filename else ''}{error.strerror}")
+        return Code.FAILED
+    return result if isinstance(result, int) else Code.OK
+
+
+def _refused_usage(error: typer.TyperException) -> int:
+    """One line for a wrong command line: what is wrong, and where to read what is right."""
+    said = getattr(error, "format_message", error.__str__)()
+    where = getattr(getattr(error, "ctx", None), "command_path", "mesoslite")
+    if not said:  # a noun without its verb: the help is shown, and that is all there is to say
+        return Code.USAGE
+    note(f"mesoslite: {' '.join(said.split()).rstrip('.')}; see `{where} --help`")
+    return Code.USAGE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The commands `agent`, `framework`, `task` and `offer`: their words and options.
+
+What they do is in `views.py`, imported only when one of them runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from mesoslite.cli.options import Master, Output, TokenFile, chosen, seconds
+
+
+def _group(noun: str, help_text: str) -> typer.Typer:
+    return typer.Typer(
+        name=noun,
+        help=help_text,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        add_completion=False,
+    )
+
+
+agent_app = _group("agent", "The hosts: what they have, and what of it is in use.")
+framework_app = _group("framework", "The schedulers that share the cluster.")
+task_app = _group("task", "What runs where, and what became of it.")
+offer_app = _group("offer", "Resources that a framework is being offered right now.")
+
+_Framework = Annotated[
+    str, typer.Option("--framework", metavar="NAME", help="Only of this one: its name or id.")
+]
+_All = Annotated[bool, typer.Option("--all", "-a", help="Also the newest of those that ended.")]
+
+
+def _argument(noun: str, what: str) -> Any:
+    return typer.Argument(metavar=noun, help=what, show_default=False)
+
+
+_Agent = Annotated[str, _argument("AGENT", "Its id, the start of it, or its host's name.")]
+_Some = Annotated[str, _argument("FRAMEWORK", "Its name, its id, or the start of it.")]
+_Task = Annotated[str, _argument("TASK", "Its id, or the start of it.")]
+_Offer = Annotated[str, _argument("OFFER", "Its id, or the start of it.")]
+
+
+@agent_app.command("ls")
+def agent_ls(
+    context: typer.Context,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """List the agents."""
+    from mesoslite.cli import views
+
+    views.agents(chosen(context, master, token_file, output))
+
+
+@agent_app.command("show")
+def agent_show(
+    context: typer.Context,
+    agent: _Agent,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Show all that is known of one agent."""
+    from mesoslite.cli import views
+
+    views.agent(chosen(context, master, token_file, output), agent)
+
+
+@framework_app.command("ls")
+def framework_ls(
+    context: typer.Context,
+    completed: _All = False,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """List the frameworks."""
+    from mesoslite.cli import views
+
+    views.frameworks(chosen(context, master, token_file, output), completed)
+
+
+@framework_app.command("show")
+def framework_show(
+    context: typer.Context,
+    framework: _Some,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Show all that is known of one framework."""
+    from mesoslite.cli import views
+
+    views.framework(chosen(context, master, token_file, output), framework)
+
+
+@framework_app.command("teardown")
+def framework_teardown(
+    context: typer.Context,
+    framework: _Some,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Remove a framework: all its tasks are ended, its id is used up."""
+    from mesoslite.cli import views
+
+    views.teardown(chosen(context, master, token_file, output), framework)
+
+
+@task_app.command("ls")
+def task_ls(
+    context: typer.Context,
+    framework: _Framework = "",
+    agent: Annotated[
+        str, typer.Option("--agent", metavar="AGENT", help="Only on this one: its id or host.")
+    ] = "",
+    completed: _All = False,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """List the tasks."""
+    from mesoslite.cli import views
+
+    views.tasks(chosen(context, master, token_file, output), framework, agent, completed)
+
+
+@task_app.command("show")
+def task_show(
+    context: typer.Context,
+    task: _Task,
+    framework: _Framework = "",
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Show all that is known of one task, with each state it was in."""
+    from mesoslite.cli import views
+
+    views.task(chosen(context, master, token_file, output), task, framework)
+
+
+@task_app.command("kill")
+def task_kill(
+    context: typer.Context,
+    task: _Task,
+    framework: _Framework = "",
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds,
+            metavar="TIME",
+            help="Between SIGTERM and SIGKILL; else what the task says.",
+            show_default=False,
+        ),
+    ] = None,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """End a task: SIGTERM, and SIGKILL after its grace."""
+    from mesoslite.cli import views
+
+    views.kill(chosen(context, master, token_file, output), task, framework, grace)
+
+
+@offer_app.command("ls")
+def offer_ls(
+    context: typer.Context,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """List the outstanding offers."""
+    from mesoslite.cli import views
+
+    views.offers(chosen(context, master, token_file, output))
+
+
+@offer_app.command("show")
+def offer_show(
+    context: typer.Context,
+    offer: _Offer,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Show one outstanding offer."""
+    from mesoslite.cli import views
+
+    views.offer(chosen(context, master, token_file, output), offer)

@@ -1,0 +1,428 @@
+"""Rows and pages for people: what `ls`, `show` and `status` print without `-o json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mesoslite.cli.amounts import bytes_size, cores, duration, size, text_of, total_of
+from mesoslite.cli.console import one_line
+from mesoslite.cli.documents import member_name
+from mesoslite.v1 import common_pb2, operator_pb2
+
+#: The least an id is shortened to; git's habit.
+SHORT_ID = 8
+_COLOURS = {
+    "active": "green",
+    "RUNNING": "green",
+    "FINISHED": "green",
+    "STAGING": "yellow",
+    "STARTING": "yellow",
+    "KILLING": "yellow",
+    "awaited": "yellow",
+    "disconnected": "yellow",
+    "inactive": "yellow",
+    "KILLED": "magenta",
+    "completed": "dim",
+    "FAILED": "red",
+    "ERROR": "red",
+    "DROPPED": "red",
+    "GONE": "red",
+    "unreachable": "red",
+    "UNREACHABLE": "red",
+}
+
+
+def short_ids(ids: Iterable[str]) -> dict[str, str]:
+    """Each id by its shortest beginning, of SHORT_ID characters or more, that no other one has."""
+    ordered = sorted(set(ids))
+    out: dict[str, str] = {}
+    for at, one in enumerate(ordered):
+        length = SHORT_ID
+        for other in (*ordered[max(0, at - 1) : at], *ordered[at + 1 : at + 2]):
+            shared = next(
+                (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+                min(len(one), len(other)),
+            )
+            length = max(length, shared + 1)
+        # An id that is nearly shown is shown.
+        out[one] = one[:length] if len(one) > length + 4 else one
+    return out
+
+
+def state(name: str | None) -> Text:
+    """A state in its colour."""
+    return Text(name or "-", style=_COLOURS.get(name or "", ""))
+
+
+def task_state(task: operator_pb2.TaskRow) -> str | None:
+    """The name of a task's state."""
+    return member_name(common_pb2.TaskState.DESCRIPTOR, task.state)
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table in the one look that all have: without lines, so that rows can be cut."""
+    out = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
+    for column in columns:
+        out.add_column(
+            column, justify="right" if column in right else "left", no_wrap=True, overflow="fold"
+        )
+    return out
+
+
+def facts(pairs: Iterable[tuple[str, RenderableType]]) -> Table:
+    """Names and values, one pair a line."""
+    out = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    out.add_column(style="dim", no_wrap=True)
+    out.add_column(overflow="fold")
+    for name, value in pairs:
+        out.add_row(name, value)
+    return out
+
+
+def plain(text: str) -> Text:
+    """Text of a peer or a task: one line, no markup, no control characters."""
+    return Text(one_line(text) or "-")
+
+
+def moment(wall_ms: int) -> str:
+    """A time on the wall clock, where the reader is; `-` for none."""
+    if not wall_ms:
+        return "-"
+    return datetime.fromtimestamp(wall_ms / 1_000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age(since_ms: int, now_ms: int) -> str:
+    """How long ago; `-` when it is not known."""
+    return duration(now_ms - since_ms) if since_ms else "-"
+
+
+def part(used_milli: int, of_milli: int, name: str) -> str:
+    """`1.2/4` or `1 GiB/2 GiB`: in use, and in all."""
+    spell = cores if name == "cpus" else size
+    return f"{spell(used_milli)}/{spell(of_milli)}"
+
+
+# --- status ---------------------------------------------------------------------------------------
+
+
+def status_page(
+    status: operator_pb2.GetStatusResponse, target: str, now_ms: int
+) -> Sequence[RenderableType]:
+    """The cluster on a page."""
+    counts = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    counts.add_column(style="dim", no_wrap=True)
+    counts.add_column(overflow="fold")
+    agents = Text.assemble((f"{status.agents_active} active", "green"))
+    if status.agents_awaited:
+        agents.append(f", {status.agents_awaited} awaited", "yellow")
+    if status.agents_unreachable:
+        agents.append(f", {status.agents_unreachable} unreachable", "red")
+    frameworks = Text.assemble((f"{status.frameworks_active} active", "green"))
+    if status.frameworks_inactive:
+        frameworks.append(f", {status.frameworks_inactive} inactive", "yellow")
+    counts.add_row("agents", agents)
+    counts.add_row("frameworks", frameworks)
+    counts.add_row("tasks", _tasks_by_state(status.tasks_by_state))
+    counts.add_row("offers", f"{status.offers} outstanding")
+    head = Text.assemble(
+        ("mesoslite ", "bold"),
+        (status.version, "bold"),
+        f" at {target}, epoch {status.epoch}, up {age(status.started_ms, now_ms)}",
+    )
+    if not status.total:
+        return (head, Text(), counts)
+    return (head, Text(), counts, Text(), _shares(status))
+
+
+def _tasks_by_state(by_state: Mapping[str, int]) -> Text:
+    order = list(common_pb2.TaskState.DESCRIPTOR.values_by_number)
+    names = [member_name(common_pb2.TaskState.DESCRIPTOR, at) for at in order]
+    out = Text()
+    for name in names:
+        if name and by_state.get(name, 0):
+            out.append(", " if out else "")
+            out.append(f"{by_state[name]} {name}", _COLOURS.get(name, ""))
+    return out or Text("none")
+
+
+def _shares(status: operator_pb2.GetStatusResponse) -> Table:
+    out = table("RESOURCE", "TOTAL", "ALLOCATED", "OFFERED", "FREE", right=_NUMBERS)
+    names = sorted(
+        {one.key.partition("(")[0] for one in status.total if _is_scalar(one)}, key=_rank
+    )
+    for name in names:
+        total, held, offered = (
+            total_of(amounts, name) for amounts in (status.total, status.allocated, status.offered)
+        )
+        spell = size if name in ("mem", "disk") else cores
+        out.add_row(
+            name,
+            spell(total),
+            f"{spell(held)} ({100 * held // (total or 1)} %)",
+            spell(offered),
+            spell(max(0, total - held - offered)),
+        )
+    return out
+
+
+def _is_scalar(amount: common_pb2.Resource) -> bool:
+    return amount.WhichOneof("value") in ("scalar_milli", None)
+
+
+def _rank(name: str) -> tuple[int, str]:
+    order = ("cpus", "mem", "disk", "gpus")
+    return (order.index(name) if name in order else len(order), name)
+
+
+_NUMBERS = ("CPUS", "MEM", "DISK", "TASKS", "OFFERS", "TOTAL", "ALLOCATED", "OFFERED", "FREE")
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def agent_table(agents: Sequence[operator_pb2.AgentRow], now_ms: int, wide: bool) -> Table:
+    """`agent ls`."""
+    more = ("PORTS", "CONTAINERIZERS", "ATTRIBUTES", "VERSION") if wide else ()
+    out = table(
+        "AGENT", "HOST", "STATE", "SINCE", "TASKS", "CPUS", "MEM", "DISK", *more, right=_NUMBERS
+    )
+    short = short_ids(row.info.agent_id for row in agents)
+    for row in agents:
+        info = row.info
+        cells: list[RenderableType] = [
+            info.agent_id if wide else short[info.agent_id],
+            plain(info.hostname),
+            state(row.state),
+            age(row.since_ms, now_ms),
+            str(row.tasks),
+            *(
+                part(total_of(row.allocated, name), total_of(info.resources, name), name)
+                for name in ("cpus", "mem", "disk")
+            ),
+        ]
+        if wide:
+            cells += [
+                text_of(one for one in info.resources if one.WhichOneof("value") == "ranges"),
+                ",".join(info.containerizers) or "-",
+                plain(attributes_text(info.attributes)),
+                info.version or "-",
+            ]
+        out.add_row(*cells)
+    return out
+
+
+def attributes_text(attributes: Iterable[common_pb2.Attribute]) -> str:
+    """Mesos's spelling, `rack:r1;zone:[1-4]`."""
+    return ";".join(f"{one.name}:{_attribute_value(one)}" for one in attributes)
+
+
+def _attribute_value(attribute: common_pb2.Attribute) -> str:
+    match attribute.WhichOneof("value"):
+        case "scalar_milli":
+            return cores(attribute.scalar_milli)
+        case "ranges":
+            return "[" + ",".join(f"{r.low}-{r.high}" for r in attribute.ranges.ranges) + "]"
+        case _:
+            return attribute.text
+
+
+def framework_table(
+    frameworks: Sequence[operator_pb2.FrameworkRow], now_ms: int, wide: bool
+) -> Table:
+    """`framework ls`."""
+    more = ("PRINCIPAL", "HOST", "SUPPRESSED", "FAILOVER") if wide else ()
+    columns = ("FRAMEWORK", "NAME", "STATE", "SINCE", "ROLES", "TASKS", "OFFERS", "CPUS", "MEM")
+    out = table(*columns, *more, right=_NUMBERS)
+    short = short_ids(row.framework_id for row in frameworks)
+    for row in frameworks:
+        cells: list[RenderableType] = [
+            row.framework_id if wide else short[row.framework_id],
+            plain(row.info.name),
+            state(row.state),
+            age(row.since_ms, now_ms),
+            ",".join(row.info.roles),
+            str(row.tasks),
+            str(row.offers),
+            cores(total_of(row.allocated, "cpus")),
+            size(total_of(row.allocated, "mem")),
+        ]
+        if wide:
+            cells += [
+                plain(row.principal),
+                plain(row.info.hostname),
+                ",".join(row.suppressed_roles) or "-",
+                duration(row.info.failover_timeout_ms),
+            ]
+        out.add_row(*cells)
+    return out
+
+
+def task_table(tasks: Sequence[operator_pb2.TaskRow], now_ms: int, wide: bool) -> Table:
+    """`task ls`."""
+    more = ("ROLE", "FRAMEWORK ID", "AGENT ID", "CONTAINER", "COMMAND", "MESSAGE") if wide else ()
+    out = table("TASK", "FRAMEWORK", "STATE", "SINCE", "HOST", "CPUS", "MEM", *more, right=_NUMBERS)
+    for row in tasks:
+        last = row.statuses[-1] if row.statuses else None
+        cells: list[RenderableType] = [
+            row.task.task_id,
+            plain(row.framework_name),
+            state(task_state(row)),
+            age(last.timestamp_ms, now_ms) if last else "-",
+            plain(row.agent_hostname),
+            cores(total_of(row.task.resources, "cpus")),
+            size(total_of(row.task.resources, "mem")),
+        ]
+        if wide:
+            cells += [
+                row.role or "-",
+                row.framework_id,
+                row.agent_id or "-",
+                (last.container_id if last else "") or "-",
+                plain(command_text(row.task.command)),
+                plain(last.message if last else ""),
+            ]
+        out.add_row(*cells)
+    return out
+
+
+def command_text(words: Iterable[str]) -> str:
+    """A command line as one would type it."""
+    import shlex
+
+    return shlex.join(words)
+
+
+def offer_table(offers: Sequence[operator_pb2.OfferRow], now_ms: int, wide: bool) -> Table:
+    """`offer ls`."""
+    more = ("FRAMEWORK ID", "AGENT ID", "RESOURCES") if wide else ()
+    out = table(
+        "OFFER", "FRAMEWORK", "ROLE", "HOST", "CPUS", "MEM", "AGE", "LEASE", *more, right=_NUMBERS
+    )
+    for row in offers:
+        cells: list[RenderableType] = [
+            row.offer_id,
+            plain(row.framework_name),
+            row.role,
+            plain(row.agent_hostname),
+            cores(total_of(row.resources, "cpus")),
+            size(total_of(row.resources, "mem")),
+            age(row.made_ms, now_ms),
+            duration(row.lease_ms) if row.lease_ms else "-",
+        ]
+        if wide:
+            cells += [row.framework_id, row.agent_id, text_of(row.resources)]
+        out.add_row(*cells)
+    return out
+
+
+# --- one thing ------------------------------------------------------------------------------------
+
+
+def agent_page(row: operator_pb2.AgentRow) -> RenderableType:
+    """`agent show`."""
+    info = row.info
+    return facts(
+        [
+            ("agent", info.agent_id),
+            ("host", plain(info.hostname)),
+            ("state", state(row.state)),
+            ("since", moment(row.since_ms)),
+            ("tasks", str(row.tasks)),
+            ("resources", text_of(info.resources)),
+            ("allocated", text_of(row.allocated)),
+            ("offered", text_of(row.offered)),
+            ("attributes", plain(attributes_text(info.attributes))),
+            ("containerizers", ", ".join(info.containerizers) or "-"),
+            ("version", info.version or "-"),
+            ("boot id", plain(row.boot_id)),
+        ]
+    )
+
+
+def framework_page(row: operator_pb2.FrameworkRow) -> RenderableType:
+    """`framework show`."""
+    pairs: list[tuple[str, RenderableType]] = [
+        ("framework", row.framework_id),
+        ("name", plain(row.info.name)),
+        ("principal", plain(row.principal)),
+        ("state", state(row.state)),
+        ("since", moment(row.since_ms)),
+        ("host", plain(row.info.hostname)),
+        ("roles", ", ".join(row.info.roles)),
+        ("suppressed", ", ".join(row.suppressed_roles) or "-"),
+        ("tasks", str(row.tasks)),
+        ("offers", str(row.offers)),
+        ("allocated", text_of(row.allocated)),
+        ("offered", text_of(row.offered)),
+        ("failover timeout", duration(row.info.failover_timeout_ms)),
+    ]
+    if row.HasField("failover_deadline_ms"):
+        pairs.append(("removed at", moment(row.failover_deadline_ms)))
+    return facts(pairs)
+
+
+def task_page(row: operator_pb2.TaskRow) -> RenderableType:
+    """`task show`: what it is, and each state it was in."""
+    task = row.task
+    pairs: list[tuple[str, RenderableType]] = [
+        ("task", task.task_id),
+        ("framework", plain(f"{row.framework_name} ({row.framework_id})")),
+        ("role", row.role or "-"),
+        ("state", state(task_state(row))),
+        ("agent", plain(f"{row.agent_hostname} ({row.agent_id})" if row.agent_id else "-")),
+        ("command", plain(command_text(task.command))),
+        ("resources", text_of(task.resources)),
+        ("containerizer", task.containerizer or "the agent's default"),
+    ]
+    if task.HasField("image"):
+        pairs.append(("image", plain(task.image)))
+    if task.HasField("user"):
+        pairs.append(("user", plain(task.user)))
+    if task.environment:
+        spelled = ", ".join(f"{key}={value}" for key, value in sorted(task.environment.items()))
+        pairs.append(("environment", plain(spelled)))
+    if task.uris:
+        pairs.append(("files", plain(", ".join(uri.value for uri in task.uris))))
+    if task.labels:
+        spelled = ", ".join(f"{key}={value}" for key, value in sorted(task.labels.items()))
+        pairs.append(("labels", plain(spelled)))
+    pairs.append(("kill grace", duration(task.kill_grace_ms)))
+    if task.HasField("max_completion_ms"):
+        pairs.append(("at most", duration(task.max_completion_ms)))
+    last = row.statuses[-1] if row.statuses else None
+    if last and last.HasField("exit_code"):
+        pairs.append(("exit code", str(last.exit_code)))
+    if last and last.HasField("signal"):
+        pairs.append(("signal", str(last.signal)))
+    if last and last.HasField("peak_mem_bytes"):
+        pairs.append(("peak memory", bytes_size(last.peak_mem_bytes)))
+    if last and last.HasField("cpu_ms"):
+        pairs.append(("cpu time", duration(last.cpu_ms)))
+    history = table("WHEN", "STATE", "REASON", "MESSAGE")
+    for status in row.statuses:
+        history.add_row(
+            moment(status.timestamp_ms),
+            state(member_name(common_pb2.TaskState.DESCRIPTOR, status.state)),
+            member_name(common_pb2.Reason.DESCRIPTOR, status.reason) or "-",
+            plain(status.message),
+        )
+    return Group(facts(pairs), Text(), history) if row.statuses else facts(pairs)
+
+
+def offer_page(row: operator_pb2.OfferRow, now_ms: int) -> RenderableType:
+    """`offer show`."""
+    return facts(
+        [
+            ("offer", row.offer_id),
+            ("framework", plain(f"{row.framework_name} ({row.framework_id})")),
+            ("role", row.role),
+            ("agent", plain(f"{row.agent_hostname} ({row.agent_id})")),
+            ("resources", text_of(row.resources)),
+            ("made", f"{moment(row.made_ms)}, {age(row.made_ms, now_ms)} ago"),
+            ("lease", f"{duration(row.lease_ms)} to run" if row.lease_ms else "without end"),
+        ]
+    )

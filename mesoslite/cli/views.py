@@ -1,0 +1,137 @@
+"""`status`, and `ls` and `show` of each noun: ask the master, print what it says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from mesoslite.cli import documents, tables
+from mesoslite.cli.connection import Operator, only
+from mesoslite.cli.console import Format, emit, note, show
+from mesoslite.cli.options import Chosen
+
+
+def _connect(chosen: Chosen) -> Operator:
+    return Operator(chosen.master, chosen.token_file)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _print_rows(
+    chosen: Chosen,
+    noun: str,
+    rows: Sequence[Any],
+    table_of: Callable[[Sequence[Any], int, bool], Table],
+) -> None:
+    if chosen.output is Format.JSON:
+        emit(documents.text_of([documents.document_of(row) for row in rows]))
+    elif rows:
+        show(table_of(rows, _now_ms(), chosen.output is Format.WIDE))
+    else:
+        note(f"no {noun}s")
+
+
+def _print_row(chosen: Chosen, row: Any, page_of: Callable[[Any], RenderableType]) -> None:
+    if chosen.output is Format.JSON:
+        emit(documents.text_of(documents.document_of(row)))
+    else:
+        show(page_of(row))
+
+
+def status(chosen: Chosen) -> None:
+    """The cluster on a page."""
+    with _connect(chosen) as operator:
+        reply = operator.status()
+        if chosen.output is Format.JSON:
+            emit(documents.text_of(documents.document_of(reply)))
+        else:
+            show(*tables.status_page(reply, operator.target, _now_ms()))
+
+
+def agents(chosen: Chosen) -> None:
+    """All agents."""
+    with _connect(chosen) as operator:
+        _print_rows(chosen, "agent", operator.agents(), tables.agent_table)
+
+
+def agent(chosen: Chosen, some: str) -> None:
+    """One agent, by the start of its id or by its host's name."""
+    with _connect(chosen) as operator:
+        row = only(operator.agents(some), "agent", some, lambda row: row.info.agent_id)
+        _print_row(chosen, row, tables.agent_page)
+
+
+def frameworks(chosen: Chosen, completed: bool) -> None:
+    """The frameworks that are there, with `completed` also those that were."""
+    with _connect(chosen) as operator:
+        rows = operator.frameworks(completed=completed)
+        _print_rows(chosen, "framework", rows, tables.framework_table)
+
+
+def framework(chosen: Chosen, some: str) -> None:
+    """One framework, by the start of its id or by its name; a completed one when no other is."""
+    with _connect(chosen) as operator:
+        rows = operator.frameworks(some) or operator.frameworks(some, completed=True)
+        row = only(rows, "framework", some, lambda row: row.framework_id)
+        _print_row(chosen, row, tables.framework_page)
+
+
+def tasks(chosen: Chosen, framework: str, agent: str, completed: bool) -> None:
+    """The tasks that are there, with `completed` also those that were."""
+    with _connect(chosen) as operator:
+        if agent:
+            agent = only(
+                operator.agents(agent), "agent", agent, lambda row: row.info.agent_id
+            ).info.agent_id
+        rows = operator.tasks(framework=framework, agent=agent, completed=completed)
+        _print_rows(chosen, "task", rows, tables.task_table)
+
+
+def task(chosen: Chosen, some: str, framework: str) -> None:
+    """One task, by the start of its id; a completed one when no other is."""
+    with _connect(chosen) as operator:
+        rows = operator.tasks(some, framework=framework) or operator.tasks(
+            some, framework=framework, completed=True
+        )
+        row = only(rows, "task", some, lambda row: row.task.task_id)
+        _print_row(chosen, row, tables.task_page)
+
+
+def offers(chosen: Chosen) -> None:
+    """All outstanding offers."""
+    with _connect(chosen) as operator:
+        _print_rows(chosen, "offer", operator.offers(), tables.offer_table)
+
+
+def offer(chosen: Chosen, some: str) -> None:
+    """One outstanding offer, by the start of its id."""
+    with _connect(chosen) as operator:
+        row = only(operator.offers(some), "offer", some, lambda row: row.offer_id)
+        _print_row(chosen, row, lambda row: tables.offer_page(row, _now_ms()))
+
+
+def teardown(chosen: Chosen, framework: str) -> None:
+    """Remove a framework with its tasks."""
+    with _connect(chosen) as operator:
+        reply = operator.teardown(framework)
+        if chosen.output is Format.JSON:
+            emit(documents.text_of(documents.document_of(reply)))
+        else:
+            count = "1 task is" if reply.tasks == 1 else f"{reply.tasks} tasks are"
+            note(f"{reply.framework_id} is removed; {count} being ended")
+
+
+def kill(chosen: Chosen, task: str, framework: str, grace_s: float | None) -> None:
+    """Ask for a task's end."""
+    with _connect(chosen) as operator:
+        reply = operator.kill(task, framework, None if grace_s is None else round(grace_s * 1_000))
+        if chosen.output is Format.JSON:
+            emit(documents.text_of(documents.document_of(reply)))
+        else:
+            note(f"{task} is being ended; `mesoslite task show {task}` tells when it has")
