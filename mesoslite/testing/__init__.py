@@ -1,9 +1,16 @@
-"""Testing a scheduler without a cluster: events in, decisions out.
+"""Testing a scheduler without a cluster: events in, decisions out; or in a simulated one.
 
 from mesoslite.testing import Harness, offer
 
 def test_a_full_agent_is_left_alone():
     assert Harness(Sleepers()).offers(offer(cpus=0.01)).launched == ()
+
+def test_all_naps_are_taken():
+    cluster = Simulation(seed=1, agents=3, resources="cpus:4;mem:4096")
+    cluster.add(Sleepers())
+    assert cluster.run_until(lambda c: len(c.states()) == 9, seconds=60)
+
+`Harness` is in `harness.py`, `Simulation` in `simulation.py`; docs/testing.md tells how to.
 """
 
 from mesoslite.scheduler.protocol import (
@@ -20,24 +27,41 @@ from mesoslite.scheduler.protocol import (
     SuppressRoles,
     Teardown,
 )
+from mesoslite.testing.containers import Container, Fate, Run, run_as_told
 from mesoslite.testing.harness import Decisions, Harness, SessionHarness, offer, status
+from mesoslite.testing.network import Weather
+from mesoslite.testing.nodes import AgentNode, MasterNode, SchedulerNode, Watcher
+from mesoslite.testing.process import CrashPoint, SpinningError
+from mesoslite.testing.simulation import Simulation
 
 __all__ = [
     "AcceptOffers",
     "AcknowledgeStatus",
+    "AgentNode",
+    "Container",
+    "CrashPoint",
     "Decision",
     "Decisions",
     "DeclineOffers",
+    "Fate",
     "Harness",
     "HoldOffer",
     "KillTask",
+    "MasterNode",
     "ReconcileTasks",
     "ReviveRoles",
+    "Run",
+    "SchedulerNode",
     "SendMessage",
     "SessionHarness",
+    "Simulation",
+    "SpinningError",
     "Stop",
     "SuppressRoles",
     "Teardown",
+    "Watcher",
+    "Weather",
     "offer",
+    "run_as_told",
     "status",
 ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mesoslite.testing.agenda import Agenda
+from mesoslite_agent import protocol
 from mesoslite_agent.container import (
     ContainerEvent,
     ContainerExited,
@@ -27,6 +28,7 @@ from mesoslite_agent.container import (
 
 SIGKILL = 9
 PHASES = (Phase.FETCH, Phase.ROOT, Phase.SPAWN)
+_ExecutorEvent = protocol.ExecutorAttached | protocol.ExecutorDetached | protocol.ExecutorSpoke
 _FAILURE_IN = {
     Phase.FETCH: StartFailure.FETCH_FAILED,
     Phase.ROOT: StartFailure.ROOT_FAILED,
@@ -51,6 +53,8 @@ class Run:
     """How long it is in each phase of its start."""
     obeys_sigterm: bool = True
     """False: only SIGKILL ends it."""
+    echoes: bool = False
+    """It attaches itself to take messages of its framework, and sends each one back."""
 
 
 def run_as_told(spec: ContainerSpec) -> Run:
@@ -116,7 +120,7 @@ class ContainerHost:
         self.agent = agent
         self.containers: dict[str, Container] = {}
         """Every one that there ever was, by id."""
-        self.report: Callable[[ContainerEvent], None] | None = None
+        self.report: Callable[[protocol.Event], None] | None = None
         """Where events go: the agent's inbox; None while the agent's process is not there."""
         self._agenda = agenda
         self._rng = rng
@@ -162,6 +166,12 @@ class ContainerHost:
             assert not container.live, f"{container_id} is destroyed while it lives"
             container.destroyed = True
 
+    def hand_over(self, container_id: str, data: bytes) -> None:
+        """Bytes of a framework for the process of a task that is attached."""
+        container = self.containers[container_id]
+        if container.fate is Fate.RUNNING and container.run.echoes:
+            self._say(protocol.ExecutorSpoke(container_id, data))
+
     def recover(self, known: Collection[str]) -> None:
         """A new run of the agent: tell it of the containers it knows, end the others."""
         for container_id in known:
@@ -178,6 +188,8 @@ class ContainerHost:
                 continue
             if container.started_ms is not None:
                 self._say(ContainerStarted(container_id, _pid_of(container)))
+            if container.fate is Fate.RUNNING and container.run.echoes:
+                self._say(protocol.ExecutorAttached(container_id))
             if container.end is not None:
                 self._say(container.end)
         for container in self.containers.values():
@@ -222,6 +234,8 @@ class ContainerHost:
             container.fate = Fate.RUNNING
             container.started_ms = self._agenda.now_ms
             self._say(ContainerStarted(container.spec.container_id, _pid_of(container)))
+            if container.run.echoes:
+                self._say(protocol.ExecutorAttached(container.spec.container_id))
             if container.run.seconds is not None:
                 self._agenda.after(
                     round(container.run.seconds * 1000), lambda: self._exit(container)
@@ -284,6 +298,8 @@ class ContainerHost:
         container.ended_ms = self._agenda.now_ms
         if isinstance(end, ContainerExited):
             container.fate = Fate.EXITED
+            if container.run.echoes:
+                self._say(protocol.ExecutorDetached(container.spec.container_id))
         self._say(end)
 
     def _end_unknown(self, container: Container) -> None:
@@ -293,7 +309,7 @@ class ContainerHost:
             container.ended_ms = self._agenda.now_ms
         container.destroyed = True
 
-    def _say(self, event: ContainerEvent) -> None:
+    def _say(self, event: ContainerEvent | _ExecutorEvent) -> None:
         if self.report is not None:
             self.report(event)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +74,16 @@ class End:
         if self.open:
             self.open = False
             self.lane.finish("closed by the other side")
+
+    def notice(self, delay_ms: int) -> None:
+        """This side finds out, after a while, that the connection is over."""
+
+        def end() -> None:
+            if self.open:
+                self.open = False
+                self.endpoint.ended(self, "connection reset")
+
+        self.connection.network.agenda.after(delay_ms, end)
 
 
 class Lane:
@@ -186,22 +195,13 @@ class Connection:
         for end, delay_ms in zip(self.ends, notice_ms, strict=True):
             end.lane.cut_after(rng.randint(0, len(end.lane)))
             if delay_ms is not None:
-                self.network.agenda.after(delay_ms, self._noticer(end))
+                end.notice(delay_ms)
 
     def stall(self, for_ms: int) -> None:
         """Nothing arrives on either lane for a while; nothing is lost."""
         until_ms = self.network.agenda.now_ms + for_ms
         for end in self.ends:
             end.lane.stalled_until_ms = max(end.lane.stalled_until_ms, until_ms)
-
-    @staticmethod
-    def _noticer(end: End) -> Callable[[], None]:
-        def notice() -> None:
-            if end.open:
-                end.open = False
-                end.endpoint.ended(end, "connection reset")
-
-        return notice
 
 
 class Network:

@@ -93,6 +93,11 @@ class Process(Generic[E, F]):
         self._idle_turns = (0, 0)  # (moment, turns)
         self._schedule(agenda.now_ms)
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything that happened to it so far has been handled and performed."""
+        return not self._inbox and not self._busy
+
     def post(self, event: E) -> None:
         """Something happened to the process. It deals with it soon, maybe with more of its kind."""
         if self.alive:

@@ -1,0 +1,318 @@
+"""A cluster in virtual time, for tests: the real master, agents and sessions around a scheduler.
+
+An hour of a small cluster takes a second. Everything is a pure function of the seed: the same seed
+gives the same story, on any machine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from mesoslite.attributes import parse_attributes
+from mesoslite.lifecycle import TaskState
+from mesoslite.master import protocol as master
+from mesoslite.master.records import MasterConfig
+from mesoslite.model import AgentInfo, Offer, TaskStatus
+from mesoslite.resources import Resources
+from mesoslite.scheduler.scheduler import Scheduler
+from mesoslite.testing.agenda import BEGIN_MS, Agenda
+from mesoslite.testing.containers import Container, Run, run_as_told
+from mesoslite.testing.network import Network, Weather
+from mesoslite.testing.nodes import (
+    MASTER_HOST,
+    AgentNode,
+    MasterNode,
+    Node,
+    SchedulerNode,
+    Watcher,
+    World,
+)
+from mesoslite.testing.process import CrashPoint
+from mesoslite.testing.story import LINES_MAX, Story
+from mesoslite_agent.container import ContainerSpec
+
+
+class Simulation:
+    """A master, some agents, and the schedulers that are added to it, in virtual time.
+
+        def test_all_naps_are_taken() -> None:
+            cluster = Simulation(seed=1, agents=3, resources="cpus:4;mem:4096")
+            sleepers = cluster.add(Sleepers())
+            assert cluster.run_until(lambda c: len(sleepers.states) == 9, seconds=60)
+            assert set(sleepers.states.values()) == {TaskState.FINISHED}
+
+    The network is good and nothing breaks unless told to: see `crash`, `partition` and the others.
+    `runs` says what the command of a task does; the default takes `sleep N`, `true`, `false` and
+    `sh -c 'exit N'` at their word, and everything else runs for ten seconds.
+
+    An exception in a callback of a scheduler is raised by `run`. With `check`, each machine
+    asserts its invariants after each batch, which costs about as much time as all the rest.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        agents: int = 3,
+        resources: str = "cpus:4;mem:4096",
+        attributes: str = "",
+        runs: Callable[[ContainerSpec], Run] = run_as_told,
+        master: MasterConfig | None = None,
+        weather: Weather | None = None,
+        check: bool = False,
+        story_lines_max: int | None = LINES_MAX,
+    ) -> None:
+        self.seed = seed
+        self.counts: Counter[str] = Counter()
+        """How often each event, effect, word, refusal and fault occurred."""
+        self.watchers: list[Watcher] = []
+        """Asked at every step; they raise when something is not as it must be."""
+        agenda = Agenda()
+        self.story = Story(agenda, story_lines_max)
+        network = Network(agenda, self.rng("network"), weather or Weather())
+        self._world = World(
+            agenda, network, self.story, self.counts, self.watchers, self.rng, check
+        )
+        self.master = MasterNode(self._world, master or MasterConfig())
+        self.agents: dict[str, AgentNode] = {}
+        """By name, which is their id and host as well: a1, a2, ..."""
+        self.schedulers: dict[str, SchedulerNode] = {}
+        """By name: the framework's, with a number for each further one of the same."""
+        self._runs = runs
+        self.master.start()
+        for _ in range(agents):
+            self.add_agent(resources, attributes)
+
+    # --- the cluster ------------------------------------------------------------------------------
+
+    def rng(self, name: str) -> random.Random:
+        """A source of randomness for one purpose, so that one does not disturb the others."""
+        return random.Random(f"{self.seed}/{name}")
+
+    def add_agent(self, resources: str, attributes: str = "") -> AgentNode:
+        """One more agent, which starts now."""
+        name = f"a{len(self.agents) + 1}"
+        info = AgentInfo(
+            name, f"{name}.example", Resources.parse(resources), parse_attributes(attributes)
+        )
+        node = AgentNode(self._world, info, self.master, self._runs)
+        self.agents[name] = node
+        node.start()
+        return node
+
+    def add(self, scheduler: Scheduler | Callable[[], Scheduler]) -> SchedulerNode:
+        """One more scheduler, whose process starts now.
+
+        Give a class, or a function that makes one, to have a new object at each start; an object
+        is one process, which can not be started again.
+        """
+        given = [scheduler] if isinstance(scheduler, Scheduler) else []
+
+        def make() -> Scheduler:
+            if not isinstance(scheduler, Scheduler):
+                return scheduler()
+            if not given:
+                raise RuntimeError("to start a scheduler again, add its class and not an object")
+            return given.pop()
+
+        made = make()
+        first = [made]
+        name = made.name
+        number = 1
+        while name in self.schedulers:
+            number += 1
+            name = f"{made.name}#{number}"
+        node = SchedulerNode(
+            self._world, name, self.master, lambda: first.pop() if first else make()
+        )
+        self.schedulers[name] = node
+        node.start()
+        return node
+
+    def nodes(self) -> Iterator[Node]:
+        """All of them: the master, the agents, the schedulers."""
+        yield self.master
+        yield from self.agents.values()
+        yield from self.schedulers.values()
+
+    # --- time -------------------------------------------------------------------------------------
+
+    @property
+    def now_ms(self) -> int:
+        """The virtual wall clock: milliseconds since the Unix epoch."""
+        return self._world.agenda.now_ms
+
+    @property
+    def passed_s(self) -> float:
+        """Seconds since the beginning of the simulation."""
+        return (self.now_ms - BEGIN_MS) / 1_000
+
+    def run(self, seconds: float) -> None:
+        """Let so much virtual time pass."""
+        self.run_until(lambda _: False, seconds)
+
+    def run_until(self, condition: Callable[[Simulation], bool], seconds: float = 3_600) -> bool:
+        """Let time pass until `condition` holds, at most so many seconds. Whether it does."""
+        agenda = self._world.agenda
+        end_ms = agenda.now_ms + round(seconds * 1_000)
+        while not condition(self):
+            next_ms = agenda.next_ms()
+            if next_ms is None or next_ms > end_ms:
+                agenda.now_ms = end_ms
+                return condition(self)
+            agenda.step()
+        return True
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something in so much virtual time: break something, or call a scheduler."""
+        self._world.agenda.after(round(seconds * 1_000), action)
+
+    # --- what can be read -------------------------------------------------------------------------
+
+    def containers(self) -> Iterator[Container]:
+        """Every container that there ever was, with what really happened to it."""
+        for node in self.agents.values():
+            yield from node.containers.containers.values()
+
+    def placement(self) -> dict[str, list[str]]:
+        """Agent -> the tasks whose containers live there now, by id."""
+        return {
+            name: sorted(c.spec.task_id for c in node.containers.containers.values() if c.live)
+            for name, node in self.agents.items()
+        }
+
+    def statuses(self, task_id: str) -> list[TaskStatus]:
+        """What the schedulers were told of a task, in order."""
+        return [
+            status
+            for node in self.schedulers.values()
+            for status in node.statuses
+            if status.task_id == task_id
+        ]
+
+    def states(self) -> dict[str, TaskState]:
+        """Task -> the last state that its scheduler was told."""
+        return {
+            task_id: state
+            for node in self.schedulers.values()
+            for task_id, state in node.states.items()
+        }
+
+    def offers(self) -> list[Offer]:
+        """Every offer that a scheduler was shown, by scheduler."""
+        return [offer for node in self.schedulers.values() for offer in node.offers]
+
+    # --- what can go wrong ------------------------------------------------------------------------
+
+    def crash(
+        self, node: Node | str, *, down_s: float | None = None, at: CrashPoint | None = None
+    ) -> None:
+        """A process dies, now or in its next turn, and is started again after `down_s` seconds.
+
+        None: it stays down until `start`. `at` says where in its turn it dies.
+        """
+        node = self._node(node)
+        if not node.alive:
+            return
+        self.counts[f"fault: crash of a {_kind(node)}"] += 1
+        if at is None:
+            node.crash()
+        elif isinstance(node, MasterNode | AgentNode | SchedulerNode) and node.process is not None:
+            node.process.armed = at
+        if down_s is not None:
+            self.after(down_s, lambda: self.start(node))
+
+    def start(self, node: Node | str) -> None:
+        """Start a process that is down, unless it ended by itself."""
+        node = self._node(node)
+        ended = isinstance(node, SchedulerNode) and node.finish is not None
+        if not node.alive and not ended:
+            node.start()
+
+    def reboot(self, agent: AgentNode | str, *, down_s: float = 30) -> None:
+        """A host dies with all its containers, and is back after a while."""
+        node = self.agents[agent] if isinstance(agent, str) else agent
+        self.counts["fault: reboot of a host"] += 1
+        node.reboot()
+        self.after(down_s, lambda: self.start(node))
+
+    def kill_launcher(self, agent: AgentNode | str) -> None:
+        """The parent of all containers of an agent dies, and they with it."""
+        node = self.agents[agent] if isinstance(agent, str) else agent
+        if node.kill_launcher():
+            self.counts["fault: death of a launcher"] += 1
+
+    def partition(self, node: Node | str, *, seconds: float) -> None:
+        """Nothing passes between a node and the master for a while."""
+        node = self._node(node)
+        self.counts["fault: partition"] += 1
+        self.story.note(node.name, f"is cut off for {seconds:g} s")
+        self._world.network.partition(node.host, MASTER_HOST, round(seconds * 1_000))
+
+    def cut(self, node: Node | str, *, notice_s: tuple[float | None, float | None]) -> None:
+        """The connections between a node and the master break, losing some of what is on its way.
+
+        Each side, the node's and the master's, notices after its own time, or never by itself.
+        """
+        node = self._node(node)
+        notice_ms = tuple(None if s is None else round(s * 1_000) for s in notice_s)
+        for connection in self._world.network.connections:
+            if node.host in connection.hosts:
+                self.counts["fault: cut of a connection"] += 1
+                self.story.note(node.name, f"{connection.name} is cut")
+                connection.cut(self._world.network.rng, (notice_ms[0], notice_ms[1]))
+
+    def stall(self, node: Node | str, *, seconds: float) -> None:
+        """What is on its way between a node and the master is late by this; nothing is lost."""
+        node = self._node(node)
+        for connection in self._world.network.connections:
+            if node.host in connection.hosts:
+                self.counts["fault: stall of a connection"] += 1
+                connection.stall(round(seconds * 1_000))
+
+    def fill_disk(self, node: MasterNode | AgentNode, *, seconds: float) -> None:
+        """Nothing durable can be written on a host for a while."""
+        self.counts["fault: disk full"] += 1
+        self.story.note(node.name, f"has a full disk for {seconds:g} s")
+        node.disk.full = True
+        self.after(seconds, lambda: setattr(node.disk, "full", False))
+
+    def heal(self) -> None:
+        """The network is good again, disks have room, and every process is started."""
+        self.story.note("world", "heals")
+        self._world.network.heal()
+        self.master.disk.full = False
+        for agent in self.agents.values():
+            agent.disk.full = False
+        for node in self.nodes():
+            if isinstance(node, MasterNode | AgentNode | SchedulerNode) and node.process:
+                node.process.armed = None
+            self.start(node)
+
+    # --- operators --------------------------------------------------------------------------------
+
+    def teardown(self, framework: str) -> int:
+        """An operator removes a framework, by name or id; the number of the request."""
+        return self.master.ask(lambda request: master.TeardownAsked(request, framework))
+
+    def kill_task(self, task_id: str, framework: str = "", grace_s: float | None = None) -> int:
+        """An operator ends a task; the number of the request, whose answer is `answer`'s."""
+        grace_ms = None if grace_s is None else round(grace_s * 1_000)
+        return self.master.ask(
+            lambda request: master.TaskKillAsked(request, task_id, framework, grace_ms)
+        )
+
+    def answer(self, request: int) -> master.Answer | None:
+        """What the master answered to an operator; None while it has not."""
+        return self.master.answers.get(request)
+
+    def _node(self, node: Node | str) -> Node:
+        if not isinstance(node, str):
+            return node
+        return next(each for each in self.nodes() if each.name == node)
+
+
+def _kind(node: Node) -> str:
+    return {MasterNode: "master", AgentNode: "agent"}.get(type(node), "scheduler")
