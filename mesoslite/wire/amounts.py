@@ -14,9 +14,12 @@ from mesoslite.v1 import common_pb2 as pb
 from mesoslite.wire import checks as check
 from mesoslite.wire.checks import MalformedMessage
 
-#: Tasks and offers come in few sizes: what is only scalars is checked and built once for each.
+#: Tasks and offers come in few sizes: a small amount is checked and built once for each, and then
+#: shared. Each holds at most _SHAPE_PARTS_MAX keys of 320 characters, so all take 3 MB at worst.
 _SHAPES_MAX = 1_024
-_SHAPE_AMOUNTS_MAX = 8  # of up to 320 characters, so the shapes hold 3 MB at worst
+_SHAPE_PARTS_MAX = 8
+
+_Pairs = tuple[tuple[int, int], ...]
 
 
 # --- resources ------------------------------------------------------------------------------------
@@ -42,60 +45,55 @@ def resources_to_wire(resources: Resources) -> list[pb.Resource]:
 
 
 def resources_from_wire(amounts: Sequence[pb.Resource], field: str = "resources") -> Resources:
-    """Raises MalformedMessage for what Resources refuses. 1 us for two scalars seen before."""
+    """Raises MalformedMessage for what Resources refuses. 2 us when small and seen before."""
     check.bounded(amounts, field, KEYS_MAX, "amounts")
     scalars: list[tuple[str, int]] = []
-    others: list[pb.Resource] = []
+    ranges: list[tuple[str, _Pairs]] = []
+    sets: list[tuple[str, Sequence[str]]] = []
+    parts = len(amounts)
     for amount in amounts:
-        if amount.WhichOneof("value") == "scalar_milli":
-            scalars.append((amount.key, amount.scalar_milli))
-        else:
-            others.append(amount)
+        match amount.WhichOneof("value"):
+            case "scalar_milli":
+                scalars.append((amount.key, amount.scalar_milli))
+            case "ranges":
+                pairs = amount.ranges.ranges
+                check.bounded(pairs, field, RANGES_MAX, "ranges")
+                ranges.append((amount.key, tuple([(pair.low, pair.high) for pair in pairs])))
+                parts += len(pairs)
+            case "set":
+                items = amount.set.items
+                check.bounded(items, field, ITEMS_MAX, "set items")
+                sets.append((amount.key, check.distinct(items, field)))
+            case _:
+                why = f"{check.shown(amount.key)} is neither scalar, ranges nor set"
+                raise MalformedMessage(field, None, why)
     try:
-        if others:
-            return _with_ranges_and_sets(scalars, others, field)
-        if len(scalars) <= _SHAPE_AMOUNTS_MAX:
-            return _shape(tuple(scalars))
-        return Resources.from_amounts(_once(scalars))
+        if parts <= _SHAPE_PARTS_MAX and not sets:
+            return _shape(tuple(scalars), tuple(ranges))
+        return _built(scalars, ranges, sets)
     except InvalidResources as why:
         raise MalformedMessage(field, None, str(why).removeprefix("resources: ")) from None
 
 
 @lru_cache(maxsize=_SHAPES_MAX)
-def _shape(scalars: tuple[tuple[str, int], ...]) -> Resources:
-    return Resources.from_amounts(_once(scalars))
-
-
-def _once(scalars: Iterable[tuple[str, int]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for key, milli in scalars:
-        if key in found:
-            raise InvalidResources(f"{check.shown(key)} is given twice")
-        found[key] = milli
-    return found
-
-
-def _with_ranges_and_sets(
-    scalars: list[tuple[str, int]], others: list[pb.Resource], field: str
+def _shape(
+    scalars: tuple[tuple[str, int], ...], ranges: tuple[tuple[str, _Pairs], ...]
 ) -> Resources:
-    seen = _once(scalars)
-    ranges: dict[str, list[tuple[int, int]]] = {}
-    sets: dict[str, Sequence[str]] = {}
-    for amount in others:
-        key = amount.key
-        if key in seen or key in ranges or key in sets:
+    return _built(scalars, ranges, ())
+
+
+def _built(
+    scalars: Sequence[tuple[str, int]],
+    ranges: Sequence[tuple[str, _Pairs]],
+    sets: Sequence[tuple[str, Sequence[str]]],
+) -> Resources:
+    """Raises InvalidResources; a key that is there twice would vanish in a mapping."""
+    seen: set[str] = set()
+    for key, _ in (*scalars, *ranges, *sets):
+        if key in seen:
             raise InvalidResources(f"{check.shown(key)} is given twice")
-        if amount.WhichOneof("value") == "ranges":
-            pairs = amount.ranges.ranges
-            check.bounded(pairs, field, RANGES_MAX, "ranges")
-            ranges[key] = [(pair.low, pair.high) for pair in pairs]
-        elif amount.WhichOneof("value") == "set":
-            items = amount.set.items
-            check.bounded(items, field, ITEMS_MAX, "set items")
-            sets[key] = check.distinct(items, field)
-        else:
-            raise InvalidResources(f"{check.shown(key)} is neither scalar, ranges nor set")
-    return Resources.from_amounts(seen, ranges, sets)
+        seen.add(key)
+    return Resources.from_amounts(dict(scalars), dict(ranges), dict(sets))
 
 
 # --- attributes -----------------------------------------------------------------------------------

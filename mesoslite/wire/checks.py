@@ -186,18 +186,14 @@ def distinct(values: Sequence[str], field: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def total_bytes(parts: Iterable[str], field: str, most: int) -> None:
-    """All of them together are at most `most` bytes of UTF-8."""
-    size = sum(len(part) if part.isascii() else len(part.encode()) for part in parts)
+def system_texts(parts: Iterable[str], field: str, most: int) -> None:
+    """What the system's calls take: without NUL, which ends a text there, `most` bytes in all."""
+    joined = "".join(parts)
+    size = len(joined) if joined.isascii() else len(joined.encode())
     if size > most:
         raise too_big(field, size, most, "bytes in all")
-
-
-def no_nul(parts: Iterable[str], field: str) -> None:
-    """The system's calls end a text at its first NUL."""
-    for part in parts:
-        if "\0" in part:
-            raise MalformedMessage(field, part, "must have no NUL")
+    if "\0" in joined:
+        raise MalformedMessage(field, None, "must have no NUL")
 
 
 def text_map(values: Mapping[str, str], field: str, most: int, bytes_max: int) -> dict[str, str]:
@@ -206,9 +202,7 @@ def text_map(values: Mapping[str, str], field: str, most: int, bytes_max: int) -
         return {}
     bounded(values, field, most, "entries")
     found = dict(values)
-    parts = [*found, *found.values()]
-    total_bytes(parts, field, bytes_max)
-    no_nul(parts, field)
+    system_texts([*found, *found.values()], field, bytes_max)
     if "" in found:
         raise MalformedMessage(field, None, "has an entry without a name")
     return found

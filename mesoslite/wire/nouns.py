@@ -235,8 +235,7 @@ def _command(words: Sequence[str]) -> tuple[str, ...]:
     command = tuple(words)
     if not command or not command[0]:
         raise MalformedMessage("command", None, "must name a program")
-    check.total_bytes(command, "command", limit.COMMAND_BYTES_MAX)
-    check.no_nul(command, "command")
+    check.system_texts(command, "command", limit.COMMAND_BYTES_MAX)
     return command
 
 
