@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -31,7 +31,7 @@ from mesoslite.streams import (
 
 C = TypeVar("C")  # what is said
 E = TypeVar("E")  # the machine's events
-Call = grpc.aio.StreamStreamCall[bytes, bytes]
+Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
 CONNECT_TIMEOUT_S = 10.0
 # A redial must not wait for gRPC's own backoff, which it would share with the channel before.

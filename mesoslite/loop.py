@@ -127,6 +127,7 @@ class Inbox(Generic[E]):
         Lets every other task run once even when it need not wait, so streams are read and written
         while the machine is busy.
         """
+        self._wake_giver()  # what made the inbox full may be more than its length
         due = until_ms is not None and until_ms <= self._now_ms()
         if self._events or self.closed or due:
             await asyncio.sleep(0)

@@ -235,22 +235,22 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def seconds(low: float, high: float) -> Callable[[str], int]:
-    """Seconds, whole or with decimals, kept as milliseconds."""
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """Seconds, whole or with decimals, between two bounds, both allowed."""
 
-    def parse(value: str) -> int:
+    def parse(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", value):
             raise ValueError("it is not a number of seconds")
         if not low <= float(value) <= high:
-            raise ValueError(f"it is not between {low:g} and {high:g} seconds")
-        return round(float(value) * 1_000)
+            raise ValueError(f"it is not from {low:g} to {high:g} seconds")
+        return float(value)
 
     return parse
 
 
-def show_seconds(milliseconds: int) -> str:
-    """As `seconds` reads it."""
-    return f"{milliseconds / 1_000:.3f}".rstrip("0").rstrip(".")
+def show_number(value: float) -> str:
+    """As `seconds` reads it, without decimals that say nothing."""
+    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

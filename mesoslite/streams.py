@@ -179,13 +179,13 @@ async def listen(
     read: Callable[[], Awaitable[object]],
     parse: Callable[[bytes], Sequence[E]],
     inbox: Inbox[E],
-    still_there: Callable[[], E],
+    still_there: Callable[[], E] | None,
     closing: asyncio.Event,
 ) -> Refused | None:
     """Read a stream into the inbox until its end. Returns what is wrong with it, if it was that.
 
     While the inbox is full the stream is not read, so the peer's own writes come to wait. That
-    is our doing: meanwhile `still_there` speaks for it, or it would be declared dead (D18).
+    is our doing: meanwhile `still_there`, if any, speaks for it, else it would be declared dead.
     Once `closing` is set what still arrives is thrown away. Raises as `read` does.
     """
     while True:
@@ -200,7 +200,7 @@ async def listen(
             return Refused(error.refusal, str(error))
         except DecodeError:
             return Refused(Refusal.MALFORMED, "this is no message of this service")
-        if inbox.full:
+        if inbox.full and still_there is not None:
             await _put_throttled(inbox, events, still_there)
         else:
             await inbox.put(events)
@@ -302,6 +302,7 @@ _WEIGHTS: dict[type, Callable[..., int]] = {
     RunTask: lambda item: 100 + _weigh_task(item.task),
     StatusReport: lambda item: 300 + len(item.status.message),
     TaskMessage: lambda item: 200 + len(item.data),
+    bytes: len,
     Update: lambda item: 300 + len(item.status.message),
 }
 

@@ -1,0 +1,328 @@
+"""`mesoslite-agent`: the agent as a program."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import pwd
+import random
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+
+from mesoslite.clock import Clock
+from mesoslite.credentials import find_token_file, read_tokens
+from mesoslite.daemon import StartError, check_host, port_told, run_daemon, settle_memory
+from mesoslite.database import WorkDir
+from mesoslite.files import FileRead
+from mesoslite.health import health_handler
+from mesoslite.link import Backoff, Ends, Link
+from mesoslite.loop import Health, Inbox, drive
+from mesoslite.messages import Heartbeat
+from mesoslite.model import AgentInfo
+from mesoslite.serving import listen_on, new_server
+from mesoslite.streams import CLOSE_S
+from mesoslite.v1 import agent_pb2
+from mesoslite.version import VERSION
+from mesoslite.wire import AgentSays, agent_events_from_wire, agent_requests
+from mesoslite_agent import host
+from mesoslite_agent.checkpoint import Checkpoint
+from mesoslite_agent.containers import Containers
+from mesoslite_agent.executors import Executors, executor_address
+from mesoslite_agent.launcher_client import LauncherBroken
+from mesoslite_agent.protocol import (
+    Abort,
+    AbortStart,
+    DestroyContainer,
+    DropStream,
+    Effect,
+    Event,
+    ForgetFramework,
+    ForgetTask,
+    MasterSpoke,
+    SaveAcknowledgement,
+    SaveEpoch,
+    SaveFramework,
+    SaveTask,
+    SaveUpdate,
+    StartContainer,
+    StopContainer,
+    StreamLost,
+    StreamOpened,
+    Tick,
+    ToExecutor,
+    ToMaster,
+)
+from mesoslite_agent.reading import Readers, newest_sandbox
+from mesoslite_agent.settings import AgentSettings
+from mesoslite_agent.state import Agent, AgentConfig
+
+PROGRAM = "mesoslite-agent"
+ABOUT = "The agent: offers what this host has, and runs tasks in containers."
+METHOD = "/mesoslite.v1.AgentService/Connect"
+BACKOFF = Backoff(first_s=1.0, max_s=60.0)  # Mesos: registration_backoff_factor, up to a minute
+SECRET_SEED_BYTES = 32
+COLLECT_INTERVAL_S = 60.0  # Mesos: --disk_watch_interval
+
+log = structlog.get_logger("mesoslite.agent")
+
+
+class Daemon:
+    """One running agent: its machine, and all that does what the machine says."""
+
+    def __init__(self, settings: AgentSettings, stopping: asyncio.Event, work_dir: WorkDir) -> None:
+        """Recover what is on the disk. Raises StorageError, StartError, CommitError; blocks."""
+        self._settings = settings
+        self._stopping = stopping
+        self._token_file = find_token_file(settings.token_file)
+        self._now_ms = Clock().now_ms
+        self._inbox: Inbox[Event] = Inbox(self._now_ms)
+        self._health = Health()
+        self._checkpoint = Checkpoint(work_dir, settings.boot_id or host.boot_id())
+        agent_id = self._checkpoint.agent_id
+        self._containers = Containers(
+            work_dir.path, agent_id, self._inbox.post, hidden=_hidden(self._token_file)
+        )
+        recovered = self._checkpoint.recovered(
+            AgentInfo(
+                agent_id=agent_id,
+                hostname=settings.hostname or host.hostname(),
+                resources=settings.resources or host.detect_resources(work_dir.path),
+                attributes=settings.attributes,
+                containerizers=_containerizers(settings.containerizers, self._containers),
+                version=VERSION,
+            )
+        )
+        self._info = recovered.info
+        self._agent = Agent(recovered, _config(settings, executor_address(agent_id)))
+        self._executors = Executors(self._inbox)
+        for record in recovered.tasks:
+            self._executors.expect(record)
+        self._link = self._new_link()
+        self._readers = Readers(
+            functools.partial(newest_sandbox, work_dir.path), self._link.say_bulk
+        )
+        self._failure = ""
+
+    def _new_link(self) -> Link[AgentSays, Event]:
+        epoch_seen = 0
+
+        def parse(data: bytes) -> Sequence[Event]:
+            nonlocal epoch_seen
+            response = agent_pb2.ConnectResponse.FromString(data)
+            epoch_seen, events = agent_events_from_wire(response)
+            heard: list[Event] = []
+            for event in events:
+                if isinstance(event, FileRead):
+                    self._readers.ask(event)
+                else:
+                    heard.append(MasterSpoke(epoch_seen, event))
+            return heard
+
+        ends: Ends[AgentSays, Event] = Ends(
+            method=METHOD,
+            pack=agent_requests,
+            parse=parse,
+            opened=StreamOpened,
+            lost=lambda _why: StreamLost(),
+            still_there=lambda: MasterSpoke(epoch_seen, Heartbeat()),
+            denied=lambda _refusal, _why: None,
+        )
+        return Link(
+            self._settings.master,
+            ends,
+            self._inbox,
+            token=lambda: read_tokens(self._token_file).own,
+            backoff=BACKOFF,
+            rng=random.Random(self._info.agent_id + secrets.token_hex(8)),
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Tasks can be launched here: registered, durable, and containers can be started."""
+        return self._health.ready and self._agent.registered and self._containers.problem is None
+
+    async def run(self) -> None:
+        """Serve until stopped. Raises StartError, BindError and what the machine's loop raises."""
+        settings = self._settings
+        server = new_server([self._executors.handler(), health_handler(lambda: self.ready)])
+        bound = listen_on(server, settings.host, settings.port)
+        server.add_insecure_port(executor_address(self._info.agent_id))
+        try:
+            await self._containers.recover(set(self._agent.container_ids()))
+        except LauncherBroken as error:
+            raise StartError(f"the launcher of containers cannot be used: {error}") from None
+        await server.start()
+        driving = asyncio.create_task(self._drive())
+        linking = asyncio.create_task(self._link.run())
+        collecting = asyncio.create_task(self._collect())
+        stopped = asyncio.create_task(self._stopping.wait())
+        with port_told(settings.port_file, bound):
+            log.info(
+                "the agent is ready",
+                agent_id=self._info.agent_id,
+                address=f"{settings.host}:{bound}",
+                master=settings.master,
+                resources=str(self._info.resources),
+                containerizers=",".join(self._info.containerizers),
+            )
+            settle_memory()
+            await asyncio.wait({driving, linking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        log.info("the agent is stopping", why=self._failure or "it was asked to")
+        for task in (collecting, stopped):
+            task.cancel()
+        await self._stop_speaking(linking)
+        await server.stop(grace=0)
+        self._inbox.close()
+        await driving
+        if linking.done() and not linking.cancelled():
+            linking.result()
+        if self._failure:
+            raise StartError(self._failure)
+
+    async def _drive(self) -> None:
+        await drive(
+            self._agent,
+            self._inbox,
+            Tick,
+            self._checkpoint.commit,
+            self._perform,
+            self._now_ms,
+            health=self._health,
+        )
+
+    async def _stop_speaking(self, linking: asyncio.Task[None]) -> None:
+        """Say what was to be said, then let the master see the stream end."""
+        self._link.close()
+        if not self._link.connected:
+            linking.cancel()
+        await asyncio.wait({linking}, timeout=2 * CLOSE_S)
+        linking.cancel()
+        await asyncio.gather(linking, return_exceptions=True)
+        await self._readers.close()
+
+    async def _collect(self) -> None:
+        """Remove old sandboxes, now and then."""
+        while True:
+            await asyncio.sleep(COLLECT_INTERVAL_S)
+            removed = await self._containers.collect_sandboxes(
+                time.time(), self._agent.container_ids(), self._settings.sandbox_age_s
+            )
+            if removed:
+                log.info("removed old sandboxes", count=len(removed))
+
+    async def close(self) -> None:
+        """Let go of containers, or end them if so set, and of the checkpoint."""
+        await self._containers.close(kill=self._settings.kill_on_exit)
+        self._checkpoint.close()
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case ToMaster(call):
+                self._link.say(call)
+            case DropStream(why):
+                self._link.drop(why)
+            case Abort(why):
+                self._failure = f"the master does not take this agent: {why}"
+                self._stopping.set()
+            case StartContainer(spec):
+                self._containers.start(spec)
+            case StopContainer(container_id, number):
+                self._containers.stop(container_id, number)
+            case AbortStart(container_id):
+                self._containers.abort(container_id)
+            case DestroyContainer(container_id):
+                self._containers.destroy(container_id)
+                self._executors.forget(container_id)
+            case ToExecutor(container_id, data):
+                self._executors.say(container_id, data)
+            case SaveTask(record):
+                self._executors.expect(record)
+            case (
+                SaveEpoch()
+                | SaveFramework()
+                | ForgetFramework()
+                | SaveUpdate()
+                | SaveAcknowledgement()
+                | ForgetTask()
+            ):
+                pass  # committed before
+            case _:
+                assert_never(effect)
+
+
+def _config(settings: AgentSettings, executor_socket: str) -> AgentConfig:
+    return AgentConfig(
+        secret_seed=secrets.token_bytes(SECRET_SEED_BYTES),
+        executor_socket=executor_socket,
+        user=_own_user(),
+        allowed_users=frozenset(settings.allow_user),
+        pids_limit=settings.pids_limit,
+        fetch_max_ms=round(settings.fetch_timeout_s * 1_000),
+        root_max_ms=round(settings.root_timeout_s * 1_000),
+        spawn_max_ms=round(settings.spawn_timeout_s * 1_000),
+        heartbeat_ms=round(settings.heartbeat_s * 1_000),
+        silence_ms=round(settings.silence_s * 1_000),
+    )
+
+
+def _own_user() -> str:
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _containerizers(wanted: tuple[str, ...], containers: Containers) -> tuple[str, ...]:
+    """What to advertise, the default first. Raises StartError for one that does not work here."""
+    for name in wanted:
+        if (why := containers.why_not(name)) is not None:
+            raise StartError(f"containerizer {name}: {why}")
+    available = containers.available()
+    if not wanted and "oci" not in available:
+        log.warning("tasks run as plain processes", why=containers.why_not("oci"))
+    return wanted or available
+
+
+def _hidden(token_file: Path) -> tuple[Path, ...]:
+    """What tasks shall not see of the host: the folder of the token, if it has one of its own."""
+    folder = token_file.absolute().parent
+    shared = {Path.home(), Path("/etc"), Path("/tmp"), Path("/run"), Path("/var"), Path("/")}  # noqa: S108
+    return () if folder in shared else (folder,)
+
+
+async def serve(settings: AgentSettings, stopping: asyncio.Event) -> None:
+    """Run an agent until `stopping` is set, or the master will never take it."""
+    check_host(settings.host, insecure=settings.insecure)
+    work_dir = WorkDir(settings.work_dir, "agent")
+    daemon = Daemon(settings, stopping, work_dir)
+    try:
+        await daemon.run()
+    finally:
+        await daemon.close()
+        work_dir.close()
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(
+        run_daemon(
+            AgentSettings,
+            serve,
+            program=PROGRAM,
+            table="agent",
+            about=ABOUT,
+            arguments=sys.argv[1:],
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

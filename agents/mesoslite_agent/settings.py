@@ -1,0 +1,175 @@
+"""The flags of `mesoslite-agent`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesoslite.attributes import Attribute, attributes_text, parse_attributes
+from mesoslite.daemon import state_dir
+from mesoslite.logs import FORMATS, LEVELS
+from mesoslite.model import DAY_MS, ID_PATTERN
+from mesoslite.resources import Resources
+from mesoslite.settings import (
+    one_of,
+    optional_path,
+    path,
+    port,
+    seconds,
+    setting,
+    show_number,
+    show_optional_path,
+    show_switch,
+    show_words,
+    switch,
+    text,
+    whole,
+    words,
+)
+from mesoslite_agent.records import AgentConfig
+
+DEFAULTS = AgentConfig(secret_seed=b"", executor_socket="")
+SANDBOX_AGE_S_MAX = 7 * DAY_MS // 1_000  # Mesos: --gc_delay, a week
+
+
+def master_address(value: str) -> str:
+    """`HOST:PORT`; an IPv6 address in brackets."""
+    host, colon, number = value.rpartition(":")
+    if not colon or not host or not host.isprintable() or " " in host:
+        raise ValueError("it is not HOST:PORT")
+    port(number)
+    return value
+
+
+def resources(value: str) -> Resources | None:
+    """As Mesos writes them, `cpus:4;mem:1024;ports:[31000-32000]`; empty: what the host has."""
+    return Resources.parse(value) if value.strip() else None
+
+
+def show_resources(value: Resources | None) -> str:
+    """As `resources` reads it."""
+    return "" if value is None else str(value)
+
+
+def identifier(value: str) -> str:
+    """An id, or nothing."""
+    if value and ID_PATTERN.match(value) is None:
+        raise ValueError("it is not 1 to 128 of A-Z a-z 0-9 . _ -")
+    return value
+
+
+def _deadline(default_ms: int, what: str) -> float:
+    return setting(
+        default_ms / 1_000,
+        seconds(0.05, 10**8),
+        f"{what} (default {default_ms / 1_000:g})",
+        metavar="SECONDS",
+        show=show_number,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """The flags of `mesoslite-agent`."""
+
+    master: str = setting(
+        "localhost:5060", master_address, "the master (default localhost:5060)", metavar="HOST:PORT"
+    )
+    host: str = setting("127.0.0.1", text, "the address to listen on (default 127.0.0.1)")
+    port: int = setting(
+        5061,
+        port,
+        "the port for health probes and for processes of tasks; 0: any free one (default 5061)",
+        metavar="PORT",
+    )
+    port_file: Path | None = setting(
+        None,
+        optional_path,
+        "write the port there once it is served",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+    work_dir: Path = setting(
+        state_dir("agent"),
+        path,
+        "where checkpoint and sandboxes are (default ~/.local/state/mesoslite/agent)",
+        metavar="DIR",
+    )
+    token_file: Path | None = setting(
+        None,
+        optional_path,
+        "the token that the master made (default ~/.config/mesoslite/token)",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+    insecure: bool = setting(
+        False,
+        switch,
+        "allow a --host that others can reach, without encryption",
+        metavar="BOOL",
+        show=show_switch,
+    )
+    log_format: str = setting("text", one_of(*FORMATS), "text or json (default text)")
+    log_level: str = setting(
+        "info", one_of(*LEVELS), "debug, info, warning or error (default info)"
+    )
+    stop_with_stdin: bool = setting(
+        False,
+        switch,
+        "stop when stdin, a pipe, ends: whoever started this has gone",
+        metavar="BOOL",
+        show=show_switch,
+    )
+    hostname: str = setting("", text, "what to call this host (default: its name)")
+    resources: Resources | None = setting(
+        None,
+        resources,
+        "what to offer, as cpus:4;mem:1024;ports:[31000-32000] (default: all but a reserve)",
+        metavar="RESOURCES",
+        show=show_resources,
+    )
+    attributes: tuple[Attribute, ...] = setting(
+        (),
+        parse_attributes,
+        "what this host is, as rack:r1;zone:a",
+        metavar="ATTRIBUTES",
+        show=attributes_text,
+    )
+    containerizers: tuple[str, ...] = setting(
+        (),
+        words,
+        "what tasks may run in, the default first, as oci,process (default: all that work here)",
+        metavar="NAME,...",
+        show=show_words,
+    )
+    allow_user: tuple[str, ...] = setting(
+        (),
+        words,
+        "system users that tasks may run as, beside the agent's own",
+        metavar="USER,...",
+        show=show_words,
+    )
+    pids_limit: int = setting(
+        DEFAULTS.pids_limit,
+        whole(1, DEFAULTS.pids_limit_max),
+        f"processes and threads of a task that states none (default {DEFAULTS.pids_limit:,})",
+        metavar="N",
+    )
+    fetch_timeout_s: float = _deadline(DEFAULTS.fetch_max_ms, "for the files of a task to arrive")
+    root_timeout_s: float = _deadline(DEFAULTS.root_max_ms, "for the root of a container")
+    spawn_timeout_s: float = _deadline(DEFAULTS.spawn_max_ms, "for a command to be started")
+    sandbox_age_s: float = _deadline(
+        SANDBOX_AGE_S_MAX * 1_000, "until the sandbox of an ended task is removed"
+    )
+    heartbeat_s: float = _deadline(DEFAULTS.heartbeat_ms, "between two signs of life")
+    silence_s: float = _deadline(DEFAULTS.silence_ms, "without one until the master counts as gone")
+    boot_id: str = setting(
+        "", identifier, "taken for this boot of the host (default: the kernel's)", metavar="ID"
+    )
+    kill_on_exit: bool = setting(
+        False,
+        switch,
+        "end all containers when the agent ends, instead of leaving them to its successor",
+        metavar="BOOL",
+        show=show_switch,
+    )

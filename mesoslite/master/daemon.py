@@ -1,0 +1,236 @@
+"""`mesoslite-master`: the master as a program."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from mesoslite.clock import Clock
+from mesoslite.credentials import find_token_file, make_token_file, read_tokens
+from mesoslite.daemon import check_host, port_told, run_daemon, settle_memory, state_dir
+from mesoslite.database import WorkDir
+from mesoslite.health import HEALTH_METHOD, health_handler
+from mesoslite.logs import FORMATS, LEVELS
+from mesoslite.loop import Health, Inbox, drive
+from mesoslite.master.protocol import Event, Tick
+from mesoslite.master.registry import Registry
+from mesoslite.master.server import Streams
+from mesoslite.master.state import Master, MasterConfig
+from mesoslite.serving import TokenCheck, listen_on, new_server
+from mesoslite.settings import (
+    one_of,
+    optional_path,
+    path,
+    port,
+    seconds,
+    setting,
+    show_number,
+    show_optional_path,
+    show_switch,
+    switch,
+    text,
+)
+from mesoslite.spelling import why_not_role
+from mesoslite.streams import CLOSE_S
+from mesoslite.version import VERSION
+
+PROGRAM = "mesoslite-master"
+ABOUT = "The master: takes what agents advertise and offers it to frameworks."
+COMMIT_DEADLINE_S = 20.0  # a master that cannot write its registry makes room (decisions.md D6)
+WEIGHT_MAX = 1_000_000.0
+DEFAULTS = MasterConfig()
+
+Weights = tuple[tuple[str, float], ...]
+
+log = structlog.get_logger("mesoslite.master")
+
+
+def weights(value: str) -> Weights:
+    """`role=weight` between commas; a weight has at most three decimals."""
+    found: dict[str, float] = {}
+    for part in filter(None, (piece.strip() for piece in value.split(","))):
+        role, equals, number = part.partition("=")
+        if not equals:
+            raise ValueError(f"{part!r} is not role=weight")
+        if (why := why_not_role(role)) is not None:
+            raise ValueError(why)
+        if role in found:
+            raise ValueError(f"the role {role!r} is there twice")
+        try:
+            weight = float(number)
+        except ValueError:
+            raise ValueError(f"the weight {number!r} is not a number") from None
+        if not 0.001 <= weight <= WEIGHT_MAX or round(weight, 3) != weight:
+            raise ValueError(
+                f"the weight {number!r} is not from 0.001 to {WEIGHT_MAX:,.0f} in thousandths"
+            )
+        found[role] = weight
+    return tuple(found.items())
+
+
+def show_weights(value: Weights) -> str:
+    """As `weights` reads it."""
+    return ",".join(f"{role}={show_number(weight)}" for role, weight in value)
+
+
+def _seconds(default_ms: int, about: str) -> float:
+    return setting(
+        default_ms / 1_000,
+        seconds(0.05, 10**8),
+        f"{about} (default {default_ms / 1_000:g})",
+        metavar="SECONDS",
+        show=show_number,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSettings:
+    """The flags of `mesoslite-master`."""
+
+    host: str = setting("127.0.0.1", text, "the address to listen on (default 127.0.0.1)")
+    port: int = setting(5060, port, "the port; 0: any free one (default 5060)", metavar="PORT")
+    port_file: Path | None = setting(
+        None,
+        optional_path,
+        "write the port there once it is served",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+    work_dir: Path = setting(
+        state_dir("master"),
+        path,
+        "where the registry is (default ~/.local/state/mesoslite/master)",
+        metavar="DIR",
+    )
+    token_file: Path | None = setting(
+        None,
+        optional_path,
+        "the token of all who connect, made when there is none (default ~/.config/mesoslite/token)",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+    insecure: bool = setting(
+        False,
+        switch,
+        "allow a --host that others can reach, without encryption",
+        metavar="BOOL",
+        show=show_switch,
+    )
+    log_format: str = setting("text", one_of(*FORMATS), "text or json (default text)")
+    log_level: str = setting(
+        "info", one_of(*LEVELS), "debug, info, warning or error (default info)"
+    )
+    stop_with_stdin: bool = setting(
+        False,
+        switch,
+        "stop when stdin, a pipe, ends: whoever started this has gone",
+        metavar="BOOL",
+        show=show_switch,
+    )
+    weights: Weights = setting(
+        (),
+        weights,
+        "fair shares of roles, as ads=2,web=1; 1 where none is given",
+        metavar="ROLE=WEIGHT,...",
+        show=show_weights,
+    )
+    offer_lease_s: float = _seconds(DEFAULTS.offer_lease_ms, "how long an offer stands")
+    heartbeat_s: float = _seconds(DEFAULTS.heartbeat_ms, "between two signs of life on a stream")
+    silence_s: float = _seconds(DEFAULTS.silence_ms, "without one until a peer counts as gone")
+    reregister_s: float = _seconds(
+        DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"
+    )
+
+    def config(self) -> MasterConfig:
+        """What of it is the machine's."""
+        thousandths: Mapping[str, int] = {
+            role: round(weight * 1_000) for role, weight in self.weights
+        }
+        return MasterConfig(
+            weights=thousandths,
+            offer_lease_ms=round(self.offer_lease_s * 1_000),
+            heartbeat_ms=round(self.heartbeat_s * 1_000),
+            silence_ms=round(self.silence_s * 1_000),
+            reregister_ms=round(self.reregister_s * 1_000),
+        )
+
+
+async def serve(settings: MasterSettings, stopping: asyncio.Event) -> None:
+    """Run a master until `stopping` is set, or its registry cannot be written for 20 s."""
+    check_host(settings.host, insecure=settings.insecure)
+    work_dir = WorkDir(settings.work_dir, "master")
+    token_file = find_token_file(settings.token_file)
+    if make_token_file(token_file):
+        log.info("made a token", file=str(token_file))
+    tokens = read_tokens(token_file)
+    registry = Registry(work_dir)
+    now_ms = Clock().now_ms
+    inbox: Inbox[Event] = Inbox(now_ms)
+    health = Health()
+    master = Master(registry.recovered, settings.config())
+    streams = Streams(master.tables, inbox, tokens, started_ms=now_ms())
+    server = new_server(
+        [*streams.handlers(), health_handler(lambda: health.ready)],
+        TokenCheck(tokens, open_methods=frozenset({HEALTH_METHOD})),
+    )
+    bound = listen_on(server, settings.host, settings.port)
+    await server.start()
+    driving = asyncio.create_task(
+        drive(
+            master,
+            inbox,
+            Tick,
+            registry.commit,
+            streams.perform,
+            now_ms,
+            health=health,
+            commit_deadline_s=COMMIT_DEADLINE_S,
+        )
+    )
+    stopped = asyncio.create_task(stopping.wait())
+    with port_told(settings.port_file, bound):
+        log.info(
+            "the master is ready",
+            address=f"{settings.host}:{bound}",
+            epoch=registry.recovered.epoch,
+            version=VERSION,
+            work_dir=str(work_dir.path),
+        )
+        settle_memory()
+        await asyncio.wait({driving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    log.info("the master is stopping")
+    # No new calls from now on; what was said on the streams is still written.
+    closing = asyncio.create_task(server.stop(grace=CLOSE_S))
+    await asyncio.sleep(0)
+    streams.close()
+    await closing
+    inbox.close()
+    try:
+        await driving
+    finally:
+        registry.close()
+        work_dir.close()
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(
+        run_daemon(
+            MasterSettings,
+            serve,
+            program=PROGRAM,
+            table="master",
+            about=ABOUT,
+            arguments=sys.argv[1:],
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""The master's streams: schedulers and agents in, the machine's effects out.
+
+Each stream has a name of its own for ever, so what the machine says for one never reaches another.
+Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar, assert_never
+
+import grpc
+import structlog
+
+from mesoslite.credentials import Tokens
+from mesoslite.files import FileChunk
+from mesoslite.link import OPEN_KEY
+from mesoslite.loop import Inbox
+from mesoslite.master.operator import Operator
+from mesoslite.master.protocol import (
+    AgentCalled,
+    Answer,
+    CloseStream,
+    CompleteFramework,
+    Effect,
+    Event,
+    ForgetAgent,
+    SaveAgent,
+    SaveFramework,
+    SchedulerCalled,
+    StreamClosed,
+    StreamPaused,
+    StreamResumed,
+    ToAgent,
+    ToScheduler,
+)
+from mesoslite.master.reads import Reads
+from mesoslite.master.records import Tables
+from mesoslite.messages import Heartbeat, SchedulerEvent
+from mesoslite.streams import Outbox, Outgoing, converse, listen
+from mesoslite.v1 import agent_pb2, scheduler_pb2
+from mesoslite.wire import (
+    AgentHears,
+    OfferEncoder,
+    Registration,
+    agent_calls_from_wire,
+    agent_responses,
+    scheduler_calls_from_wire,
+    scheduler_responses,
+)
+
+T = TypeVar("T")
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+
+STREAMS_MAX = 120_000  # ~40 KiB each idle, so 5 GB; the machine admits 100,000 agents at most
+FIRST_WORD_S = 30.0  # who opens a stream and says nothing is cut; the machine never hears of it
+
+log = structlog.get_logger("mesoslite.master")
+
+
+class Streams:
+    """All streams of schedulers and agents of one master, and what its machine has them hear."""
+
+    def __init__(
+        self, tables: Tables, inbox: Inbox[Event], tokens: Tokens, started_ms: int
+    ) -> None:
+        self._epoch = tables.epoch
+        self._inbox = inbox
+        self._tokens = tokens
+        self._opened = 0
+        self._offers = OfferEncoder()
+        self._to_schedulers: dict[str, Outbox[SchedulerEvent]] = {}
+        self._to_agents: dict[str, Outbox[AgentHears]] = {}
+        self._reads = Reads(tables, self._to_agents.get)
+        self._operator = Operator(tables, inbox, self._reads, started_ms)
+
+    def handlers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
+        """All services, for a server."""
+        scheduler: Any = self._scheduler
+        agent: Any = self._agent
+        return [
+            grpc.method_handlers_generic_handler(
+                "mesoslite.v1.SchedulerService",
+                {"Subscribe": grpc.stream_stream_rpc_method_handler(scheduler)},
+            ),
+            grpc.method_handlers_generic_handler(
+                "mesoslite.v1.AgentService",
+                {"Connect": grpc.stream_stream_rpc_method_handler(agent)},
+            ),
+            self._operator.handler(),
+        ]
+
+    def perform(self, effect: Effect) -> None:
+        """Do what the machine says; only enqueues. For a stream that has ended it is too late."""
+        match effect:
+            case ToScheduler(stream, event):
+                if (to_scheduler := self._to_schedulers.get(stream)) is not None:
+                    to_scheduler.put(event)
+            case ToAgent(stream, message):
+                if (to_agent := self._to_agents.get(stream)) is not None:
+                    to_agent.put(message)
+            case CloseStream(stream):
+                for outboxes in (self._to_schedulers, self._to_agents):
+                    if stream in outboxes:
+                        outboxes[stream].close()
+            case Answer():
+                self._operator.answered(effect)
+            case ForgetAgent(agent_id):
+                self._offers.forget(agent_id)
+            case SaveAgent() | SaveFramework() | CompleteFramework():
+                pass  # committed before
+            case _:
+                assert_never(effect)
+
+    def close(self) -> None:
+        """End every stream once what was said has been written."""
+        for outboxes in (self._to_schedulers, self._to_agents):
+            for outbox in outboxes.values():
+                outbox.close()
+
+    async def _scheduler(self, _requests: object, context: Context) -> None:
+        principal = self._tokens.principal_of_call(_metadata(context)) or ""
+        name = self._name("s")
+
+        def parse(data: bytes) -> Sequence[Event]:
+            request = scheduler_pb2.SubscribeRequest.FromString(data)
+            calls = scheduler_calls_from_wire(request)
+            return [SchedulerCalled(name, principal, call) for call in calls]
+
+        def pack(events: Sequence[SchedulerEvent]) -> Iterable[Outgoing]:
+            return scheduler_responses(self._epoch, events, self._offers)
+
+        def still_there() -> Event:
+            return SchedulerCalled(name, principal, Heartbeat())
+
+        outbox: Outbox[SchedulerEvent] = self._outbox(name)
+        await self._serve(context, name, self._to_schedulers, outbox, parse, pack, still_there)
+
+    async def _agent(self, _requests: object, context: Context) -> None:
+        name = self._name("a")
+        registration = Registration()
+
+        def parse(data: bytes) -> Sequence[Event]:
+            request = agent_pb2.ConnectRequest.FromString(data)
+            events: list[Event] = []
+            for call in agent_calls_from_wire(request, registration):
+                if isinstance(call, FileChunk):
+                    self._reads.answered(name, call)
+                else:
+                    events.append(AgentCalled(name, call))
+            return events
+
+        def pack(events: Sequence[AgentHears]) -> Iterable[Outgoing]:
+            return agent_responses(self._epoch, events)
+
+        def still_there() -> Event:
+            return AgentCalled(name, Heartbeat())
+
+        outbox: Outbox[AgentHears] = self._outbox(name)
+        try:
+            await self._serve(context, name, self._to_agents, outbox, parse, pack, still_there)
+        finally:
+            self._reads.closed(name)
+
+    async def _serve(
+        self,
+        context: Context,
+        name: str,
+        outboxes: dict[str, Outbox[T]],
+        outbox: Outbox[T],
+        parse: Callable[[bytes], Sequence[Event]],
+        pack: Callable[[Sequence[T]], Iterable[Outgoing]],
+        still_there: Callable[[], Event],
+    ) -> None:
+        if len(self._to_schedulers) + len(self._to_agents) >= STREAMS_MAX:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"the master has {STREAMS_MAX:,} streams open"
+            )
+        await context.send_initial_metadata(((OPEN_KEY, "open"),))
+        outboxes[name] = outbox
+        why = "the peer went away"
+        try:
+            why = await converse(
+                outbox,
+                listen(_reading(context), parse, self._inbox, still_there, outbox.closing),
+                outbox.write_all(pack, context.write),
+            )
+        finally:
+            # Also when the peer's end cancels us, so the machine hears of each end exactly once.
+            del outboxes[name]
+            self._inbox.post(StreamClosed(name))
+            log.debug("a stream has ended", stream=name, peer=context.peer(), why=why)
+
+    def _name(self, kind: str) -> str:
+        self._opened += 1
+        return f"{kind}{self._opened}"
+
+    def _outbox(self, name: str) -> Outbox[Any]:
+        return Outbox(
+            paused=lambda: self._inbox.post(StreamPaused(name)),
+            resumed=lambda: self._inbox.post(StreamResumed(name)),
+            refused=lambda last: last,
+        )
+
+
+def _metadata(context: Context) -> Any:
+    return context.invocation_metadata() or ()
+
+
+def _reading(context: Context) -> Callable[[], Awaitable[object]]:
+    """Reads of a stream, of which the first has a deadline."""
+    heard = False
+
+    async def read() -> object:
+        nonlocal heard
+        if heard:
+            return await context.read()
+        try:
+            async with asyncio.timeout(FIRST_WORD_S):
+                message = await context.read()
+        except TimeoutError:
+            return None
+        heard = True
+        return message
+
+    return read
