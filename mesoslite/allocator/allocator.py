@@ -69,6 +69,8 @@ class Allocator:
         self._able = 0  # the clients that may be offered something now
         self._woken = 0  # those of them for whom idle agents have not been looked at
         self._turn = 0  # counts the cycles
+        #: How many agents the last `allocate` looked at: those that changed, and no others.
+        self.looked_at = 0
 
     # --- the cycle --------------------------------------------------------------------------------
 
@@ -82,9 +84,11 @@ class Allocator:
             self._refusals_changed(agent)
             self._agents.touch(agent)
         if not self._agents.changed and not self._woken:
+            self.looked_at = 0
             return []
         grants: list[Grant] = []
         candidates = self._agents.take_candidates(self._woken, self._turn)
+        self.looked_at = len(candidates)
         self._turn += 1
         self._woken = 0
         idle = self._agents.idle
@@ -260,7 +264,11 @@ class Allocator:
             view.refused |= client.mask
 
     def next_deadline_ms(self) -> int | None:
-        """When the next refusal runs out, so that `allocate` may have something to do."""
+        """When the next refusal runs out, so that `allocate` may have something to do; or earlier.
+
+        Never in the past after an `allocate`. Early, and then for nothing, when it was the refusal
+        of somebody who left or revived.
+        """
         return self._refusals.next_deadline_ms()
 
     def _refusals_changed(self, agent: Agent) -> None:
