@@ -176,6 +176,15 @@ def _names(*, image: bool) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def _outermost(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Without those inside another one: what is hidden once has no place to be hidden at again."""
+    return tuple(
+        folder
+        for folder in dict.fromkeys(folders)
+        if not any(folder != other and folder.is_relative_to(other) for other in folders)
+    )
+
+
 class OciContainerizer:
     """Containers of one agent. `hidden` are directories of the host that tasks shall not see."""
 
@@ -194,7 +203,7 @@ class OciContainerizer:
         self._state = work_dir / "runc"
         self._parent = f"mesoslite/{agent_id}"
         self._cgroups = cgroups or Cgroups.of_host()
-        self._hidden = tuple(dict.fromkeys((work_dir, *hidden)))
+        self._hidden = _outermost((work_dir, *(folder.resolve() for folder in hidden)))
         self._runtime = shutil.which(runtime)
         self._reason = self._find_out()
 
@@ -239,7 +248,7 @@ class OciContainerizer:
             self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("rootfs", "upper", "work"):
                 (folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
-            image = Path("/") if spec.image is None else Path(spec.image).resolve(strict=True)
+            image = Path("/") if spec.image is None else Path(spec.image).resolve()
             if not image.is_dir():
                 raise CannotPrepare(f"the image {spec.image!r} is not a directory")
             mount_overlay(image, folder / "upper", folder / "work", folder / "rootfs")
@@ -259,7 +268,7 @@ class OciContainerizer:
             raise
         except OSError as error:
             self.release(spec.container_id)
-            raise CannotPrepare(f"the container's root could not be made: {error}") from error
+            raise CannotPrepare(f"the root could not be made: {error}") from error
         return Launch(
             argv=(
                 self._runtime, "--root", str(self._state),
