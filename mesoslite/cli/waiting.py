@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesoslite import InvalidResources, Resources
+from mesoslite import InvalidResources, Resources, Shortfall
 from mesoslite.cli import tables
 from mesoslite.cli.amounts import resources_of
 from mesoslite.cli.plan import Plan
@@ -53,7 +53,7 @@ def _free(row: operator_pb2.AgentRow) -> Resources:
     """What no task holds. An offer is not in use: whoever has it may give it back."""
     try:
         return _held(row).scalars_only() - resources_of(row.allocated).scalars_only()
-    except (ArithmeticError, InvalidResources):
+    except (Shortfall, InvalidResources):
         return Resources.EMPTY
 
 

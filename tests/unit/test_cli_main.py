@@ -1,0 +1,157 @@
+"""The command line itself: its words, its exit codes, how fast it is there."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mesoslite.cli.connection import find_master, find_token, only
+from mesoslite.cli.console import Code, Failure
+from mesoslite.cli.main import exit_code_of
+from mesoslite.cli.options import seconds
+from mesoslite.version import VERSION
+
+HELP_S_MAX = 0.3  # on an idle machine half of it
+NOUNS = ("agent", "framework", "task", "offer")
+
+
+def test_the_front_page_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(["--help"]) == Code.OK
+    page = capsys.readouterr().out
+    for word in ("demo", "dev", "run", "logs", "status", "version", *NOUNS):
+        assert word in page
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    program = (
+        "import sys; from mesoslite.cli.main import exit_code_of; "
+        "code = exit_code_of(sys.argv[1:]); "
+        "sys.stderr.write(','.join(sorted({'grpc', 'google.protobuf', 'psutil'} "
+        "& set(sys.modules)))); sys.exit(code)"
+    )
+    for words in (["--help"], ["version"], ["run", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
+
+
+def test_the_front_page_is_there_at_once() -> None:
+    """The best of several: others may be using this machine."""
+    took_s = []
+    for _ in range(5):
+        began_s = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "mesoslite.cli.main", "--help"],
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        took_s.append(time.monotonic() - began_s)
+    assert min(took_s) < HELP_S_MAX
+
+
+def test_version_is_told_plainly_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(["version"]) == Code.OK
+    assert capsys.readouterr().out == f"mesoslite {VERSION}\n"
+    assert exit_code_of(["version", "-o", "json"]) == Code.OK
+    assert json.loads(capsys.readouterr().out) == {"version": VERSION}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nonsense"], "nonsense"),
+        (["run"], "COMMAND"),
+        (["run", "--count", "0", "--", "true"], "--count"),
+        (["run", "--timeout", "soon", "--", "true"], "soon"),
+        (["status", "-o", "xml"], "xml"),
+        (["--master", "no such place", "status"], "HOST:PORT"),
+        (["status", "--master", "host:99999"], "HOST:PORT"),
+        (["dev", "--log-format", "xml"], "--log-format"),
+        (["task", "kill", "--grace", "-1", "t"], "-1"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code_of(words) == Code.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("mesoslite: ")
+    assert said in err
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_noun_alone_shows_its_verbs(noun: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of([noun]) == Code.USAGE
+    out, err = capsys.readouterr()
+    assert "show" in out + err
+    assert "mesoslite: " not in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["agent", "ls"], ["task", "show", "t"], ["logs", "t"], ["run", "--", "true"]],
+)
+def test_without_a_master_it_is_said_in_one_line_and_exit_4(
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("MESOSLITE_TOKEN_FILE", raising=False)
+    assert exit_code_of(["--master", "localhost:1", *words]) == Code.NO_MASTER
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "no master answers at localhost:1" in err
+
+
+def test_a_token_file_that_is_not_there_is_a_denial(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["status", "--token-file", str(tmp_path / "none"), "--master", "localhost:1"]
+    assert exit_code_of(words) == Code.DENIED
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_master_is_found_by_argument_then_environment_then_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MESOSLITE_MASTER", raising=False)
+    assert find_master(None) == "localhost:5060"
+    monkeypatch.setenv("MESOSLITE_MASTER", "far:7")
+    assert find_master(None) == "far:7"
+    assert find_master("near") == "near:5060"
+    assert find_master("[::1]:8") == "[::1]:8"
+
+
+def test_a_user_without_any_token_calls_without_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("MESOSLITE_TOKEN_FILE", raising=False)
+    assert find_token(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1.5", 1.5), ("90s", 90), ("5m", 300), ("500ms", 0.5), ("1d", 86_400)]
+)
+def test_times_are_read_as_people_write_them(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+def test_an_id_in_full_is_meant_whatever_else_begins_so() -> None:
+    assert only(["web", "web-1"], "task", "web", str) == "web"
+    assert only(["web-1"], "task", "we", str) == "web-1"
+    with pytest.raises(Failure, match="give more of the id") as several:
+        only(["web-1", "web-2", "web-3", "web-4"], "task", "we", str)
+    assert several.value.code == Code.USAGE
+    with pytest.raises(Failure, match="no task is called") as none:
+        only([], "task", "we", str)
+    assert none.value.code == Code.NOT_FOUND

@@ -1,0 +1,117 @@
+"""What people read: tables and pages."""
+
+import io
+
+from rich.console import Console, RenderableType
+
+from mesoslite.cli import tables
+from mesoslite.v1 import common_pb2, operator_pb2
+
+NOW_MS = 1_700_000_100_000
+
+
+def printed(*things: RenderableType) -> list[str]:
+    out = Console(file=io.StringIO(), width=400, color_system=None)
+    for thing in things:
+        out.print(thing)
+    assert isinstance(out.file, io.StringIO)
+    return [line.rstrip() for line in out.file.getvalue().splitlines()]
+
+
+def amounts(cpus: int, mem: int) -> list[common_pb2.Resource]:
+    return [
+        common_pb2.Resource(key="cpus", scalar_milli=cpus),
+        common_pb2.Resource(key="mem", scalar_milli=mem * 1_000),
+    ]
+
+
+def test_ids_are_shortened_to_what_tells_them_apart() -> None:
+    ids = ["aaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaabbbbbbbbbb", "cccccccccccccccccccc", "short"]
+    assert tables.short_ids(ids) == {
+        "aaaaaaaaaaaaaaaaaaaa": "aaaaaaaaaaa",
+        "aaaaaaaaaabbbbbbbbbb": "aaaaaaaaaab",
+        "cccccccccccccccccccc": "cccccccc",
+        "short": "short",
+    }
+
+
+def test_agents_show_what_is_in_use_of_what_there_is() -> None:
+    row = operator_pb2.AgentRow(
+        info=common_pb2.AgentInfo(
+            agent_id="agent-0123456789abcdef", hostname="host-1", resources=amounts(4_000, 8_192)
+        ),
+        state="active",
+        since_ms=NOW_MS - 130_000,
+        allocated=amounts(1_500, 1_024),
+        tasks=3,
+    )
+    head, line = printed(tables.agent_table([row], NOW_MS, wide=False))
+    assert head.split() == ["AGENT", "HOST", "STATE", "SINCE", "TASKS", "CPUS", "MEM", "DISK"]
+    assert line.split("  ")[0] == "agent-01"
+    for cell in ("host-1", "active", "2m10s", "1.5/4", "1 GiB/8 GiB"):
+        assert cell in line
+    assert "agent-0123456789abcdef" in printed(tables.agent_table([row], NOW_MS, wide=True))[1]
+
+
+def test_a_task_s_page_tells_its_history_and_how_it_ended() -> None:
+    status = common_pb2.TaskStatus(
+        state=common_pb2.TASK_STATE_FAILED,
+        reason=common_pb2.REASON_MEMORY_LIMIT,
+        message="took more than its 32 MiB",
+        timestamp_ms=NOW_MS,
+        signal=9,
+        peak_mem_bytes=32 << 20,
+        cpu_ms=1_500,
+    )
+    row = operator_pb2.TaskRow(
+        task=common_pb2.Task(
+            task_id="hog", command=["sh", "-c", "a b"], resources=amounts(100, 32)
+        ),
+        state=common_pb2.TASK_STATE_FAILED,
+        statuses=[status],
+    )
+    page = "\n".join(printed(tables.task_page(row)))
+    for text in ("sh -c 'a b'", "cpus:0.1;mem:32", "MEMORY_LIMIT", "took more", "32 MiB", "1.5s"):
+        assert text in page
+
+
+def test_texts_of_tasks_can_not_command_the_terminal() -> None:
+    row = operator_pb2.TaskRow(
+        task=common_pb2.Task(task_id="t", command=["\x1b[2J\nrm", "[red]x"]),
+        framework_name="\x1b]0;title\x07",
+    )
+    for line in printed(tables.task_table([row], NOW_MS, wide=True)):
+        assert line.isprintable()
+    assert "[red]x" in printed(tables.task_table([row], NOW_MS, wide=True))[1]
+
+
+def test_the_status_page_counts_and_sums_up() -> None:
+    reply = operator_pb2.GetStatusResponse(
+        version="1.2.3",
+        epoch=7,
+        started_ms=NOW_MS - 60_000,
+        agents_active=3,
+        agents_awaited=1,
+        frameworks_active=2,
+        offers=4,
+        tasks_by_state={"RUNNING": 5, "STAGING": 1},
+        total=amounts(4_000, 1_024),
+        allocated=amounts(1_000, 512),
+        offered=amounts(2_000, 0),
+    )
+    page = printed(*tables.status_page(reply, "localhost:5060", NOW_MS))
+    assert page[0] == "mesoslite 1.2.3 at localhost:5060, epoch 7, up 1m00s"
+    assert any("3 active, 1 awaited" in line for line in page)
+    assert any("1 STAGING, 5 RUNNING" in line for line in page)
+    [cpus] = [line for line in page if line.startswith("cpus")]
+    assert cpus.split() == ["cpus", "4", "1", "(25", "%)", "2", "1"]
+
+
+def test_empty_rows_are_shown_as_dashes() -> None:
+    for page in (
+        tables.agent_page(operator_pb2.AgentRow()),
+        tables.framework_page(operator_pb2.FrameworkRow()),
+        tables.task_page(operator_pb2.TaskRow()),
+        tables.offer_page(operator_pb2.OfferRow(), NOW_MS),
+    ):
+        assert all(line for line in printed(page))
