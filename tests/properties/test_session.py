@@ -1,0 +1,338 @@
+"""The session's laws under any order of events: cuts, failovers, resends, races, slow callbacks."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.messages import SILENCE_MAX_MS, Accept, Heartbeat, Offers
+from mesoslite.model import FrameworkInfo, Launch, Offer, Reason, Refusal, Task
+from mesoslite.resources import Resources
+from mesoslite.scheduler.launches import STATE_OF_REFUSED
+from mesoslite.scheduler.protocol import (
+    AcceptOffers,
+    Callback,
+    CallbackReturned,
+    Decided,
+    Decision,
+    DeclineOffers,
+    DropStream,
+    Event,
+    Finish,
+    HoldOffer,
+    KillTask,
+    MasterSpoke,
+    OnOffers,
+    OnRescinded,
+    OnStatus,
+    ReconcileTasks,
+    ReviveRoles,
+    RunCallback,
+    StreamLost,
+    StreamOpened,
+    Tick,
+    ToMaster,
+)
+from mesoslite.scheduler.session import Session, SessionConfig
+from tests.properties.session_world import World
+
+AGENTS = ["a1", "a2", "a3"]
+LAUNCH_REFUSALS = [Refusal.TOO_LARGE, Refusal.CONTAINERIZER_UNAVAILABLE, Refusal.NO_RESOURCES]
+HEALING_ROUNDS_MAX = 100
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """One session, its author and the world, with every move that either side may make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session = Session(SessionConfig(FrameworkInfo("f"), "session-1"))
+        self.world = World()
+        self.now_ms = 1_000_000
+        self.lost_untold = False  # the stream is gone, the session has not noticed
+        self.running: Callback | None = None
+        self.mine: dict[str, Offer] = {}  # what the author may use, as far as it was told
+        self.task_count = 0
+        self.launched: dict[str, str] = {}  # task id -> agent id
+        self.refused: Counter[str] = Counter()
+        self.told: Counter[tuple[str, str]] = Counter()
+        self.dealt_with: set[tuple[str, str]] = set()
+        self.feed(Tick(self.now_ms))
+
+    def feed(self, event: Event) -> None:
+        """Hand an event to the session; carry out what it says."""
+        for effect in self.session.handle(event):
+            match effect:
+                case ToMaster(call):
+                    if self.world.open:
+                        self.world.to_master.append(call)
+                case RunCallback(callback):
+                    assert self.running is None, "callbacks never overlap"
+                    self.running = callback
+                    self.hear(callback)
+                case DropStream():
+                    self.end_stream(0)
+                case Finish():
+                    raise AssertionError("nobody asked for the end")
+        self.session.check()
+
+    def hear(self, callback: Callback) -> None:
+        match callback:
+            case OnOffers(offers):
+                assert offers
+                for offer in offers:
+                    assert offer.offer_id not in self.mine
+                    self.mine[offer.offer_id] = offer
+            case OnRescinded(offer_id):
+                self.mine.pop(offer_id, None)
+            case OnStatus(status) if status.reason is Reason.LAUNCH_REFUSED:
+                assert status.refusal is not None
+                assert status.state is STATE_OF_REFUSED[status.refusal]
+                self.refused[status.task_id] += 1
+            case OnStatus(status) if status.update_id:
+                self.told[status.task_id, status.update_id] += 1
+            case _:
+                pass
+
+    def end_stream(self, read: int) -> None:
+        if self.world.open:
+            self.world.cut(read)
+        self.lost_untold = False
+
+    # --- the stream -------------------------------------------------------------------------------
+
+    @precondition(lambda self: not self.world.open and not self.lost_untold)
+    @rule()
+    def the_stream_opens(self) -> None:
+        self.world.open_stream()
+        self.feed(StreamOpened())
+
+    @precondition(lambda self: self.world.open)
+    @rule(read=st.integers(0, 5), heard=st.integers(0, 5), at_once=st.booleans())
+    def the_stream_is_cut(self, read: int, heard: int, at_once: bool) -> None:
+        for _ in range(heard):
+            if self.world.to_session:
+                self.the_session_hears()
+        self.world.cut(read)
+        self.lost_untold = True
+        if at_once:
+            self.the_session_notices()
+
+    @precondition(lambda self: self.lost_untold)
+    @rule()
+    def the_session_notices(self) -> None:
+        self.lost_untold = False
+        self.feed(StreamLost("cut"))
+
+    @rule()
+    def the_master_fails_over(self) -> None:
+        self.lost_untold = self.lost_untold or self.world.open
+        self.world.fail_over()
+
+    @precondition(lambda self: self.world.to_session)
+    @rule(count=st.integers(1, 4))
+    def the_session_hears_some(self, count: int) -> None:
+        for _ in range(count):
+            self.the_session_hears()
+
+    def the_session_hears(self) -> None:
+        if self.world.to_session:
+            self.feed(MasterSpoke(self.world.epoch, self.world.to_session.popleft()))
+
+    @precondition(lambda self: self.world.to_master)
+    @rule(count=st.integers(1, 4))
+    def the_master_reads(self, count: int) -> None:
+        for _ in range(min(count, len(self.world.to_master))):
+            self.world.master_reads()
+
+    @precondition(lambda self: self.world.subscribed and self.world.epoch > 1)
+    @rule()
+    def an_earlier_master_speaks(self) -> None:
+        """A paused leader that still has the stream: nothing it offers may be seen."""
+        void = Offer("1-void", "f", "a1", "a1", "*", Resources(cpus=1))
+        if self.session.epoch == self.world.epoch:
+            self.feed(MasterSpoke(self.world.epoch - 1, Offers((void,))))
+            assert not self.world.open, "such a stream is given up"
+
+    # --- the master and the agents ----------------------------------------------------------------
+
+    @precondition(lambda self: self.world.subscribed)
+    @rule(agents=st.lists(st.sampled_from(AGENTS), min_size=1, unique=True))
+    def offers_are_made(self, agents: list[str]) -> None:
+        self.world.offer(agents)
+
+    @precondition(lambda self: self.world.offers)
+    @rule(pick=st.integers(0, 9))
+    def an_offer_is_rescinded(self, pick: int) -> None:
+        offers = list(self.world.offers)
+        self.world.rescind(offers[pick % len(offers)])
+
+    @rule(refusal=st.sampled_from(LAUNCH_REFUSALS))
+    def the_next_launch_will_be_refused(self, refusal: Refusal) -> None:
+        self.world.refuse_next = refusal
+
+    @precondition(lambda self: self.world.tasks)
+    @rule(pick=st.integers(0, 9))
+    def a_task_goes_on(self, pick: int) -> None:
+        tasks = list(self.world.tasks)
+        self.world.advance(tasks[pick % len(tasks)])
+
+    @rule()
+    def agents_send_again(self) -> None:
+        self.world.resend_statuses()
+
+    @rule()
+    def the_master_says_a_result_again(self) -> None:
+        for result in self.world.results.values():
+            self.world.say(result)
+
+    # --- the author -------------------------------------------------------------------------------
+
+    def decide(self, decision: Decision) -> None:
+        self.feed(Decided(decision))
+
+    @precondition(lambda self: self.mine)
+    @rule(pick=st.integers(0, 9), tasks=st.integers(1, 3), again=st.booleans())
+    def the_author_launches(self, pick: int, tasks: int, again: bool) -> None:
+        offers = list(self.mine.values())
+        offer = offers[pick % len(offers)]
+        operations = []
+        for _ in range(tasks):
+            self.task_count += 1
+            task_id = f"t{self.task_count}"
+            self.launched[task_id] = offer.agent_id
+            operations.append(Launch(Task(task_id, ["x"], Resources(cpus=1, mem=32))))
+        self.decide(AcceptOffers((offer,), tuple(operations), None))
+        if not again:  # else the author forgets that it has used the offer
+            del self.mine[offer.offer_id]
+
+    @precondition(lambda self: self.mine)
+    @rule(pick=st.integers(0, 9))
+    def the_author_declines(self, pick: int) -> None:
+        offer = self.mine.pop(list(self.mine)[pick % len(self.mine)])
+        self.decide(DeclineOffers((offer,), None))
+
+    @precondition(lambda self: self.mine)
+    @rule(pick=st.integers(0, 9))
+    def the_author_holds(self, pick: int) -> None:
+        self.decide(HoldOffer(list(self.mine.values())[pick % len(self.mine)]))
+
+    @precondition(lambda self: self.launched)
+    @rule(pick=st.integers(0, 9))
+    def the_author_kills(self, pick: int) -> None:
+        self.decide(KillTask(list(self.launched)[pick % len(self.launched)], None))
+
+    @rule(decision=st.sampled_from([ReviveRoles(()), ReconcileTasks(())]))
+    def the_author_asks(self, decision: Decision) -> None:
+        self.decide(decision)
+
+    @precondition(lambda self: self.running is not None)
+    @rule()
+    def the_callback_returns(self) -> None:
+        callback, self.running = self.running, None
+        if isinstance(callback, OnStatus):
+            self.dealt_with.add((callback.status.task_id, callback.status.update_id))
+        if isinstance(callback, OnOffers):
+            held = self.session._offers
+            for offer in callback.offers:
+                # What was left unanswered goes back now; what is held stays the author's.
+                entry = held._entries.get(offer.offer_id)
+                if entry is None or not entry.held:
+                    self.mine.pop(offer.offer_id, None)
+        self.feed(CallbackReturned())
+
+    # --- time -------------------------------------------------------------------------------------
+
+    @rule(duration_ms=st.sampled_from([1, 1_000, 15_000, 31_000, SILENCE_MAX_MS, 900_000]))
+    def time_passes(self, duration_ms: int) -> None:
+        end_ms = self.now_ms + duration_ms
+        while (due_ms := self.session.next_deadline_ms()) is not None and due_ms < end_ms:
+            assert due_ms > self.now_ms or due_ms == self.now_ms, "a deadline moves forward"
+            self.now_ms = max(self.now_ms, due_ms)
+            self.feed(Tick(self.now_ms))
+            following = self.session.next_deadline_ms()
+            assert following is None or following > self.now_ms, "a deadline is met once"
+        self.now_ms = end_ms
+        self.feed(Tick(end_ms))
+
+    # --- the laws ---------------------------------------------------------------------------------
+
+    @invariant()
+    def an_offer_is_answered_at_most_once(self) -> None:
+        assert all(count == 1 for count in self.world.answers.values())
+
+    @invariant()
+    def an_update_is_told_once_and_acknowledged_only_after_its_callback(self) -> None:
+        assert all(count == 1 for count in self.told.values())
+        assert self.world.acknowledged.keys() <= self.dealt_with
+
+    @invariant()
+    def a_launch_is_refused_at_most_once_and_never_when_it_was_launched(self) -> None:
+        assert all(count == 1 for count in self.refused.values())
+        # decisions.md D2: "safe to launch again" must be true.
+        assert not self.refused.keys() & self.world.tasks.keys()
+
+    @invariant()
+    def the_first_subscribe_is_new_and_all_others_resume(self) -> None:
+        for subscribe in self.world.subscribes:
+            assert subscribe.resuming == bool(subscribe.framework_id)
+
+    def teardown(self) -> None:
+        """The network heals: whatever was on its way arrives, and then nothing is pending."""
+        for _ in range(HEALING_ROUNDS_MAX):
+            if self.lost_untold:
+                self.the_session_notices()
+            if not self.world.open:
+                self.the_stream_opens()
+            while self.world.to_master:
+                self.world.master_reads()
+            while self.world.to_session:
+                self.the_session_hears()
+            while self.running is not None:
+                self.the_callback_returns()
+            self.feed(Tick(self.now_ms))
+            if self.world.open and not self.world.to_master and not self.world.to_session:
+                break
+        else:
+            raise AssertionError("it never comes to rest")
+        self.feed(MasterSpoke(self.world.epoch, Heartbeat()))
+        for task_id, agent_id in self.launched.items():
+            told = self.refused[task_id]
+            task = self.world.tasks.get(task_id)
+            assert (told == 1) != (task is not None), f"{task_id} on {agent_id} has one outcome"
+        assert self.session.accepts_unanswered == 0
+        assert self.session.callbacks_waiting == 0
+        assert not self.session._reconciliation.unanswered
+        assert not self.world.results, "every result is confirmed"
+        assert not any(task.unacknowledged for task in self.world.tasks.values())
+        assert self.world.offers.keys() == self.mine.keys(), "what is not held went back"
+        alive = {t for t, task in self.world.tasks.items() if not task.state.terminal}
+        assert alive == self.session._reconciliation.known.keys()
+
+
+AnyOrder.TestCase.settings = settings(max_examples=200, stateful_step_count=50)
+TestAnyOrder = AnyOrder.TestCase
+
+
+def test_the_world_can_launch_and_finish_a_task() -> None:
+    """The model itself: a straight story, in which every law bites on something."""
+    story = AnyOrder()
+    story.the_stream_opens()
+    story.the_master_reads(1)
+    story.the_session_hears_some(1)
+    story.the_callback_returns()
+    story.offers_are_made(["a1"])
+    story.the_session_hears_some(1)
+    story.the_author_launches(0, 1, again=False)
+    story.the_callback_returns()
+    story.the_master_reads(4)
+    for _ in range(3):
+        story.a_task_goes_on(0)
+    story.teardown()
+    assert story.world.tasks["t1"].state is TaskState.FINISHED
+    assert story.told == Counter({("t1", f"t1-{n}"): 1 for n in (1, 2, 3)})
+    assert [type(call) for call in story.world.accepts.values()] == [Accept]
