@@ -75,7 +75,7 @@ LOG_BYTES_MAX = 1 << 20  # of our own complaints; then the file starts anew
 SWEEP_S_MAX = 10.0  # a process in an uninterruptible call does not die; its container is over then
 WATCH_S_MIN = 0.1  # the shortest time between two looks at memory and process counts
 WATCH_SHARE = 50  # a look may cost one fiftieth of the time: 2 % of a core
-DIR_CHECK_S = 5.0
+DIR_CHECK_S = 2.0
 PR_SET_CHILD_SUBREAPER = 36
 
 

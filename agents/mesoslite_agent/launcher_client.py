@@ -224,15 +224,15 @@ class LauncherClient:
     async def _ask(self, message: Json) -> Json:
         if self._writer is None:
             raise ConnectionResetError("not connected")
-        self._seq += 1
+        self._seq = seq = self._seq + 1
         answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-        self._answers[self._seq] = answer
+        self._answers[seq] = answer
         try:
-            self._writer.write(json.dumps({"seq": self._seq} | message).encode() + b"\n")
+            self._writer.write(json.dumps({"seq": seq} | message).encode() + b"\n")
             await self._writer.drain()
             said = await answer
         finally:
-            self._answers.pop(self._seq, None)
+            self._answers.pop(seq, None)
         if not said["ok"]:
             raise LauncherRefused(said["code"], said["error"])
         return said

@@ -1,0 +1,42 @@
+"""A place of its own for each test that starts processes or containers, which must leave nothing.
+
+`place` gives a work directory and an agent id. At the test's end no process may have anything to do
+with them, nor a mount or a cgroup be left: the test fails, and what was left is removed.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.containers import Place, Rig
+
+GONE_S_MAX = 5.0
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A work directory and an agent id; afterwards nothing of them may be left on the host."""
+    tmp_path.chmod(0o755)
+    here = Place(tmp_path / "work", {f"test-{uuid.uuid4().hex[:12]}"})
+    here.work_dir.mkdir(mode=0o755)
+    yield here
+    until = time.monotonic() + GONE_S_MAX
+    left = here.leftovers()
+    while left and time.monotonic() < until:
+        left = here.leftovers()
+    here.clean()
+    assert not left, "the test left behind: " + "; ".join(left)
+
+
+@pytest.fixture
+async def rig(place: Place) -> AsyncIterator[Rig]:
+    """Containers of a new agent; at the end all are killed and their launcher is ended."""
+    made = Rig(place)
+    await made.containers.recover(set())
+    yield made
+    await made.containers.close(kill=True)
