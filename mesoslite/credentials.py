@@ -7,7 +7,6 @@ principal says whose frameworks are whose (decisions.md D4).
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import os
 import secrets
@@ -154,17 +153,3 @@ def _parse(path: Path, text: str) -> tuple[tuple[str, str], ...]:
             f"the token file {path} holds {len(entries)} tokens, not 1 to {PRINCIPALS_MAX}"
         )
     return tuple(entries)
-
-
-def write_private_file(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, whole or not at all. Raises OSError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        draft.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise

@@ -96,7 +96,8 @@ class Database:
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         [verdict] = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise StorageError(f"{self._path} is damaged ({verdict}): restore it or move it away")
+            why = " ".join(verdict.split())
+            raise StorageError(f"{self._path} is damaged ({why}): restore it or move it away")
         [version] = connection.execute("PRAGMA user_version").fetchone()
         if version > len(migrations):
             raise StorageError(

@@ -19,7 +19,6 @@ from google.protobuf.message import DecodeError
 from mesoslite.files import FileChunk
 from mesoslite.loop import Inbox
 from mesoslite.messages import (
-    HEARTBEAT_INTERVAL_MS,
     Accept,
     AcceptResult,
     Decline,
@@ -47,6 +46,7 @@ OUTBOX_LOW_BYTES = 1024 * 1024
 OUTBOX_HARD_BYTES = 64 * 1024 * 1024  # 200,000 statuses: a whole reconciliation fits
 OUTBOX_WRITE_BYTES = 1024 * 1024  # taken at a time, so that what is written stops counting soon
 BULK_ITEMS_MAX = 2  # chunks of files that wait, of 256 KiB each; the reader of files waits for room
+STILL_THERE_S = 1.0  # far below any sensible silence that counts as death
 CLOSE_S = 5.0  # for the last words, then a stream is cut
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_LIMIT),
@@ -181,12 +181,15 @@ async def listen(
     inbox: Inbox[E],
     still_there: Callable[[], E] | None,
     closing: asyncio.Event,
+    *,
+    still_there_s: float = STILL_THERE_S,
 ) -> Refused | None:
     """Read a stream into the inbox until its end. Returns what is wrong with it, if it was that.
 
     While the inbox is full the stream is not read, so the peer's own writes come to wait. That
-    is our doing: meanwhile `still_there`, if any, speaks for it, else it would be declared dead.
-    Once `closing` is set what still arrives is thrown away. Raises as `read` does.
+    is our doing, so meanwhile `still_there`, if any, speaks for it each `still_there_s`, or it
+    would be declared dead (D18). Once `closing` is set what arrives is thrown away. Raises as
+    `read` does.
     """
     while True:
         message = await read()
@@ -201,18 +204,18 @@ async def listen(
         except DecodeError:
             return Refused(Refusal.MALFORMED, "this is no message of this service")
         if inbox.full and still_there is not None:
-            await _put_throttled(inbox, events, still_there)
+            await _put_throttled(inbox, events, still_there, still_there_s)
         else:
             await inbox.put(events)
 
 
 async def _put_throttled(
-    inbox: Inbox[E], events: Sequence[E], still_there: Callable[[], E]
+    inbox: Inbox[E], events: Sequence[E], still_there: Callable[[], E], interval_s: float
 ) -> None:
     giving = asyncio.ensure_future(inbox.put(events))
     try:
         while not giving.done():
-            await asyncio.wait({giving}, timeout=HEARTBEAT_INTERVAL_MS / 1_000)
+            await asyncio.wait({giving}, timeout=interval_s)
             if not giving.done():
                 inbox.post(still_there())
     finally:

@@ -1,0 +1,131 @@
+"""The checkpoint: what an agent's successor knows."""
+
+from pathlib import Path
+
+import pytest
+
+from mesoslite.database import StorageError, WorkDir
+from mesoslite.lifecycle import TaskState
+from mesoslite.messages import FrameworkReference, Heartbeat
+from mesoslite.model import ID_PATTERN, AgentInfo, FrameworkInfo, Task, TaskStatus, Uri
+from mesoslite.resources import Resources
+from mesoslite_agent import checkpoint
+from mesoslite_agent.checkpoint import Checkpoint
+from mesoslite_agent.protocol import (
+    Effect,
+    ForgetFramework,
+    ForgetTask,
+    Recovered,
+    SaveAcknowledgement,
+    SaveEpoch,
+    SaveFramework,
+    SaveTask,
+    SaveUpdate,
+    StreamRecord,
+    TaskRecord,
+    ToMaster,
+)
+
+WEB = FrameworkReference("1-web", "local", FrameworkInfo("web", ("ads",)))
+
+
+def info(agent_id: str) -> AgentInfo:
+    return AgentInfo(agent_id, "host", Resources(cpus=1))
+
+
+def record(task_id: str) -> TaskRecord:
+    task = Task(
+        task_id,
+        ["sleep", "5"],
+        Resources(cpus=0.5, mem=32),
+        environment={"A": "b"},
+        uris=[Uri("/etc/hosts")],
+        pids_limit=7,
+    )
+    return TaskRecord("1-web", "ads", task, f"1-{task_id}", "secret")
+
+
+def status(task_id: str, update_id: str, state: TaskState = TaskState.RUNNING) -> TaskStatus:
+    return TaskStatus(task_id, state, "1-web", "a1", update_id, exit_code=3, message="so it is")
+
+
+async def after(
+    work_dir: Path, *batches: list[Effect], boots: tuple[str, str] = ("b1", "b1")
+) -> Recovered:
+    """What the next agent knows after these commits of one agent."""
+    place = WorkDir(work_dir, "agent")
+    first = Checkpoint(place, boots[0])
+    for batch in batches:
+        await first.commit(batch)
+    first.close()
+    second = Checkpoint(place, boots[1])
+    recovered = second.recovered(info(second.agent_id))
+    second.close()
+    place.close()
+    return recovered
+
+
+async def test_an_agent_names_itself_once_and_counts_its_runs(tmp_path: Path) -> None:
+    """decisions.md D3"""
+    second, fourth = await after(tmp_path), await after(tmp_path)
+    assert ID_PATTERN.match(second.info.agent_id)
+    assert second.info.agent_id == fourth.info.agent_id
+    assert (second.run, fourth.run) == (2, 4)
+    assert not second.rebooted
+    assert (await after(tmp_path / "other")).info.agent_id != second.info.agent_id
+
+
+async def test_another_boot_of_the_host_is_noticed_once(tmp_path: Path) -> None:
+    assert (await after(tmp_path, boots=("b1", "b2"))).rebooted
+    assert not (await after(tmp_path, boots=("b2", "b2"))).rebooted
+
+
+async def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
+    first, second = status("t1", "1.1"), status("t1", "1.2", TaskState.FINISHED)
+    recovered = await after(
+        tmp_path,
+        [SaveEpoch(7), SaveFramework(WEB), SaveTask(record("t1")), ToMaster(Heartbeat())],
+        [SaveUpdate("1-web", first), SaveTask(record("t2")), SaveUpdate("1-web", second)],
+    )
+    assert recovered.epoch_seen == 7
+    assert recovered.frameworks == (WEB,)
+    assert recovered.tasks == (record("t1"), record("t2"))
+    assert recovered.streams == (StreamRecord("1-web", "t1", (first, second), None),)
+
+
+async def test_an_acknowledged_status_is_the_last_of_its_kind_that_is_kept(tmp_path: Path) -> None:
+    updates = [status("t1", f"1.{n}") for n in range(3)]
+    recovered = await after(
+        tmp_path,
+        [SaveUpdate("1-web", update) for update in updates],
+        [SaveAcknowledgement("1-web", "t1", "1.0")],
+        [SaveAcknowledgement("1-web", "t1", "1.1")],
+    )
+    assert recovered.streams == (StreamRecord("1-web", "t1", (updates[2],), updates[1]),)
+
+
+async def test_what_is_forgotten_leaves_nothing(tmp_path: Path) -> None:
+    recovered = await after(
+        tmp_path,
+        [SaveFramework(WEB), SaveTask(record("t1")), SaveUpdate("1-web", status("t1", "1.1"))],
+        [ForgetTask("1-web", "t1"), ForgetFramework("1-web")],
+    )
+    assert (recovered.frameworks, recovered.tasks, recovered.streams) == ((), (), ())
+
+
+async def test_the_agent_id_is_kept_with_every_later_epoch(tmp_path: Path) -> None:
+    agent_id = (await after(tmp_path)).info.agent_id
+    recovered = await after(tmp_path, [SaveEpoch(3)], [SaveEpoch(9)])
+    assert (recovered.info.agent_id, recovered.epoch_seen) == (agent_id, 9)
+
+
+async def test_a_torn_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    await after(tmp_path, [SaveTask(record(f"t{n}")) for n in range(200)])
+    path = tmp_path / checkpoint.FILE_NAME
+    data = path.read_bytes()
+    path.write_bytes(data[:5_000] + bytes(len(data) - 5_000))
+    place = WorkDir(tmp_path, "agent")
+    with pytest.raises(StorageError, match="damaged") as caught:
+        Checkpoint(place, "b1")
+    assert "\n" not in str(caught.value)
+    place.close()

@@ -1,0 +1,205 @@
+"""The two halves of a stream: coalescing, the lanes, the limits, and how a stream ends."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import pytest
+from google.protobuf.message import DecodeError
+
+from mesoslite import streams
+from mesoslite.clock import Clock
+from mesoslite.loop import Inbox
+from mesoslite.messages import Refused, TaskMessage
+from mesoslite.model import Refusal
+from mesoslite.streams import Outbox, converse, listen
+from mesoslite.wire import MalformedMessage
+from tests.integration.waiting import until
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message with all that was packed into it."""
+
+    items: tuple[object, ...]
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        return repr(self.items).encode()
+
+
+class Wire:
+    """What was written, and a gate that a write waits at."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[object, ...]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    def pack(self, items: Sequence[object]) -> Iterable[Said]:
+        self.messages.append(tuple(items))
+        return [Said(tuple(items))]
+
+    async def write(self, _message: bytes) -> None:
+        await self.open.wait()
+
+
+def message(size: int) -> TaskMessage:
+    return TaskMessage("f", "a", "t", bytes(size))
+
+
+async def test_what_piles_up_during_a_write_goes_out_as_one_message() -> None:
+    outbox, wire = Outbox[object](), Wire()
+    wire.open.clear()
+    writing = asyncio.create_task(outbox.write_all(wire.pack, wire.write))
+    outbox.put(1)
+    await until(lambda: wire.messages == [(1,)])
+    for item in (2, 3, 4):
+        outbox.put(item)
+    wire.open.set()
+    await until(lambda: wire.messages == [(1,), (2, 3, 4)])
+    outbox.close()
+    await writing
+
+
+async def test_everything_said_before_the_close_is_written_and_nothing_after_it() -> None:
+    outbox, wire = Outbox[object](refused=lambda last: last), Wire()
+    outbox.put(1)
+    outbox.close(Refused(Refusal.FENCED))
+    outbox.put(2)
+    outbox.close(Refused(Refusal.MALFORMED))
+    await outbox.write_all(wire.pack, wire.write)
+    assert wire.messages == [(1, Refused(Refusal.FENCED))]
+
+
+async def test_a_peer_that_reads_slowly_is_paused_once_and_resumed_once() -> None:
+    told: list[str] = []
+    outbox = Outbox[object](
+        paused=lambda: told.append("paused"), resumed=lambda: told.append("resumed")
+    )
+    wire = Wire()
+    wire.open.clear()
+    writing = asyncio.create_task(outbox.write_all(wire.pack, wire.write))
+    for _ in range(streams.OUTBOX_HIGH_BYTES // 200_000 + 2):
+        outbox.put(message(200_000))
+    assert told == ["paused"]
+    wire.open.set()
+    await until(lambda: outbox.waiting_bytes == 0)
+    assert told == ["paused", "resumed"]
+    assert max(map(len, wire.messages)) <= streams.OUTBOX_WRITE_BYTES // 200_000 + 1
+    outbox.close()
+    await writing
+
+
+async def test_a_peer_that_does_not_read_is_refused_and_what_waited_for_it_is_freed() -> None:
+    outbox, wire = Outbox[object](refused=lambda last: last), Wire()
+    for _ in range(streams.OUTBOX_HARD_BYTES // 1_000_000 + 2):
+        outbox.put(message(1_000_000))
+    assert outbox.closing.is_set()
+    assert outbox.waiting_bytes == 0
+    await outbox.write_all(wire.pack, wire.write)
+    [[last]] = wire.messages
+    assert isinstance(last, Refused)
+    assert last.refusal is Refusal.OUTBOX_FULL
+
+
+async def test_one_item_is_taken_whatever_its_size() -> None:
+    outbox = Outbox[object]()
+    outbox.put(message(streams.OUTBOX_HARD_BYTES + 1))
+    assert not outbox.closing.is_set()
+
+
+async def test_files_go_after_everything_else_one_with_a_message_and_wait_for_room() -> None:
+    outbox, wire = Outbox[object](), Wire()
+    for name in range(streams.BULK_ITEMS_MAX):
+        await outbox.put_bulk(f"file {name}")
+    waiting = asyncio.create_task(outbox.put_bulk("one more"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    outbox.put("status")
+    writing = asyncio.create_task(outbox.write_all(wire.pack, wire.write))
+    await waiting
+    await until(lambda: len(wire.messages) == streams.BULK_ITEMS_MAX + 1)
+    assert wire.messages == [("status", "file 0"), ("file 1",), ("one more",)]
+    outbox.close()
+    await writing
+
+
+def reading(*messages: bytes | None) -> Callable[[], asyncio.Future[object]]:
+    """A `read` that gives these one after the other."""
+    left = list(messages)
+
+    def read() -> asyncio.Future[object]:
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        future.set_result(left.pop(0))
+        return future
+
+    return read
+
+
+def letters(data: bytes) -> Sequence[str]:
+    if data == b"?":
+        raise DecodeError
+    if data == b"!":
+        raise MalformedMessage("letter", "!", "must be a letter", Refusal.TOO_BIG)
+    return list(data.decode())
+
+
+async def test_what_arrives_is_delivered_in_order_until_the_end() -> None:
+    inbox: Inbox[str] = Inbox(Clock().now_ms)
+    assert await listen(reading(b"ab", b"c", None), letters, inbox, None, asyncio.Event()) is None
+    assert await inbox.take(10, None) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("garbage", "refusal"), [(b"?", Refusal.MALFORMED), (b"!", Refusal.TOO_BIG)]
+)
+async def test_garbage_ends_the_reading_with_its_refusal(garbage: bytes, refusal: Refusal) -> None:
+    inbox: Inbox[str] = Inbox(Clock().now_ms)
+    refused = await listen(reading(b"a", garbage, b"b"), letters, inbox, None, asyncio.Event())
+    assert refused is not None
+    assert refused.refusal is refusal
+    assert await inbox.take(10, None) == ["a"]
+
+
+async def test_a_peer_that_floods_is_not_read_and_not_declared_dead() -> None:
+    inbox: Inbox[str] = Inbox(Clock().now_ms, events_max=2)
+    reader = asyncio.create_task(
+        listen(
+            reading(b"ab", b"cd", None),
+            letters,
+            inbox,
+            lambda: "still there",
+            asyncio.Event(),
+            still_there_s=0.01,
+        )
+    )
+    await until(lambda: len(inbox) >= 4)
+    taken = await inbox.take(2, None)
+    assert taken == ["a", "b"]
+    rest: list[str] = []
+    while not reader.done() or len(inbox):
+        rest += await inbox.take(100, 0)
+    assert rest[0] == "still there"
+    assert [event for event in rest if event != "still there"] == ["c", "d"]
+
+
+async def test_last_words_are_written_when_the_peer_sends_garbage() -> None:
+    inbox: Inbox[str] = Inbox(Clock().now_ms)
+    outbox, wire = Outbox[object](refused=lambda last: last), Wire()
+    why = await converse(
+        outbox,
+        listen(reading(b"?"), letters, inbox, None, outbox.closing),
+        outbox.write_all(wire.pack, wire.write),
+    )
+    assert why == "this is no message of this service"
+    assert wire.messages == [(Refused(Refusal.MALFORMED, why),)]
+
+
+async def test_a_bug_in_a_half_is_raised() -> None:
+    outbox, wire = Outbox[object](), Wire()
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await converse(outbox, broken(), outbox.write_all(wire.pack, wire.write))
