@@ -316,6 +316,7 @@ class Session:
         self._rescinded(self._offers.void())
         self._queue.append(OnSubscribed(framework_id))
         if self._tearing_down:
+            self._kept.clear()  # all of its tasks end: nothing else is to be said
             self._tear_down()
             return
         self._launches.confirm_again()

@@ -57,6 +57,9 @@ class Watcher:
     def status_told(self, node: SchedulerNode, status: TaskStatus) -> None:
         """A scheduler's `status_update` is about to be called."""
 
+    def host_died(self, node: AgentNode, commits_lost: int) -> None:
+        """A host was reset; so many of its agent's last commits were not on the disk yet."""
+
     def offers_told(self, node: SchedulerNode, offers: Sequence[Offer]) -> None:
         """A scheduler's `resource_offers` is about to be called."""
 
@@ -386,6 +389,8 @@ class AgentNode(_Client[agent.Event, agent.Effect]):
         self.containers.host_died()
         if lost:
             self.world.counts["fault: a host died with commits that were not synced"] += 1
+        for watcher in self.world.watchers:
+            watcher.host_died(self, lost)
 
     def kill_launcher(self) -> int:
         """The launcher dies, and with it all running containers. How many there were."""

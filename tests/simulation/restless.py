@@ -1,0 +1,183 @@
+"""A scheduler that does everything a scheduler may do, and some things that it should not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from mesoslite import Offer, Resources, Scheduler, Task, TaskReference, TaskStatus
+from mesoslite.lifecycle import TaskState
+
+TASKS_MAX = 40  # launched by one run: the rest of its life it only declines
+COMMANDS = (
+    ["sleep", "2"],
+    ["sleep", "9"],
+    ["sleep", "40"],
+    ["sleep", "infinity"],
+    ["true"],
+    ["sh", "-c", "exit 3"],
+    ["segfault"],
+    ["hog"],
+    ["stubborn"],
+    ["slow start"],
+    ["no such file"],
+    ["no root"],
+    ["no spawn"],
+    ["echo server"],
+)
+
+
+class Restless(Scheduler):
+    """Launches, declines, holds, kills, and asks, as its own randomness has it."""
+
+    failover_timeout_s = 90
+
+    def __init__(
+        self,
+        name: str,
+        rng: random.Random,
+        roles: Sequence[str],
+        *,
+        by_hand: bool,
+        first: bool,
+        after: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        self.name = name
+        self.roles = roles
+        self.acknowledge_automatically = not by_hand
+        self.rng = rng
+        self.first = first
+        """The first process of its framework, which alone uses plain ids."""
+        self.run = rng.randrange(10**6)
+        self.after = after
+        self.calm = False
+        """Launches nothing any more, and ends what would run for ever."""
+        self.launched: dict[str, Task] = {}
+        self.told: dict[str, TaskStatus] = {}
+        self.held: dict[str, Offer] = {}
+        self.received = 0
+
+    # --- callbacks --------------------------------------------------------------------------------
+
+    def resource_offers(self, offers: Sequence[Offer]) -> None:
+        rng = self.rng
+        if self.calm or len(self.launched) >= TASKS_MAX:
+            return
+        of_agent: dict[tuple[str, str], list[Offer]] = {}
+        for offer in [*self.held.values(), *offers]:
+            of_agent.setdefault((offer.agent_id, offer.role), []).append(offer)
+        self.held.clear()
+        for group in of_agent.values():
+            choice = rng.random()
+            if choice < 0.55:
+                self._launch_on(group)
+            elif choice < 0.70:
+                self.decline(group, refuse_s=rng.choice((None, 0, 1, 20)))
+            elif choice < 0.85:
+                self.hold(group)
+                self.held.update({offer.offer_id: offer for offer in group})
+                self.after(rng.choice((0.5, 5, 29.9, 40)), partial(self._late, group))
+            # else: said nothing about, so the session gives them back
+
+    def offer_rescinded(self, offer_id: str) -> None:
+        if self.rng.random() < 0.7:  # else it tries with it all the same
+            self.held.pop(offer_id, None)
+
+    def status_update(self, status: TaskStatus) -> None:
+        known = self.told.get(status.task_id)
+        if known is None or not known.terminal:
+            self.told[status.task_id] = status
+        if not self.acknowledge_automatically and status.update_id:
+            delay_s = self.rng.choice((0, 0.1, 3, 30)) if not self.calm else 0
+            self.after(delay_s, lambda: self._acknowledge(status))
+        if status.state is TaskState.RUNNING and self.rng.random() < 0.1:
+            self.kill(status, grace_s=self.rng.choice((None, 0, 1, 10)))
+
+    def framework_message(self, task_id: str, agent_id: str, data: bytes) -> None:
+        self.received += 1
+
+    # --- whims ------------------------------------------------------------------------------------
+
+    def live(self) -> list[str]:
+        """The tasks whose end it was not told yet."""
+        return [t for t in self.launched if t not in self.told or not self.told[t].terminal]
+
+    def whim(self) -> None:
+        """Something that it calls out of nowhere."""
+        rng = self.rng
+        live = self.live()
+        some = rng.choice(live) if live else "stranger"
+        match rng.randrange(9):
+            case 0 | 1:
+                self.kill(some, grace_s=rng.choice((None, 0, 2)))
+            case 2:
+                self.kill("stranger")
+            case 3:
+                self.suppress(*rng.sample(list(self.roles), rng.randint(0, len(self.roles))))
+            case 4 | 5:
+                self.revive(*rng.sample(list(self.roles), rng.randint(0, len(self.roles))))
+            case 6:
+                self.reconcile(some, TaskReference("stranger", "a1"), "stranger")
+            case 7:
+                self.reconcile()
+            case 8:
+                for status in list(self.told.values())[-8:]:
+                    if status.agent_id and not status.terminal:
+                        self.message(status.task_id, status.agent_id, b"hello")
+
+    def calm_down(self) -> None:
+        """From now on: no launches, and all offers are welcome."""
+        self.calm = True
+        self.held.clear()
+        self.revive()
+
+    # --- launching --------------------------------------------------------------------------------
+
+    def _late(self, group: Sequence[Offer]) -> None:
+        """Answer held offers after a while; some of them may be void by then."""
+        mine = [offer for offer in group if offer.offer_id in self.held]
+        for offer in mine:
+            del self.held[offer.offer_id]
+        if mine:
+            if self.rng.random() < 0.8 and not self.calm:
+                self._launch_on(mine)
+            else:
+                self.decline(mine)
+
+    def _launch_on(self, group: Sequence[Offer]) -> None:
+        rng = self.rng
+        tasks = [self._task(group[0]) for _ in range(rng.choice((1, 1, 2, 3)))]
+        running = [self.launched[task_id] for task_id in self.live()]
+        if running and rng.random() < 0.1:
+            tasks.append(rng.choice(running))  # its id is taken
+        if rng.random() < 0.05:
+            tasks.append(tasks[0])
+        self.launched.update({task.task_id: task for task in tasks})
+        self.launch(group, tasks, refuse_s=rng.choice((None, None, 0, 10)))
+
+    def _task(self, offer: Offer) -> Task:
+        rng = self.rng
+        # Sometimes one that other frameworks use as well, which an operator then has to name.
+        task_id = f"{self.name}-{self.run}-{len(self.launched)}-{rng.randrange(1000)}"
+        if self.first and rng.random() < 0.1:
+            task_id = next(i for n in range(TASKS_MAX) if (i := f"t{n}") not in self.launched)
+        resources = Resources(cpus=rng.choice((0.5, 1, 2)), mem=rng.choice((32, 64, 512)))
+        if rng.random() < 0.03:
+            resources = Resources(cpus=1_000, mem=32)
+        elif rng.random() < 0.03:
+            resources = Resources(disk=1)
+        elif rng.random() < 0.2:
+            resources = offer.resources
+        return Task(
+            task_id,
+            rng.choice(COMMANDS),
+            resources,
+            kill_grace_ms=rng.choice((0, 500, 3_000)),
+            max_completion_ms=rng.choice((None, None, None, 5_000)),
+            containerizer=rng.choice((*[None] * 20, "docker")),
+            user=rng.choice((*[None] * 20, "somebody")),
+        )
+
+    def _acknowledge(self, status: TaskStatus) -> None:
+        self.acknowledge(status)

@@ -1,0 +1,127 @@
+"""What must hold at every step of every simulation, compared with what really happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesoslite import Offer, TaskStatus
+from mesoslite.lifecycle import TaskState, may_move
+from mesoslite.model import Reason, Refusal
+from mesoslite.testing import AgentNode, Container, SchedulerNode, Simulation, Watcher
+from mesoslite.testing.telling import tell_status
+from mesoslite_agent.container import ContainerExited
+
+Key = tuple[str, str]
+"""(framework id, task id)"""
+
+
+class Safety(Watcher):
+    """Raises AssertionError at the first thing that must not be."""
+
+    def __init__(self, cluster: Simulation) -> None:
+        self.cluster = cluster
+        self.of_task: dict[Key, list[Container]] = {}
+        """Every container of a task, in the order of their starts."""
+        self.never: dict[Key, TaskStatus] = {}
+        """Tasks of which a scheduler was told that they never ran and never will."""
+        self.told: dict[Key, TaskStatus] = {}
+        """The newest state of each task that a scheduler was told."""
+        self.anew: set[Key] = set()
+        """Tasks that their agent has lost track of in a crash of its host."""
+        self.offered: dict[str, str] = {}
+        """Offer -> to whom."""
+
+    # --- containers -------------------------------------------------------------------------------
+
+    def container_started(self, container: Container) -> None:
+        key = (container.spec.framework_id, container.spec.task_id)
+        earlier = self.of_task.setdefault(key, [])
+        assert not any(other.live for other in earlier), f"{key} runs twice: {earlier}, {container}"
+        earlier.append(container)
+        assert key not in self.never, f"{key} runs after {tell_status(self.never[key])}"
+        ended = self.told.get(key)
+        if ended is not None:
+            assert not ended.terminal, f"{key} runs after {tell_status(ended)}"
+        self._check_room(container.agent)
+
+    def _check_room(self, agent: str) -> None:
+        """What lives on a host is never more than the host has."""
+        node = self.cluster.agents[agent]
+        live = [c.spec for c in node.containers.containers.values() if c.live]
+        cpus_milli = sum(spec.cpu_limit_milli or 0 for spec in live)
+        mem_bytes = sum(spec.mem_limit_bytes or 0 for spec in live)
+        has = node.info.resources
+        assert cpus_milli <= has.scalar("cpus"), f"{cpus_milli} of {has} on {agent}"
+        assert mem_bytes <= has.scalar("mem") * 1_048_576 // 1_000, f"{mem_bytes} of {has}"
+
+    def host_died(self, node: AgentNode, commits_lost: int) -> None:
+        """What was not synced is forgotten, as decisions.md D5 has it: the agent may tell of tasks
+        anew, as FAILED, whose end it had told before. None of them runs."""
+        if commits_lost:
+            for key, containers in self.of_task.items():
+                if any(container.agent == node.name for container in containers):
+                    self.anew.add(key)
+
+    # --- what schedulers are told -----------------------------------------------------------------
+
+    def offers_told(self, node: SchedulerNode, offers: Sequence[Offer]) -> None:
+        for offer in offers:
+            owner = self.offered.setdefault(offer.offer_id, node.name)
+            assert owner == node.name, f"{offer.offer_id} was {owner}'s, now {node.name}'s"
+            assert offer.framework_id == node.framework_id
+            assert offer.role in node.scheduler.roles
+
+    def status_told(self, node: SchedulerNode, status: TaskStatus) -> None:
+        if status.refusal is Refusal.DUPLICATE_TASK:
+            return  # a word about a second launch, not about the task of this id
+        assert status.framework_id in ("", node.framework_id)
+        key = (node.framework_id, status.task_id)
+        self._check_move(key, status)
+        self._check_truth(key, status)
+        refused = status.reason is Reason.LAUNCH_REFUSED and status.terminal
+        if refused or status.state is TaskState.DROPPED:
+            self.never.setdefault(key, status)
+
+    def _check_move(self, key: Key, status: TaskStatus) -> None:
+        before = self.told.get(key)
+        if before is not None and before.terminal and status.reason is Reason.RECONCILIATION:
+            return  # it asked about a task whose end was dealt with: nobody here knows it any more
+        if key in self.anew:
+            self.anew.discard(key)
+        elif before is not None and status.state not in (before.state, TaskState.UNKNOWN):
+            assert may_move(before.state, status.state), (
+                f"{key}: {tell_status(before)} then {tell_status(status)}"
+            )
+        self.told[key] = status
+
+    def _check_truth(self, key: Key, status: TaskStatus) -> None:
+        containers = self.of_task.get(key, [])
+        live = [container for container in containers if container.live]
+        if status.terminal:
+            assert not live, f"{tell_status(status)} while {live} lives"
+        match status.state:
+            case TaskState.RUNNING:
+                assert any(c.started_ms is not None for c in containers), (
+                    f"{tell_status(status)}: it never ran"
+                )
+            case TaskState.FINISHED:
+                assert any(_exit_code(c) == 0 for c in containers), (
+                    f"{tell_status(status)}: {containers}"
+                )
+            case TaskState.FAILED if status.exit_code is not None or status.signal is not None:
+                ends = [(_exit_code(c), _signal(c)) for c in containers]
+                assert (status.exit_code, status.signal) in ends, (
+                    f"{tell_status(status)}: {containers}"
+                )
+            case TaskState.ERROR:
+                assert not containers, f"{tell_status(status)}: {containers}"
+            case _:
+                pass
+
+
+def _exit_code(container: Container) -> int | None:
+    return container.end.exit_code if isinstance(container.end, ContainerExited) else None
+
+
+def _signal(container: Container) -> int | None:
+    return container.end.signal if isinstance(container.end, ContainerExited) else None
