@@ -82,6 +82,11 @@ def size(mib_milli: int) -> str:
     return f"{amount:.3g} {unit}" if amount < 1_000 else f"{amount:.0f} {unit}"
 
 
+def amount(resources: Resources) -> str:
+    """`0.7 cpus, 2.5 GiB` for people; ports and the rest are left out."""
+    return f"{cores(resources.scalar('cpus'))} cpus, {size(resources.scalar('mem'))}"
+
+
 def bytes_size(count: int) -> str:
     """Bytes as a size; a small one says its bytes."""
     if count < 1_024:

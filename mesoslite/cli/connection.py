@@ -22,7 +22,7 @@ from mesoslite.credentials import (
     find_token_file,
     read_tokens,
 )
-from mesoslite.v1 import operator_pb2, operator_pb2_grpc
+from mesoslite.v1 import common_pb2, operator_pb2, operator_pb2_grpc
 
 MASTER_VARIABLE = "MESOSLITE_MASTER"
 DEFAULT_MASTER = "localhost:5060"
@@ -36,6 +36,7 @@ MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 _TARGET = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
 
 Row = TypeVar("Row")
+_NEVER = common_pb2.TaskStatus()
 
 
 class Page(Protocol):
@@ -203,6 +204,29 @@ class Operator:
             operator_pb2.KillTaskRequest(task_id=task, framework=framework, grace_ms=grace_ms),
         )
         return reply
+
+    def find_task(self, some: str, framework: str = "") -> tuple[str, str]:
+        """(task id, framework id) of the one task that was meant: one that ended only if none runs.
+
+        Raises Failure.
+        """
+        rows = self.tasks(some, framework=framework) or self.tasks(
+            some, framework=framework, completed=True
+        )
+        same = [row for row in rows if row.task.task_id == some]
+        if len(same) > 1:
+            newest = sorted(
+                same, key=lambda row: -max(s.timestamp_ms for s in row.statuses or [_NEVER])
+            )
+            named = ", ".join(row.framework_name for row in newest[:3])
+            rest = f" and {len(same) - 3} more" if len(same) > 3 else ""
+            raise Failure(
+                Code.USAGE,
+                f"{len(same)} frameworks have a task {some!r}: {named}{rest}; "
+                "say whose you mean with --framework",
+            )
+        row = only(rows, "task", some, lambda row: row.task.task_id)
+        return row.task.task_id, row.framework_id
 
     def read_log(
         self, task: str, framework: str, name: str, *, offset: int = 0, follow: bool = False

@@ -46,6 +46,8 @@ class Copies(Scheduler):
         """Every copy has ended, or none is alive any more and nothing more is launched."""
         self.moved_s = 0.0
         """When the newest copy was launched or ended, on the loop's clock."""
+        self.away_since_s: float | None = None
+        """Since when no master is heard, on the loop's clock; None while one is."""
         self.on_start: Callable[[str], None] = lambda task_id: None
         self.on_end: Callable[[str, Outcome | None], None] = lambda task_id, outcome: None
         self.on_trouble: Callable[[str], None] = lambda line: None
@@ -67,6 +69,7 @@ class Copies(Scheduler):
     async def subscribed(self, framework_id: str) -> None:
         """The master has us: it is told again what was asked for while it was away."""
         self.framework_id = framework_id
+        self.away_since_s = None
         if self.giving_up:
             for task_id in self.alive:
                 self.kill(task_id)
@@ -139,7 +142,9 @@ class Copies(Scheduler):
 
     async def disconnected(self, why: str) -> None:
         """The session goes on trying; the tasks run on meanwhile."""
-        self.on_trouble(f"the master is not heard ({why}); the tasks run on, trying again")
+        if self.away_since_s is None:
+            self.away_since_s = asyncio.get_running_loop().time()
+            self.on_trouble(f"the master is not heard ({why}); trying again")
 
     async def error(self, refusal: Refusal, message: str) -> None:
         """Nothing comes after this; `run_async` raises it for whoever awaits it."""

@@ -20,14 +20,15 @@ from rich.text import Text
 
 from mesoslite import FrameworkError, Refusal, Resources, Scheduler, run_async
 from mesoslite.cli import tables
-from mesoslite.cli.amounts import cores, duration, resources_of, size
+from mesoslite.cli.amounts import amount, cores, duration, resources_of, size
 from mesoslite.cli.cluster import Cluster, ClusterOptions
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Code, Failure, console, note, one_line
 from mesoslite.cli.dev import opened, stop_signals
 from mesoslite.cli.outcome import SIGNAL_BASE
 from mesoslite.cli.relay import Relay
-from mesoslite.cli.watch import Moment, Story, amount, watched
+from mesoslite.cli.watch import Moment, Story, watched
+from mesoslite.logs import set_up_logs
 
 ENTRY_POINTS = "mesoslite.frameworks"
 DEMO_S_MAX = 120.0  # it takes 10 to 20 s; one that hangs says so
@@ -43,6 +44,7 @@ STEPS = {
 
 def demo(*, agents: int, containerizer: str | None, framework: str) -> int:
     """Show it all, then leave nothing behind; 130 after Ctrl-C."""
+    set_up_logs(level="error")  # what is to be seen is shown here
     return asyncio.run(_demo(agents, containerizer, find_framework(framework)))
 
 

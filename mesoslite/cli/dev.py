@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesoslite.cli.amounts import amount, size
 from mesoslite.cli.cluster import Cluster, ClusterOptions, Host
 from mesoslite.cli.console import Code, Failure, console, emit, note, write
 from mesoslite.cli.relay import Relay
@@ -151,11 +152,13 @@ def _introduce(cluster: Cluster) -> None:
     from rich.text import Text
 
     out = console(sys.stderr)
-    each = cluster.hosts[0].resources
-    plural = "1 agent with" if len(cluster.hosts) == 1 else f"{len(cluster.hosts)} agents, each"
+    least = cluster.hosts[-1].resources
+    has = f"{amount(least)}, {size(least.scalar('disk'))} disk"
+    count = len(cluster.hosts)
+    plural = f"1 agent with {has}" if count == 1 else f"{count} agents, each with {has}"
     out.print(
         Text.assemble(
-            ("ready: ", "bold green"), (f"master at {cluster.master}", "bold"), f", {plural} {each}"
+            ("ready: ", "bold green"), (f"master at {cluster.master}", "bold"), f", {plural}"
         ),
         soft_wrap=True,
     )

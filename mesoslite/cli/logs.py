@@ -18,5 +18,6 @@ def logs(
         return
     offset = -last_bytes if last_bytes else 0
     with Operator(chosen.master, chosen.token_file) as operator:
+        task, framework = operator.find_task(task, framework)
         for data in operator.read_log(task, framework, name, offset=offset, follow=follow):
             write_bytes(data)

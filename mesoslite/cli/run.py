@@ -19,10 +19,12 @@ from mesoslite.cli.plan import Plan, RunOptions
 from mesoslite.cli.printer import Bar, Named, Plain
 from mesoslite.cli.tails import FOLLOWED_TASKS_MAX, Tails
 from mesoslite.cli.waiting import why_waiting
+from mesoslite.logs import set_up_logs
 
 EXPLAIN_AFTER_S = 5.0  # without a launch, before it is said what the copies wait for
 EXPLAIN_EVERY_S = 30.0
 TICK_S = 0.2
+AWAY_S_MAX = 75.0  # a master that restarts is back in seconds; as long as an agent waits for one
 FAILURES_SHOWN_MAX = 10
 TEARDOWN_TIMEOUT_S = 12.0  # the session itself waits 10 s for the master's word
 
@@ -37,7 +39,12 @@ def run(options: RunOptions, chosen: Chosen) -> int:
     plan = Plan(options)
     with Operator(chosen.master, chosen.token_file) as operator:
         operator.status()  # no master, a wrong token: said before anything else happens
-        return asyncio.run(_Run(plan, options, chosen, operator).run())
+        set_up_logs(level="error")  # what a person should know of the session is said here
+        return asyncio.run(_run(plan, options, chosen, operator))
+
+
+async def _run(plan: Plan, options: RunOptions, chosen: Chosen, operator: Operator) -> int:
+    return await _Run(plan, options, chosen, operator).run()
 
 
 @dataclass(slots=True)
@@ -110,6 +117,12 @@ class _Run:
                 self._end(_ending_of(self._tails.broken))
             if self._timeout_s is not None and now_s - began_s > self._timeout_s:
                 self._end(_Ending(Code.TIMEOUT, f"timed out after {self._timeout_s:g} s"))
+            if copies.away_since_s is not None and now_s - copies.away_since_s > AWAY_S_MAX:
+                raise Failure(
+                    Code.NO_MASTER,
+                    f"the master has not been heard for {AWAY_S_MAX:.0f} s; "
+                    "once it is back it ends what is left of this run",
+                )
             if copies.alive or not copies.waiting:
                 explain_s = now_s + EXPLAIN_AFTER_S
             elif now_s > explain_s:

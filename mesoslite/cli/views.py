@@ -57,7 +57,8 @@ def status(chosen: Chosen) -> None:
 def agents(chosen: Chosen) -> None:
     """All agents."""
     with _connect(chosen) as operator:
-        _print_rows(chosen, "agent", operator.agents(), tables.agent_table)
+        rows = sorted(operator.agents(), key=lambda row: (row.info.hostname, row.info.agent_id))
+        _print_rows(chosen, "agent", rows, tables.agent_table)
 
 
 def agent(chosen: Chosen, some: str) -> None:
@@ -130,7 +131,9 @@ def teardown(chosen: Chosen, framework: str) -> None:
 def kill(chosen: Chosen, task: str, framework: str, grace_s: float | None) -> None:
     """Ask for a task's end."""
     with _connect(chosen) as operator:
-        reply = operator.kill(task, framework, None if grace_s is None else round(grace_s * 1_000))
+        grace_ms = None if grace_s is None else round(grace_s * 1_000)
+        task, framework = operator.find_task(task, framework)
+        reply = operator.kill(task, framework, grace_ms)
         if chosen.output is Format.JSON:
             emit(documents.text_of(documents.document_of(reply)))
         else:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesoslite import Offer, Resources, Scheduler, Task, TaskState, TaskStatus
+from mesoslite.cli.amounts import amount
 
 PERCENT = 100
 
@@ -127,13 +128,6 @@ def _news(story: Story, status: TaskStatus) -> Moment:
     if status.message and status.state not in (TaskState.RUNNING, TaskState.FINISHED):
         text += f": {status.message}"
     return Moment(4, text, status.state.name)
-
-
-def amount(resources: Resources) -> str:
-    """`0.7 cpus, 2.5 GiB` for people; ports and the rest are left out."""
-    from mesoslite.cli.amounts import cores, size
-
-    return f"{cores(resources.scalar('cpus'))} cpus, {size(resources.scalar('mem'))}"
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:
