@@ -53,6 +53,11 @@ class Reads:
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._asked = 0
         self._readers = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """The master is stopping: readers are told so at their next question, within POLL_MAX_S."""
+        self._stopping = True
 
     def answered(self, stream: str, chunk: FileChunk) -> None:
         """An agent has answered; an answer that nobody waits for is dropped."""
@@ -132,11 +137,14 @@ class Reads:
             try:
                 return await self._ask(entry, name, offset)
             except ReadError as error:
-                if error.refusal is not Refusal.AGENT_GONE or loop.time() >= give_up_s:
+                gone = error.refusal is Refusal.AGENT_GONE
+                if not gone or self._stopping or loop.time() >= give_up_s:
                     raise
             await asyncio.sleep(POLL_MAX_S)
 
     async def _ask(self, entry: TaskEntry, name: str, offset: int) -> FileChunk:
+        if self._stopping:
+            raise ReadError(Refusal.AGENT_GONE, "the master is stopping")
         agent = self._tables.agents.get(entry.agent_id)
         stream = agent.stream if agent is not None else None
         outbox: Outbox[Any] | None = self._outbox_of(stream) if stream is not None else None

@@ -115,6 +115,7 @@ class Streams:
 
     def close(self) -> None:
         """End every stream once what was said has been written."""
+        self._reads.stop()
         for outboxes in (self._to_schedulers, self._to_agents):
             for outbox in outboxes.values():
                 outbox.close()
