@@ -57,6 +57,7 @@ class Limits:
     file_bytes: int = FILE_BYTES_MAX
     unpacked_bytes: int = UNPACKED_BYTES_MAX
     entries: int = ENTRIES_MAX
+    memory_bytes: int = MEMORY_BYTES_MAX
 
 
 class FetchFailed(Exception):
@@ -94,33 +95,45 @@ def request(
 
 def main() -> int:
     asked = json.load(sys.stdin)
-    limits = Limits(**asked["limits"])
     os.umask(0o022)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    limits = Limits(**asked["limits"])
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     if asked["become"] is not None:
         "".encode("idna")  # loaded now: this Python may lie where the task's user cannot read
         uid, gid, groups = asked["become"]
         os.setgroups(groups)
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
-    if len(asked["uris"]) > URIS_MAX:
-        sys.stderr.write(f"a task may have {URIS_MAX} URIs, not {len(asked['uris'])}\n")
-        return 1
-    for uri in asked["uris"]:
+    # Relative: the work directory may be closed to this user.
+    complaint = fetch_all(asked["uris"], Path(), limits)
+    if complaint is not None:
+        sys.stderr.write(f"{complaint}\n")
+    return 0 if complaint is None else 1
+
+
+def fetch_all(uris: list[dict[str, Any]], sandbox: Path, limits: Limits) -> str | None:
+    """One after another until one fails; then one line that names it."""
+    if len(uris) > URIS_MAX:
+        return f"a task may have {URIS_MAX} URIs, not {len(uris)}"
+    for uri in uris:
         try:
-            fetch(uri, Path(), limits)  # relative: the work directory may be closed to this user
-        except (FetchFailed, OSError, MemoryError) as error:
-            text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            text = text or "needs too much memory"
-            sys.stderr.write(f"{uri['value']}: {' '.join(str(text).split())}\n")
-            return 1
-    return 0
+            fetch(uri, sandbox, limits)
+        except MemoryError:
+            return f"{uri['value']}: takes more than {limits.memory_bytes} bytes of memory"
+        except FetchFailed as failed:
+            return f"{uri['value']}: {' '.join(str(failed).split())}"
+        except OSError as error:
+            return f"{uri['value']}: {error.strerror or error}"
+    return None
 
 
 def fetch(uri: dict[str, Any], sandbox: Path, limits: Limits) -> Path:
     """Bring one file into the sandbox and do with it what is asked. Raises FetchFailed, OSError."""
     value = str(uri["value"])
-    parts = urllib.parse.urlsplit(value)
+    try:
+        parts = urllib.parse.urlsplit(value)
+    except ValueError as error:
+        raise FetchFailed(str(error)) from None
     name = uri["output_file"] or Path(urllib.parse.unquote(parts.path)).name
     target = inside(sandbox, name)
     make_folders(sandbox, target.parent)
