@@ -194,6 +194,14 @@ def test_nothing_is_answered_while_its_agent_or_any_agent_may_come_back() -> Non
     assert _asked(world, "t1") == [TaskState.RUNNING]
 
 
+def test_nothing_is_answered_while_an_agent_has_lost_its_stream() -> None:
+    """It may be on its way back with the task."""
+    world = _running()
+    world.close("a1")
+    assert _asked(world, "t9", "a1") == []
+    assert _asked(world, "t1", "a1") == [TaskState.RUNNING]
+
+
 def test_a_task_of_an_unreachable_agent_is_unreachable() -> None:
     world = _running()
     world.close("a1")
