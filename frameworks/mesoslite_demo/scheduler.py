@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from mesoslite import Offer, Resources, Scheduler, Task, TaskState, TaskStatus
 
-JOBS = 24
+JOBS = 36
 WEB_NEEDS = Resources(cpus=0.1, mem=32)
 JOB_NEEDS = Resources(cpus=0.1, mem=32)
 ATTEMPTS_MAX = 3  # a job that fails so often is given up, or a mistake would run for ever

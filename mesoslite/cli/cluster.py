@@ -24,7 +24,6 @@ from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Code, Failure, note
 from mesoslite.cli.relay import Relay
 from mesoslite.cli.shares import shares, totals
-from mesoslite.credentials import find_token_file
 from mesoslite.resources import Resources
 
 START_S_MAX = 30.0  # for a daemon to be ready; ~1 s when nothing is wrong
@@ -85,6 +84,8 @@ class Cluster:
         self.work_dir = Path()
         self.token_file = Path()
         self.port = 0
+        self.left: list[str] = []
+        """After `close`: what could not be cleaned up."""
         self.lost: asyncio.Future[str]
         """Done when the master has ended by itself, with why."""
         self.on_agent_lost: Callable[[Host, str], None] = lambda host, why: None
@@ -315,9 +316,19 @@ class Cluster:
             for end in self._lifeline:
                 os.close(end)
             self._lifeline = None
-        if self._own_dir and self.work_dir != Path():
-            await asyncio.to_thread(remove_tree, self.work_dir)
         hosts.reap_all()
+        if self.work_dir == Path():
+            return
+        self.left = await asyncio.to_thread(
+            hosts.left_of, self.work_dir, [host.agent_id for host in self.hosts]
+        )
+        if self._own_dir and not hosts.mounted_below(self.work_dir.resolve()):
+            # Never through a mount, which may be the host's own root.
+            await asyncio.to_thread(shutil.rmtree, self.work_dir, ignore_errors=True)
+            if self.work_dir.exists():
+                self.left.append(f"directory {self.work_dir}")
+        for what in self.left:
+            note(f"mesoslite: left behind: {what}")
 
     async def _stop_host(self, host: Host) -> None:
         if host.up:
@@ -346,18 +357,3 @@ async def _terminate(process: asyncio.subprocess.Process) -> None:
 
 def _ended(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a work directory; never through a mount, which may be the host's own root."""
-    if mounts := hosts.mounted_below(folder):
-        note(f"mesoslite: {mounts[0]} is still mounted, so {folder} stays; unmount and remove it")
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        note(f"mesoslite: {folder} could not be removed completely")
-
-
-def default_token_file(given: Path | None) -> Path:
-    """Where `dev` has its token, so that commands of the same user find it by themselves."""
-    return find_token_file(given)

@@ -23,7 +23,7 @@ from mesoslite.cli import tables
 from mesoslite.cli.amounts import amount, cores, duration, resources_of, size
 from mesoslite.cli.cluster import Cluster, ClusterOptions
 from mesoslite.cli.connection import Operator
-from mesoslite.cli.console import Code, Failure, console, note, one_line
+from mesoslite.cli.console import Code, Failure, console, note, one_line, show
 from mesoslite.cli.dev import opened, stop_signals
 from mesoslite.cli.outcome import SIGNAL_BASE
 from mesoslite.cli.relay import Relay
@@ -66,17 +66,17 @@ async def _demo(agents: int, containerizer: str | None, kind: type[Scheduler]) -
     cluster = Cluster(ClusterOptions(agents=agents, containerizer=containerizer), relay)
     with stop_signals(cluster.hurry) as stopped:
         note(f"starting a master and {agents} agents as processes of their own ...")
-        show: _Show | None = None
+        stage: _Show | None = None
         async with opened(cluster, stopped, relay):
             if not stopped.done():
-                show = _Show(console(sys.stdout), cluster)
-                await _play(show, cluster, kind, stopped)
+                stage = _Show(console(sys.stdout), cluster)
+                await _play(stage, cluster, kind, stopped)
             note("stopping ...")
     if stopped.done():
         return SIGNAL_BASE + stopped.result()
-    if show is not None:
-        show.summary(time.monotonic() - began_s)
-    return Code.OK
+    if stage is not None:
+        stage.summary(time.monotonic() - began_s, cluster.left)
+    return Code.FAILED if cluster.left else Code.OK
 
 
 async def _play(
@@ -226,7 +226,7 @@ class _Show:
             )
         return table
 
-    def summary(self, took_s: float) -> None:
+    def summary(self, took_s: float, left: list[str]) -> None:
         """What has been seen, in a few lines."""
         story = self.story
         where = tables.table("AGENT", "TASKS", *sorted(story.ends()), right=("TASKS",))
@@ -253,13 +253,11 @@ class _Show:
                 ("containers", self._containers),
                 ("offers", str(story.offers)),
                 ("offer to running", latency),
-                ("all in all", f"{duration(round(took_s * 1_000))}, nothing is left behind"),
+                ("all in all", duration(round(took_s * 1_000))),
+                ("left behind", ", ".join(left) or "nothing: no process, cgroup, mount, directory"),
             ]
         )
-        self._out.print(Text("\nsummary", style="bold"))
-        tables_shown = (facts, Text(), where)
-        for shown in tables_shown:
-            self._out.print(shown)
+        show(Text("\nsummary", style="bold"), facts, Text(), where)
 
 
 def _one_row(line: RenderableType) -> RenderableType:

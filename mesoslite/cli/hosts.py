@@ -70,6 +70,15 @@ def end_host(work_dir: Path, agent_id: str, agent_pid: int | None) -> set[int]:
     return killed
 
 
+def left_of(work_dir: Path, agent_ids: Iterable[str]) -> list[str]:
+    """What is still there of hosts that have ended: their cgroups, mounts and processes."""
+    groups = [group for agent_id in agent_ids for group in _groups(agent_id)]
+    found = [f"cgroup {group}" for group in groups]
+    found += [f"mount {where}" for where in mounted_below(work_dir.resolve())]
+    found += [f"process {pid}" for pid in sorted(_processes(work_dir, groups, set()))]
+    return found
+
+
 def mounted_below(folder: Path) -> list[Path]:
     """Mount points in a folder, the last mounted first; see proc_pid_mountinfo(5)."""
     found: list[Path] = []

@@ -41,8 +41,10 @@ class Story:
     states: dict[str, TaskState] = field(default_factory=dict)
     """The newest of each task."""
     offers: int = 0
+    used_offers: set[str] = field(default_factory=set)
+    """Those that something was launched on."""
     offered_s: dict[str, float] = field(default_factory=dict)
-    """When the offer came that a task was launched on, of the monotonic clock."""
+    """When an offer came, and by that each task that was launched on it; monotonic clock."""
     latencies_s: list[float] = field(default_factory=list)
     """From the offer's arrival to the news that the task runs."""
 
@@ -77,7 +79,12 @@ def watched(kind: type[Scheduler], story: Story, tell: Callable[[Moment], None])
                 story.hostnames[offer.agent_id] = offer.hostname
                 story.offered_s[offer.offer_id] = now_s
                 tell(Moment(2, f"{offer.hostname} has {amount(offer.resources)} to offer"))
-            return super().resource_offers(offers)
+            returned = super().resource_offers(offers)
+            if returned is None:  # a coroutine has not decided yet
+                for offer in offers:
+                    if offer.offer_id not in story.used_offers:
+                        tell(Moment(3, f"leave the offer of {offer.hostname}"))
+            return returned
 
         def launch(
             self,
@@ -113,6 +120,8 @@ def watched(kind: type[Scheduler], story: Story, tell: Callable[[Moment], None])
 
 
 def _keep_launch(story: Story, offers: Sequence[Offer], tasks: Sequence[Task]) -> None:
+    if tasks:
+        story.used_offers.update(offer.offer_id for offer in offers)
     for task in tasks:
         story.agent_of[task.task_id] = offers[0].agent_id
         story.resources_of[task.task_id] = task.resources
