@@ -239,6 +239,9 @@ class Containers:
             await self._fail(live, failed.failure, str(failed))
         except LauncherRefused as refused:
             await self._fail(live, StartFailure.SPAWN_FAILED, str(refused))
+        except Exception as error:  # noqa: BLE001 - a bug here must not leave a task staging for ever
+            self._log.exception("a start failed", container_id=live.container_id)
+            await self._fail(live, FAILURES[live.phase], f"{type(error).__name__}: {error}")
 
     async def _prepared(self, live: _Live, spec: ContainerSpec) -> Launch:
         """The phases FETCH and ROOT. Raises _Failed."""
@@ -268,15 +271,19 @@ class Containers:
 
     async def _fetch(self, spec: ContainerSpec, sandbox: Path, user: User | None) -> None:
         become = None if user is None else (user.uid, user.gid, user.groups)
-        child = await asyncio.create_subprocess_exec(
-            *fetcher.command(),
-            cwd=sandbox,
-            env=fetcher.environment(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *fetcher.command(),
+                cwd=sandbox,
+                env=fetcher.environment(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            text = f"the fetcher could not be started: {error}"
+            raise _Failed(StartFailure.FETCH_FAILED, text) from None
         try:
             _, said = await child.communicate(
                 fetcher.request(spec.uris, become, self._fetch_limits)
@@ -395,7 +402,7 @@ class Containers:
     async def _lost(self, live: _Live) -> None:
         if live.fields:
             await self._in_thread(
-                journal.kill_lost, journal.Container(live.container_id, live.fields)
+                journal.kill_lost, [journal.Container(live.container_id, live.fields)]
             )
         lost = journal.Container(live.container_id, {})
         lost.lose()

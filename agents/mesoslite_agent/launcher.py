@@ -44,20 +44,29 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from mesoslite_agent.journal import Container, Journal, Json, ended, intent, kill_lost, record
+from mesoslite_agent.journal import (
+    Container,
+    Journal,
+    Json,
+    claims,
+    ended,
+    intent,
+    kill_lost,
+    record,
+)
 from mesoslite_agent.processes import (
     FATAL_BY_DEFAULT,
-    Process,
-    adjust_oom,
     all_processes,
     boot_id,
-    carries,
     children_of,
+    claimed_by,
     held_bytes,
     kill,
     kill_group,
     listed,
+    oom_score,
     read_process,
+    set_oom_score,
     shields,
     tree_of,
 )
@@ -77,6 +86,7 @@ WATCH_S_MIN = 0.1  # the shortest time between two looks at memory and process c
 WATCH_SHARE = 50  # a look may cost one fiftieth of the time: 2 % of a core
 DIR_CHECK_S = 2.0
 PR_SET_CHILD_SUBREAPER = 36
+OOM_SCORE = -1000  # never picked when memory runs out: its death would cost every task (D8)
 
 
 class Refused(Exception):
@@ -143,6 +153,7 @@ class Launcher:
         listener: socket.socket,
         journal: Journal,
         containers: dict[str, Container],
+        task_score: int | None,
     ) -> None:
         self._folder = folder
         self._listener = listener
@@ -161,7 +172,7 @@ class Launcher:
         self._reaped_any = False
         self._connections: dict[int, Connection] = {}
         self._selector = selectors.DefaultSelector()
-        self._privileged = os.geteuid() == 0
+        self._task_score = task_score
         self._draining = False
         self._drained_until = 0.0
         self._complain_at = 0.0
@@ -326,6 +337,8 @@ class Launcher:
             raise Refused("full", f"{CONTAINERS_MAX} containers are running or not forgotten")
         if len(json.dumps(request.get("data"))) > DATA_BYTES_MAX:
             raise Refused("malformed", f"data is longer than {DATA_BYTES_MAX} bytes")
+        if not request["argv"]:
+            raise Refused("malformed", "argv is empty")
         container = Container(container_id, request)
         argv, env = [str(word) for word in request["argv"]], dict(request["env"])
         stdout, stderr = str(request["stdout"]), str(request["stderr"])
@@ -353,9 +366,9 @@ class Launcher:
             for path in (stdout, stderr):
                 outputs.append(os.open(path, flags, 0o644))
                 files.callback(os.close, outputs[-1])
-            if self._privileged:  # a child inherits the score, and a task is no better than others
-                adjust_oom(0)
-                files.callback(adjust_oom, -1000)
+            if self._task_score is not None:  # a child inherits; a task is no better than others
+                set_oom_score(self._task_score)
+                files.callback(set_oom_score, OOM_SCORE)
             child = subprocess.Popen(
                 argv,
                 cwd=cwd,
@@ -374,7 +387,7 @@ class Launcher:
         container.state = "started"
         self._first[pid] = container
         fields = container.fields
-        if fields["cgroup_procs"] is None and (fields["mem_bytes_max"] or fields["pids_max"]):
+        if not has_cgroup(container) and (fields["mem_bytes_max"] or fields["pids_max"]):
             self._watched[container.id] = container
         self._note(record(container))
         for path, text in fields["settle"] or ():
@@ -415,7 +428,7 @@ class Launcher:
             for pid in listed(container.fields["cgroup_procs"]):
                 kill(pid, signal.SIGKILL)
         elif container.state == "started" and container.pid is not None:
-            if container.fields["cgroup_procs"] is None:
+            if not has_cgroup(container):
                 kill_group(container.pid, number)
                 for pid in self._members(container):
                     process = read_process(pid)
@@ -463,7 +476,7 @@ class Launcher:
                 return
             pid = ended.si_pid
             container = self._first.get(pid)
-            if container is not None and container.fields["cgroup_procs"] is None:
+            if container is not None and not has_cgroup(container):
                 # Before the pid is given back: until then its group cannot be anybody else's.
                 kill_group(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
@@ -519,22 +532,17 @@ class Launcher:
 
     def _adopt(self) -> None:
         """Find out whose each process is that was left to us when its parent ended."""
-        for pid in children_of(os.getpid()) - self._first.keys() - self._runtimes.keys():
-            if pid not in self._adopted:
-                process = read_process(pid)
-                if process is not None and process.state not in "ZX":
-                    self._adopted[pid] = self._owner(process)
-
-    def _owner(self, process: Process) -> Container | None:
-        container = self._sessions.get(process.session)
-        if container is not None:
-            return container
-        for container in (*self._first.values(), *self._ending):
-            if container.fields["cgroup_procs"] is None and carries(
-                process.pid, container.fields["marker"], container.fields["cwd"]
-            ):
-                return container
-        return None
+        found = children_of(os.getpid()) - self._first.keys() - self._runtimes.keys()
+        new = [process for pid in found - self._adopted.keys() if (process := read_process(pid))]
+        if not any(process.lives for process in new):
+            return
+        watched_over = [c for c in (*self._first.values(), *self._ending) if not has_cgroup(c)]
+        markers, folders = claims(watched_over)
+        for process in new:
+            if process.lives:
+                owner = self._sessions.get(process.session)
+                owner = owner or claimed_by(process.pid, markers, folders)
+                self._adopted[process.pid] = owner
 
     def _sweep(self) -> None:
         """A container is over when its first process is; kill the rest, then say so."""
@@ -601,6 +609,10 @@ class Launcher:
             self._signal(container, signal.SIGKILL)
 
 
+def has_cgroup(container: Container) -> bool:
+    return container.fields["cgroup_procs"] is not None
+
+
 def listen(folder: Path) -> socket.socket:
     """Bound by a relative name: a socket's path may be 107 bytes long, a work directory longer."""
     os.chdir(folder)
@@ -634,17 +646,17 @@ def main() -> int:
     os.umask(0o022)
     if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("this kernel has no child subreapers (Linux 3.4)")
-    if os.geteuid() == 0:
-        adjust_oom(-1000)
+    score = oom_score()
+    lowered = set_oom_score(OOM_SCORE)
     journal = Journal(folder / "journal")
     boot, containers = journal.load()
-    for container in containers.values():
-        if not container.end:
-            if boot == boot_id():
-                kill_lost(container)
-            container.lose()
+    lost = [container for container in containers.values() if not container.end]
+    if boot == boot_id():
+        kill_lost(lost)
+    for container in lost:
+        container.lose()
     journal.rewrite(containers.values())
-    launcher = Launcher(folder, listen(folder), journal, containers)
+    launcher = Launcher(folder, listen(folder), journal, containers, score if lowered else None)
     os.write(1, b"ready\n")
     os.dup2(2, 1)
     launcher.run()

@@ -225,10 +225,13 @@ class LauncherClient:
         if self._writer is None:
             raise ConnectionResetError("not connected")
         self._seq = seq = self._seq + 1
+        line = json.dumps({"seq": seq} | message).encode() + b"\n"
+        if len(line) > LINE_BYTES_MAX:  # the launcher would hang up, and we would ask it again
+            raise LauncherRefused("too-large", f"{len(line)} bytes, at most {LINE_BYTES_MAX}")
         answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         self._answers[seq] = answer
         try:
-            self._writer.write(json.dumps({"seq": seq} | message).encode() + b"\n")
+            self._writer.write(line)
             await self._writer.drain()
             said = await answer
         finally:

@@ -9,8 +9,11 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -84,20 +87,23 @@ def tree_of(roots: set[int], processes: dict[int, Process] | None = None) -> set
     return found
 
 
-def carries(pid: int, marker: str | None, folder: str | None) -> bool:
-    """True when the process has the marker in its environment, or works or writes in the folder.
+def claimed_by(pid: int, markers: Mapping[bytes, T], folders: Mapping[str, T]) -> T | None:
+    """Whose process it is: by what its environment holds, else by where it works or writes.
 
-    The folder finds one that cleared its environment and took a session of its own.
+    `markers` are NAME=value; `folders` claim everything below them. The folders find a process
+    that cleared its environment and took a session of its own. Four reads, ~40 us.
     """
     with contextlib.suppress(OSError):
-        if marker and marker.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-            return True
-    for link in ("cwd", "fd/1", "fd/2") if folder else ():
+        for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if variable in markers:
+                return markers[variable]
+    for link in ("cwd", "fd/1", "fd/2"):
         with contextlib.suppress(OSError):
-            target = str(Path(f"/proc/{pid}/{link}").readlink())
-            if target == folder or target.startswith(f"{folder}/"):
-                return True
-    return False
+            target = Path(f"/proc/{pid}/{link}").readlink()
+            for folder in (target, *target.parents):
+                if str(folder) in folders:
+                    return folders[str(folder)]
+    return None
 
 
 def kill(pid: int, number: int) -> None:
@@ -174,7 +180,15 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def adjust_oom(score: int) -> None:
-    """-1000: the kernel never picks this process when memory runs out; children inherit it."""
-    with contextlib.suppress(OSError):
+def oom_score() -> int:
+    """How readily the kernel picks this process when memory runs out: -1000 never, 1000 first."""
+    return int(Path("/proc/self/oom_score_adj").read_text())
+
+
+def set_oom_score(score: int) -> bool:
+    """Children inherit it. False without CAP_SYS_RESOURCE, which is needed to lower it."""
+    try:
         Path("/proc/self/oom_score_adj").write_text(str(score))
+    except OSError:
+        return False
+    return True

@@ -85,6 +85,16 @@ def record_of(container_id: str, program: subprocess.Popen[bytes], start: int) -
     return {"is": "record", "id": container_id, "pid": program.pid, "start": start}
 
 
+def may_lower_scores() -> bool:
+    status = Path("/proc/self/status").read_text()
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff"))
+    return bool(int(effective.split()[1], 16) & 1 << 24)  # CAP_SYS_RESOURCE
+
+
+def score_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/oom_score_adj").read_text()
+
+
 def lives(pid: int) -> bool:
     process = read_process(pid)
     return process is not None and process.lives
@@ -108,6 +118,27 @@ async def test_a_command_that_is_not_there_fails_with_the_reason(place: Place) -
     failed = await it.over("none")
     assert failed["event"] == "failed"
     assert "/no/such/command" in failed["error"]
+    await it.end()
+
+
+async def test_it_is_the_last_to_be_killed_for_memory_and_its_tasks_are_not(place: Place) -> None:
+    it = await opened(place)
+    await it.start("plain", "cat", "/proc/self/oom_score_adj")
+    await it.over("plain")
+    assert (it.sandbox / "plain.out").read_text() == score_of(os.getpid())
+    assert score_of(it.pid()) == ("-1000\n" if may_lower_scores() else score_of(os.getpid()))
+    await it.end()
+
+
+async def test_what_cannot_be_asked_is_refused_and_the_connection_goes_on(place: Place) -> None:
+    it = await opened(place)
+    with pytest.raises(LauncherRefused) as refused:
+        await it.start("long", "echo", "x" * (2 << 20))
+    assert refused.value.code == "too-large"
+    with pytest.raises(LauncherRefused):
+        await it.start("empty")
+    await it.start("null", "echo", "a\0b")
+    assert (await it.over("null"))["event"] == "failed"
     await it.end()
 
 
