@@ -200,9 +200,9 @@ class Agent:
         if self._heartbeat_ms is not None and self._heartbeat_ms <= self._ledger.now_ms:
             self._ledger.emit(ToMaster(Heartbeat()))
             self._heartbeat_ms = self._ledger.now_ms + self._config.heartbeat_ms
-        self._ledger.resend()
         while (here := self._timers.pop_due(self._ledger.now_ms)) is not None:
             self._time_is_up(here)
+        self._ledger.resend()  # after them, so that it tells the newest states
 
     def _take_up_tasks(self) -> None:
         """What an earlier run left: the launcher will tell of each, unless the host was reset."""
