@@ -30,7 +30,7 @@ from mesoslite.serving import listen_on, new_server
 from mesoslite.streams import CLOSE_S
 from mesoslite.v1 import agent_pb2
 from mesoslite.version import VERSION
-from mesoslite.wire import AgentSays, agent_events_from_wire, agent_requests
+from mesoslite.wire import AgentSays, MalformedMessage, agent_events_from_wire, agent_requests
 from mesoslite_agent import host
 from mesoslite_agent.checkpoint import Checkpoint
 from mesoslite_agent.containers import Containers
@@ -182,7 +182,10 @@ class Daemon:
         self._inbox.close()
         await driving
         if linking.done() and not linking.cancelled():
-            linking.result()
+            try:
+                linking.result()
+            except MalformedMessage as error:
+                raise StartError(f"this agent cannot be described to a master: {error}") from None
         if self._failure:
             raise StartError(self._failure)
 

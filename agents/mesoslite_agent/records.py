@@ -22,7 +22,7 @@ class AgentConfig:
     secret_seed: bytes = field(repr=False)
     """16 to 64 bytes that nobody can guess: the secret of each task is derived from them."""
     executor_socket: str
-    """Where a process of a task attaches itself: the path of a Unix socket."""
+    """Where a process of a task attaches itself: the address of a Unix socket, as gRPC names it."""
     user: str = ""
     """The system user that the agent runs as; a task that names it needs no permission."""
     allowed_users: frozenset[str] = frozenset()
