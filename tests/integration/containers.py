@@ -83,11 +83,11 @@ class Place:
 class Rig:
     """The containers of one agent, and everything that they reported."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, hidden: tuple[Path, ...] = ()) -> None:
         self.place = place
         self.events: list[ContainerEvent] = []
         self._news = asyncio.Event()
-        self.containers = Containers(place.work_dir, place.agent_id, self._report)
+        self.containers = Containers(place.work_dir, place.agent_id, self._report, hidden=hidden)
 
     def _report(self, event: ContainerEvent) -> None:
         self.events.append(event)

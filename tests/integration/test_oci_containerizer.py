@@ -58,6 +58,16 @@ async def test_the_hosts_root_is_seen_and_never_changed(oci: Rig, place: Place) 
         text_of(str(mark))
 
 
+async def test_nested_folders_can_be_hidden(place: Place) -> None:
+    rig = Rig(place, hidden=(place.work_dir.parent, place.work_dir / "inner"))
+    await rig.containers.recover(set())
+    need_oci(rig.containers)
+    task = spec("ls", str(place.work_dir.parent), containerizer="oci")
+    assert (await rig.run(task)).exit_code == 0
+    assert rig.said(task) == ""
+    await rig.containers.close(kill=True)
+
+
 async def test_an_image_directory_is_the_root_and_never_changed(oci: Rig, place: Place) -> None:
     image = place.work_dir / "image"
     for name in ("bin", "proc", "dev", "sys", "etc", "tmp"):
