@@ -1,4 +1,4 @@
-"""Containers as the agent's machine sees them: what to start, the phases of a start, and how one ended.
+"""Containers as the agent's machine sees them: what to start, how far a start is, how one ended.
 
 Pure nouns. `containers.py` does what they ask and reports back in these types; `state.py` decides.
 """
@@ -33,7 +33,7 @@ class ContainerSpec:
     """Everything needed to start one container, once. Limits are hard, None means none."""
 
     container_id: str
-    """Unique on this agent for ever; `[a-z0-9-]{1,64}`, so that it may name directories and cgroups."""
+    """Unique on this agent for ever; `[a-z0-9-]{1,64}`: it names directories and cgroups."""
     framework_id: str
     task_id: str
     command: tuple[str, ...]
@@ -42,7 +42,7 @@ class ContainerSpec:
     """The system user to run as; None: the agent's own."""
     uris: tuple[Uri, ...]
     image: str | None
-    """A directory that is the root file system (`oci` only); None: the host's root, as an overlay under `oci`."""
+    """A directory that is the root file system (`oci`); None: the host's, under an overlay."""
     containerizer: str
     cpu_limit_milli: int | None
     mem_limit_bytes: int | None
@@ -85,7 +85,7 @@ class ContainerStartFailed:
 
 @dataclass(frozen=True, slots=True)
 class ContainerExited:
-    """A container that had started is over: its first process has ended and every other one was killed.
+    """A container that had started is over: its first process has ended, every other was killed.
 
     Exactly one of `exit_code` and `signal` is set, except when the launcher died with it: then both
     are None and `launcher_lost` is true, since nobody can know (decisions.md D8).
