@@ -5,6 +5,8 @@ The effects that a handler causes gather here, in the order in which they are ca
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import FrameworkReference, StatusReport, TaskOnAgent
 from mesoslite.model import Reason, Refusal, TaskStatus
@@ -177,6 +179,13 @@ class Ledger:
                 timestamp_ms=self.now_ms,
             )
             self.emit(ToMaster(StatusReport(status, state)))
+
+    def say_end_once(self, stream: UpdateStream) -> None:
+        """Tell the master of an end that waits behind an older status, before the stream goes: it
+        may not know of it yet, and counts what the task held until it does."""
+        end = stream.pending[-1]
+        if self.listening and end.terminal and len(stream.pending) > 1:
+            self.emit(ToMaster(StatusReport(replace(end, update_id=""), end.state)))
 
     def acknowledged(self, framework_id: str, task_id: str, update_id: str) -> None:
         """Pop the head of a stream if this names it; else it is late, or said twice, as usual

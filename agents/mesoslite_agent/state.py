@@ -429,6 +429,7 @@ class Agent:
         for task_id in list(framework.streams):
             here = framework.tasks.get(task_id)
             if here is None or here.state.terminal:
+                self._ledger.say_end_once(framework.streams[task_id])
                 self._ledger.forget(framework, task_id)
             else:
                 self._ledger.resends.drop(framework.streams.pop(task_id))

@@ -18,6 +18,10 @@ from mesoslite.messages import (
 )
 from mesoslite.model import Reason, Refusal
 
+#: How tasks end that never had a container. A registration does not list them, and the agent holds
+#: their statuses all the same, until they are acknowledged.
+NEVER_RAN = (TaskState.DROPPED, TaskState.ERROR)
+
 # --- registration ---------------------------------------------------------------------------------
 
 
@@ -126,7 +130,9 @@ def _settle_the_missing(
         if key in present:
             continue
         entry.holds = False  # the allocator counts this agent's charges anew, from what it has
-        if entry.state.terminal or entry.framework_id not in t.frameworks:
+        if entry.framework_id not in t.frameworks:
+            tasks.forget(t, entry)
+        elif entry.state.terminal and entry.state not in NEVER_RAN:
             tasks.forget(t, entry)
         else:
             if entry.state is TaskState.UNREACHABLE:

@@ -221,9 +221,10 @@ def _state_of(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> Tas
     entry = framework.tasks.get(asked.task_id)
     if entry is not None:
         # Never ahead of what the framework can acknowledge: a newer end arrives as its own status.
-        if entry.state is TaskState.UNREACHABLE or not entry.state.terminal:
+        # After a registration that may be the first word about it, and until then none is said.
+        if not entry.state.terminal:
             return entry.state
-        return entry.pending.state if entry.pending is not None else entry.told or entry.state
+        return entry.pending.state if entry.pending is not None else entry.told
     agent = t.agents.get(asked.agent_id)
     if not asked.agent_id:
         return None if t.awaited else TaskState.UNKNOWN

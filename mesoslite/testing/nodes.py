@@ -204,11 +204,12 @@ class MasterNode(_Daemon[master.Event, master.Effect]):
         self._post(make(self._requests))
         return self._requests
 
+    def accept(self, end: End) -> None:
+        """A peer has opened a connection to this run of the master."""
+        self._streams[end.name] = end
+
     def received(self, end: End, message: object) -> None:
         """A peer said this."""
-        if self.process is None:
-            return
-        self._streams[end.name] = end
         if isinstance(end.peer.endpoint, AgentNode):
             assert isinstance(message, AgentCall), f"no agent says {message!r}"
             self._post(master.AgentCalled(end.name, message))
@@ -309,6 +310,7 @@ class _Client(_Daemon[E, F]):
             return
         self._attempt = 0
         self._end = network.connect(self, self.host, self._master, self._master.host)
+        self._master.accept(self._end.peer)
         self.world.story.note(self.name, f"opens {self._end.name}")
         self._post(self._opened())
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from mesoslite import Offer, Resources, Scheduler, Task, TaskReference, TaskStatus
+from mesoslite import Offer, Resources, Scheduler, Source, Task, TaskReference, TaskStatus
 from mesoslite.lifecycle import TaskState
 
 TASKS_MAX = 40  # launched by one run: the rest of its life it only declines
@@ -148,7 +148,11 @@ class Restless(Scheduler):
     def _launch_on(self, group: Sequence[Offer]) -> None:
         rng = self.rng
         tasks = [self._task(group[0]) for _ in range(rng.choice((1, 1, 2, 3)))]
-        running = [self.launched[task_id] for task_id in self.live()]
+        running = [
+            self.launched[task_id]
+            for task_id in self.live()
+            if task_id in self.told and self.told[task_id].source is Source.AGENT
+        ]
         if running and rng.random() < 0.1:
             tasks.append(rng.choice(running))  # its id is taken
         if rng.random() < 0.05:
