@@ -336,6 +336,14 @@ def test_a_second_kill_shortens_the_grace_and_never_lengthens_it() -> None:
     assert world.hear(KillTask("f", "t1", 0)) == []
 
 
+def test_a_later_kill_with_more_grace_leaves_the_first_in_force() -> None:
+    world = connected()
+    world.run()
+    world.hear(KillTask("f", "t1", 2_000))
+    world.hear(KillTask("f", "t1", 60_000))
+    assert of(world.tick(2_000), StopContainer) == [StopContainer("1-1", SIGKILL)]
+
+
 def test_a_kill_without_grace_does_not_wait() -> None:
     world = connected()
     world.run()

@@ -147,6 +147,17 @@ def test_a_removed_framework_ends_with_its_tasks_and_each_end_is_told_once() -> 
     assert world.hear(ShutdownFramework("f")) == []
 
 
+def test_an_end_that_waits_behind_an_older_status_is_told_before_a_removal_drops_it() -> None:
+    world = connected()
+    world.launch()
+    world.handle(ContainerStarted("1-1", 1))
+    world.handle(exited("1-1"))
+    effects = world.hear(ShutdownFramework("f"))
+    status = status_of(effects)
+    assert (status.state, status.update_id) == (TaskState.FINISHED, "")
+    assert of(effects, ForgetTask) == [ForgetTask("f", "t1")]
+
+
 def test_a_removal_survives_a_restart() -> None:
     world = connected()
     world.run()
