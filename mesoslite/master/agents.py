@@ -130,9 +130,8 @@ def _settle_the_missing(
         if key in present:
             continue
         entry.holds = False  # the allocator counts this agent's charges anew, from what it has
-        if entry.framework_id not in t.frameworks:
-            tasks.forget(t, entry)
-        elif entry.state.terminal and entry.state not in NEVER_RAN:
+        over = entry.state.terminal and entry.state not in NEVER_RAN
+        if over or entry.framework_id not in t.frameworks:
             tasks.forget(t, entry)
         else:
             if entry.state is TaskState.UNREACHABLE:
