@@ -30,6 +30,7 @@ from mesoslite.wire import (
     write_status,
     write_task,
 )
+from mesoslite.wire.limits import KILL_GRACE_MS_MAX
 
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
@@ -199,8 +200,9 @@ class Operator:
     async def kill_task(self, request: pb.KillTaskRequest) -> pb.KillTaskResponse:
         """End a task."""
         grace_ms = request.grace_ms if request.HasField("grace_ms") else None
-        if grace_ms is not None and grace_ms < 0:
-            raise _Refused(Refusal.MALFORMED, "grace_ms is negative")
+        # What an agent would not take is refused here: it would drop the stream at each attempt.
+        if grace_ms is not None and not 0 <= grace_ms <= KILL_GRACE_MS_MAX:
+            raise _Refused(Refusal.MALFORMED, f"grace_ms: must be 0 to {KILL_GRACE_MS_MAX:,}")
         answer = await self._ask(
             lambda number: TaskKillAsked(number, request.task_id, request.framework, grace_ms)
         )

@@ -12,7 +12,7 @@ DEADLINE_S = 60.0  # what is waited for takes a second or two, on a machine that
 LOOK_S = 0.02
 
 
-def wait_until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
+def wait_until(condition: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
     """Return what `condition` returns as soon as that is true.
 
     Raises AssertionError with `what` and the last value when it does not become so in time.
