@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from pathlib import Path
 from mesoslite.cli import hosts
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Code, Failure, note
+from mesoslite.cli.places import TemporaryPlace
 from mesoslite.cli.relay import Relay
 from mesoslite.cli.shares import shares, totals
 from mesoslite.resources import Resources
@@ -75,7 +74,7 @@ class Cluster:
     def __init__(self, options: ClusterOptions, relay: Relay) -> None:
         self._options = options
         self._relay = relay
-        self._own_dir = options.work_dir is None
+        self._temporary: TemporaryPlace | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._master: asyncio.subprocess.Process | None = None
         self._lifeline: tuple[int, int] | None = None
@@ -115,7 +114,8 @@ class Cluster:
         options = self._options
         try:
             if options.work_dir is None:
-                self.work_dir = Path(tempfile.mkdtemp(prefix="mesoslite-dev-"))
+                self._temporary = TemporaryPlace()
+                self.work_dir = self._temporary.path
             else:
                 self.work_dir = options.work_dir.absolute()
                 self.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -322,11 +322,8 @@ class Cluster:
         self.left = await asyncio.to_thread(
             hosts.left_of, self.work_dir, [host.agent_id for host in self.hosts]
         )
-        if self._own_dir and not hosts.mounted_below(self.work_dir.resolve()):
-            # Never through a mount, which may be the host's own root.
-            await asyncio.to_thread(shutil.rmtree, self.work_dir, ignore_errors=True)
-            if self.work_dir.exists():
-                self.left.append(f"directory {self.work_dir}")
+        if self._temporary and not await asyncio.to_thread(self._temporary.remove):
+            self.left.append(f"directory {self.work_dir}")
         for what in self.left:
             note(f"mesoslite: left behind: {what}")
 

@@ -42,6 +42,8 @@ class Copies(Scheduler):
         """By copy."""
         self.framework_id = ""
         self.giving_up = False
+        self.refused = False
+        """The master does not want this framework: nothing more is heard of its tasks."""
         self.over = asyncio.Event()
         """Every copy has ended, or none is alive any more and nothing more is launched."""
         self.moved_s = 0.0
@@ -148,4 +150,7 @@ class Copies(Scheduler):
 
     async def error(self, refusal: Refusal, message: str) -> None:
         """Nothing comes after this; `run_async` raises it for whoever awaits it."""
+        self.refused = True
+        for task_id in self.alive:
+            self.on_end(task_id, None)
         self.over.set()

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from mesoslite import Offer, Resources, Task, Uri
 from mesoslite.cli.console import Code, Failure
+from mesoslite.resources import why_not_role
 
 NAME_LENGTH_MAX = 64  # leaves room in a task id of 128 for the copy's number and the attempt
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]+")
@@ -77,6 +78,8 @@ class Plan:
             )
         except (TypeError, ValueError) as error:
             raise Failure(Code.USAGE, str(error)) from None
+        if (why_not := why_not_role(options.role)) is not None:
+            raise Failure(Code.USAGE, f"--role: {why_not}")
         if not (self.needs.cpus or self.needs.mem):
             raise Failure(Code.USAGE, "a task needs some --cpus or --mem to run on")
         if self.name != _NOT_IN_IDS.sub("-", self.name) or len(self.name) > NAME_LENGTH_MAX:

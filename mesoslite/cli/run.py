@@ -77,6 +77,7 @@ class _Run:
         self._copies.on_end = self._ended
         self._copies.on_trouble = self._trouble
         self._ending: _Ending | None = None
+        self._torn_down = False
         self._failures_shown = 0
         self._explained = ""
 
@@ -91,10 +92,12 @@ class _Run:
         try:
             with self._interrupts():
                 await self._until_over(session)
-                if not session.done():
+                if self._copies.over.is_set():
                     await self._tails.drained()
+                if not self._copies.refused:
+                    self._torn_down = True
                     self._copies.teardown()
-                    await asyncio.wait([session], timeout=TEARDOWN_TIMEOUT_S)
+                await asyncio.wait([session], timeout=TEARDOWN_TIMEOUT_S)
         finally:
             self._bar.close()
             await self._tails.close()
@@ -140,7 +143,7 @@ class _Run:
             session.result()
         except FrameworkError as error:
             # After a teardown the master's last word is that the framework is removed.
-            if error.refusal is not Refusal.FRAMEWORK_REMOVED or not self._copies.over.is_set():
+            if error.refusal is not Refusal.FRAMEWORK_REMOVED or not self._torn_down:
                 raise Failure(_CODES.get(error.refusal, Code.FAILED), str(error)) from None
 
     def _end(self, ending: _Ending) -> None:

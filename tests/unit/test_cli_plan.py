@@ -69,6 +69,7 @@ def test_attributes_are_matched_as_they_are_spelled() -> None:
         ({"cpus": "0", "mem": "0"}, "--cpus or --mem"),
         ({"env": ("NOVALUE",)}, "NAME=VALUE"),
         ({"env": ("=x",)}, "NAME=VALUE"),
+        ({"role": "a b"}, "--role"),
         ({"name": "a/b"}, "--name"),
         ({"name": "x" * 65}, "--name"),
     ],
