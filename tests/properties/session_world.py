@@ -44,6 +44,7 @@ from mesoslite.resources import Resources
 
 DONE = OperationResult()
 FRAMEWORK = "1-F1"
+LEASE_MS = 30_000
 LIFE = {TaskState.STARTING: TaskState.RUNNING, TaskState.RUNNING: TaskState.FINISHED}
 
 
@@ -76,6 +77,7 @@ class World:
         self.to_master: deque[SchedulerCall] = deque()
         self.offers: dict[str, Offer] = {}
         self.offer_count = 0
+        self.made_ms: dict[str, int] = {}
         self.results: dict[int, AcceptResult] = {}
         self.confirmed = 0
         self.tasks: dict[str, AgentTask] = {}
@@ -118,7 +120,7 @@ class World:
 
     # --- the master -------------------------------------------------------------------------------
 
-    def offer(self, agents: list[str]) -> None:
+    def offer(self, agents: list[str], now_ms: int) -> None:
         if not self.subscribed:
             return
         made = []
@@ -131,14 +133,20 @@ class World:
                 agent_id,
                 "*",
                 Resources(cpus=4, mem=1024),
-                lease_ms=30_000,
+                lease_ms=LEASE_MS,
             )
+            self.made_ms[offer.offer_id] = now_ms
             made.append(self.offers.setdefault(offer.offer_id, offer))
         self.say(Offers(tuple(made)))
 
     def rescind(self, offer_id: str) -> None:
         del self.offers[offer_id]
         self.say(Rescind((offer_id,)))
+
+    def end_leases(self, now_ms: int) -> None:
+        for offer_id in list(self.offers):
+            if self.made_ms[offer_id] + LEASE_MS <= now_ms:
+                self.rescind(offer_id)
 
     def master_reads(self) -> None:
         call = self.to_master.popleft()
