@@ -138,6 +138,26 @@ WRONG: list[tuple[str, Callable[[Plain], None], str]] = [
         lambda s: s.launch(offer(), Task("t", ["x"], {"cpus": 1})),  # type: ignore[arg-type]
         "resources are Resources, not dict",
     ),
+    (
+        "environment",
+        lambda s: s.launch(offer(), Task("t", ["x"], Resources(cpus=1), environment={"N": 1})),  # type: ignore[dict-item]
+        "task t: '1' is int, not text",
+    ),
+    (
+        "surrogate",
+        lambda s: s.launch(offer(), Task("t", ["x", "\udc80"], Resources(cpus=1))),
+        "is no Unicode",
+    ),
+    (
+        "seconds",
+        lambda s: s.launch(offer(), Task("t", ["x"], Resources(cpus=1), max_completion_ms=1.5)),  # type: ignore[arg-type]
+        r"1\.5 is no whole number",
+    ),
+    (
+        "uris",
+        lambda s: s.launch(offer(), Task("t", ["x"], Resources(cpus=1), uris=["file:///x"])),  # type: ignore[list-item]
+        "uris are Uri objects, not str",
+    ),
     ("command", lambda s: s.launch(offer(), Task("t", [], Resources(cpus=1))), "has no words"),
     (
         "too many",

@@ -300,6 +300,22 @@ def test_a_result_is_confirmed_once_all_before_it_are_there() -> None:
     assert bench.hears(AcceptResult(2, (DONE,))) == [ConfirmResults(2)]
 
 
+def test_a_result_that_is_said_again_is_told_once() -> None:
+    bench = launched(task())
+    refused = AcceptResult(1, (OperationResult(Refusal.TOO_LARGE),))
+    assert bench.hears(refused) == [ConfirmResults(1)]
+    assert bench.hears(refused) == [ConfirmResults(1)]
+    assert [type(callback) for callback in bench.callbacks] == [OnStatus]
+
+
+def test_a_task_that_has_ended_is_asked_about_no_more() -> None:
+    bench = launched(task())
+    bench.hears(AcceptResult(1, (DONE,)))
+    bench.hears(Update(status("t1", TaskState.FINISHED)))
+    bench.loses_stream()
+    assert kinds(bench.subscribe()) == ["Subscribe", "ConfirmResults"]
+
+
 def test_unanswered_accepts_are_said_again_in_order_before_any_question() -> None:
     bench = subscribed(Launcher(task("t1"), task("t2"), task("t3")))
     accepts = bench.hears(Offers(tuple(offer(agent_id=f"a{n}") for n in range(3))))
