@@ -54,6 +54,8 @@ class Restless(Scheduler):
         self.calm = False
         """Launches nothing any more, and ends what would run for ever."""
         self.launched: dict[str, Task] = {}
+        self.again: set[str] = set()
+        """The tasks that it launched more than once: of these a refusal may mean any launch."""
         self.told: dict[str, TaskStatus] = {}
         self.held: dict[str, Offer] = {}
         self.received = 0
@@ -155,9 +157,10 @@ class Restless(Scheduler):
         ]
         if running and rng.random() < 0.1:
             tasks.append(rng.choice(running))  # its id is taken
+            self.again.add(tasks[-1].task_id)
         if rng.random() < 0.05:
             tasks.append(tasks[0])
-        self.launched.update({task.task_id: task for task in tasks})
+            self.again.add(tasks[0].task_id)
         self.launch(group, tasks, refuse_s=rng.choice((None, None, 0, 10)))
 
     def _task(self, offer: Offer) -> Task:
@@ -173,7 +176,7 @@ class Restless(Scheduler):
             resources = Resources(disk=1)
         elif rng.random() < 0.2:
             resources = offer.resources
-        return Task(
+        task = Task(
             task_id,
             rng.choice(COMMANDS),
             resources,
@@ -182,6 +185,8 @@ class Restless(Scheduler):
             containerizer=rng.choice((*[None] * 20, "docker")),
             user=rng.choice((*[None] * 20, "somebody")),
         )
+        self.launched[task_id] = task
+        return task
 
     def _acknowledge(self, status: TaskStatus) -> None:
         self.acknowledge(status)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mesoslite import Offer, TaskStatus
 from mesoslite.lifecycle import TaskState, may_move
-from mesoslite.model import Reason, Refusal
+from mesoslite.model import Reason
 from mesoslite.testing import AgentNode, Container, SchedulerNode, Simulation, Watcher
 from mesoslite.testing.telling import tell_status
 from mesoslite_agent.container import ContainerExited
@@ -24,10 +24,16 @@ class Safety(Watcher):
         """Every container of a task, in the order of their starts."""
         self.never: dict[Key, TaskStatus] = {}
         """Tasks of which a scheduler was told that they never ran and never will."""
-        self.told: dict[Key, TaskStatus] = {}
-        """The newest state of each task that a scheduler was told."""
-        self.anew: set[Key] = set()
-        """Tasks that their agent has lost track of in a crash of its host."""
+        self.ended: dict[Key, TaskStatus] = {}
+        """Tasks of which a scheduler was told that they have ended."""
+        self.told: dict[str, dict[Key, TaskStatus]] = {}
+        """The newest state of each task that a scheduler was told, by scheduler: the words of a
+        stream that was replaced may still arrive at the one that was fenced."""
+        self.answered: set[tuple[str, str, str]] = set()
+        """(scheduler, framework id, task id) of launches that were refused though the task may be
+        there, since its id was launched before."""
+        self.anew: set[tuple[str, Key]] = set()
+        """Schedulers and tasks that the agent has lost track of in a crash of its host."""
         self.offered: dict[str, str] = {}
         """Offer -> to whom."""
 
@@ -39,9 +45,7 @@ class Safety(Watcher):
         assert not any(other.live for other in earlier), f"{key} runs twice: {earlier}, {container}"
         earlier.append(container)
         assert key not in self.never, f"{key} runs after {tell_status(self.never[key])}"
-        ended = self.told.get(key)
-        if ended is not None:
-            assert not ended.terminal, f"{key} runs after {tell_status(ended)}"
+        assert key not in self.ended, f"{key} runs after {tell_status(self.ended[key])}"
         self._check_room(container.agent)
 
     def _check_room(self, agent: str) -> None:
@@ -60,7 +64,7 @@ class Safety(Watcher):
         if commits_lost:
             for key, containers in self.of_task.items():
                 if any(container.agent == node.name for container in containers):
-                    self.anew.add(key)
+                    self.anew |= {(scheduler, key) for scheduler in self.told}
 
     # --- what schedulers are told -----------------------------------------------------------------
 
@@ -72,27 +76,32 @@ class Safety(Watcher):
             assert offer.role in node.scheduler.roles
 
     def status_told(self, node: SchedulerNode, status: TaskStatus) -> None:
-        if status.refusal is Refusal.DUPLICATE_TASK:
-            return  # a word about a second launch, not about the task of this id
+        again: set[str] = getattr(node.scheduler, "again", set())
+        if status.reason is Reason.LAUNCH_REFUSED and status.task_id in again:
+            self.answered.add((node.name, node.framework_id, status.task_id))
+            return  # maybe a word about another launch than the one that made the task
         assert status.framework_id in ("", node.framework_id)
         key = (node.framework_id, status.task_id)
-        self._check_move(key, status)
+        self._check_move(node.name, key, status)
         self._check_truth(key, status)
         refused = status.reason is Reason.LAUNCH_REFUSED and status.terminal
         if refused or status.state is TaskState.DROPPED:
             self.never.setdefault(key, status)
 
-    def _check_move(self, key: Key, status: TaskStatus) -> None:
-        before = self.told.get(key)
+    def _check_move(self, scheduler: str, key: Key, status: TaskStatus) -> None:
+        told = self.told.setdefault(scheduler, {})
+        before = told.get(key)
         if before is not None and before.terminal and status.reason is Reason.RECONCILIATION:
             return  # it asked about a task whose end was dealt with: nobody here knows it any more
-        if key in self.anew:
-            self.anew.discard(key)
+        if (scheduler, key) in self.anew:
+            self.anew.discard((scheduler, key))
         elif before is not None and status.state not in (before.state, TaskState.UNKNOWN):
             assert may_move(before.state, status.state), (
                 f"{key}: {tell_status(before)} then {tell_status(status)}"
             )
-        self.told[key] = status
+        told[key] = status
+        if status.terminal:
+            self.ended.setdefault(key, status)
 
     def _check_truth(self, key: Key, status: TaskStatus) -> None:
         containers = self.of_task.get(key, [])
