@@ -5,6 +5,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,12 @@ class Plain(Scheduler):
 class ByHand(Scheduler):
     name = "by-hand"
     acknowledge_automatically = False
+
+
+def odd(**parts: object) -> Task:
+    """A task with parts of kinds that it should not have."""
+    fields: dict[str, Any] = {"task_id": "t", "command": ["x"], "resources": Resources(cpus=1)}
+    return Task(**(fields | parts))
 
 
 def decisions(scheduler: Scheduler) -> list[object]:
@@ -140,7 +147,7 @@ WRONG: list[tuple[str, Callable[[Plain], None], str]] = [
     ),
     (
         "environment",
-        lambda s: s.launch(offer(), Task("t", ["x"], Resources(cpus=1), environment={"N": 1})),  # type: ignore[dict-item]
+        lambda s: s.launch(offer(), odd(environment={"N": 1})),
         "task t: '1' is int, not text",
     ),
     (
@@ -150,12 +157,12 @@ WRONG: list[tuple[str, Callable[[Plain], None], str]] = [
     ),
     (
         "seconds",
-        lambda s: s.launch(offer(), Task("t", ["x"], Resources(cpus=1), max_completion_ms=1.5)),  # type: ignore[arg-type]
+        lambda s: s.launch(offer(), odd(max_completion_ms=1.5)),
         r"1\.5 is no whole number",
     ),
     (
         "uris",
-        lambda s: s.launch(offer(), Task("t", ["x"], Resources(cpus=1), uris=["file:///x"])),  # type: ignore[list-item]
+        lambda s: s.launch(offer(), odd(uris=["file:///x"])),
         "uris are Uri objects, not str",
     ),
     ("command", lambda s: s.launch(offer(), Task("t", [], Resources(cpus=1))), "has no words"),
