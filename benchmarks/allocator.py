@@ -1,0 +1,186 @@
+"""Workloads of the allocator: what one cycle costs. No clock, wire or process takes part.
+
+The agents, and what is used of them, are those of Mesos's own benchmark, DeclineOffers in
+src/tests/hierarchical_allocator_benchmarks.cpp, so that the figures can be put side by side.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from benchmarks.measure import Figure, settle_memory
+from mesoslite.allocator import Allocator, Grant
+from mesoslite.resources import Resources
+
+AGENT = Resources(cpus=24, mem=4_096, disk=4_096, ports="[31000-32000]")
+USED_CPUS = Resources(cpus=16)
+USED_REST = Resources(mem=2_014, disk=1_024)
+ONE_CPU = Resources(cpus=1)
+NOTHING = Resources.EMPTY
+FOR_EVER = 10**15
+ROLE = "*"
+DIRTY_PER_CENT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a cluster, how often it is measured, and the seed of what is drawn."""
+
+    agents: int
+    frameworks: int
+    runs: int
+    seed: int
+
+    def figure(self, what: str, goal_ms: float | None = None, mesos: str = "-") -> Figure:
+        """A figure of this size."""
+        return Figure(what, {"agents": self.agents, "frameworks": self.frameworks}, goal_ms, mesos)
+
+
+def decline(size: Size) -> list[Figure]:
+    """Every agent is offered, and every framework refuses every offer for ever (row 1)."""
+    goals: dict[tuple[int, int], tuple[float, str]] = {
+        (10_000, 200): (26.0, "261-346 ms"),
+        (10_000, 1_000): (38.0, "380-465 ms"),
+    }
+    cycle = size.figure("a cycle offers all", *goals.get((size.agents, size.frameworks), ()))
+    answers = size.figure("all are declined")
+    allocator = _cluster(size)
+    # The first cycle also makes room in every agent's tables: not what a running master does.
+    _decline_all(allocator, allocator.allocate(0))
+    settle_memory()
+    for now_ms in range(1, min(size.runs, size.frameworks - 1) + 1):
+        grants = _timed(cycle, partial(allocator.allocate, now_ms))
+        assert len({grant.agent_id for grant in grants}) == len(grants) == size.agents
+        _timed(answers, partial(_decline_all, allocator, grants))
+    return [cycle, answers]
+
+
+def refused(size: Size) -> list[Figure]:
+    """Everybody has refused everything for ever: a cycle has nothing to offer (row 2)."""
+    idle = size.figure("a cycle, nothing changed", 0.1, "950-970 ms at 1,000 x 200")
+    allocator = _cluster(size)
+    _refuse_everything(allocator, size)
+    assert allocator.allocate(0) == []
+    assert allocator.looked_at == size.agents
+    settle_memory()
+    for now_ms in range(1, size.runs + 1):
+        assert _timed(idle, partial(allocator.allocate, now_ms)) == []
+        assert allocator.looked_at == 0
+    return [idle]
+
+
+def dirty(size: Size) -> list[Figure]:
+    """As `refused`, and one agent of a hundred changed: half shrink, half outgrow the refusals."""
+    rng = random.Random(size.seed)
+    cycle = size.figure("a cycle, 1 % changed", 2.0 if size.agents == 50_000 else None)
+    changes = size.figure("these changes")
+    allocator = _cluster(size)
+    _refuse_everything(allocator, size)
+    assert allocator.allocate(0) == []
+    settle_memory()
+    for now_ms in range(1, size.runs + 1):
+        agents = rng.sample(range(size.agents), size.agents * DIRTY_PER_CENT // 100)
+        shrink, grow = agents[::2], agents[1::2]
+        _timed(changes, partial(_change, allocator, size, shrink, grow))
+        grants = _timed(cycle, partial(allocator.allocate, now_ms))
+        assert {grant.agent_id for grant in grants} == {_agent_id(n) for n in grow}
+        assert allocator.looked_at == len(agents)
+        for grant in grants:
+            _settle(allocator, grant)
+        _change(allocator, size, grow, shrink)
+        assert allocator.allocate(now_ms) == []
+    return [cycle, changes]
+
+
+def join(size: Size) -> list[Figure]:
+    """Agents join, and all of them are offered to the frameworks that wait (row 2c)."""
+    goal = (100.0, "573-1,025 ms") if (size.agents, size.frameworks) == (10_000, 1_000) else ()
+    joined = size.figure("all join, all are offered", *goal)
+    for _ in range(size.runs):
+        allocator = _frameworks(size)
+        settle_memory()
+        grants = _timed(joined, partial(_join, allocator, size))
+        assert len({grant.agent_id for grant in grants}) == len(grants) == size.agents
+        per_framework = {allocator.outstanding(_framework_id(n)) for n in range(size.frameworks)}
+        assert max(per_framework) - min(per_framework) <= 1
+    return [joined]
+
+
+# --- the parts of them ----------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def _timed(figure: Figure, run: Callable[[], T]) -> T:
+    result: list[T] = []
+    figure.time(lambda: result.append(run()))
+    return result[0]
+
+
+def _agent_id(number: int) -> str:
+    return f"agent-{number:05}"
+
+
+def _framework_id(number: int) -> str:
+    return f"framework-{number:04}"
+
+
+def _frameworks(size: Size) -> Allocator:
+    allocator = Allocator(offers_outstanding_max=size.agents + 1)
+    for number in range(size.frameworks):
+        allocator.add_framework(_framework_id(number), [ROLE])
+    return allocator
+
+
+def _cluster(size: Size) -> Allocator:
+    """Two thirds of each agent are used by tasks of two frameworks, a random port by each agent."""
+    rng = random.Random(size.seed)
+    allocator = _frameworks(size)
+    for number in range(size.agents):
+        port = rng.randrange(31_000, 32_001)
+        used = [
+            (_cpu_user(size, number), ROLE, USED_CPUS),
+            (_framework_id((number + 1) % size.frameworks), ROLE, USED_REST),
+            (_framework_id((number + 2) % size.frameworks), ROLE, Resources(ports=[(port, port)])),
+        ]
+        allocator.add_agent(_agent_id(number), AGENT, used)
+    return allocator
+
+
+def _cpu_user(size: Size, number: int) -> str:
+    return _framework_id(number % size.frameworks)
+
+
+def _settle(allocator: Allocator, grant: Grant) -> None:
+    framework_id, role, agent_id = grant.framework_id, grant.role, grant.agent_id
+    allocator.settle(framework_id, role, agent_id, grant.resources, NOTHING)
+
+
+def _decline_all(allocator: Allocator, grants: Iterable[Grant]) -> None:
+    for grant in grants:
+        framework_id, role, agent_id = grant.framework_id, grant.role, grant.agent_id
+        allocator.settle(framework_id, role, agent_id, grant.resources, NOTHING)
+        allocator.refuse(framework_id, role, agent_id, grant.resources, FOR_EVER)
+
+
+def _refuse_everything(allocator: Allocator, size: Size) -> None:
+    for number in range(size.agents):
+        agent_id = _agent_id(number)
+        free = allocator.free(agent_id)
+        for framework in range(size.frameworks):
+            allocator.refuse(_framework_id(framework), ROLE, agent_id, free, FOR_EVER)
+
+
+def _change(allocator: Allocator, size: Size, shrink: list[int], grow: list[int]) -> None:
+    for number in shrink:
+        allocator.charge(_cpu_user(size, number), ROLE, _agent_id(number), ONE_CPU)
+    for number in grow:
+        allocator.release(_cpu_user(size, number), ROLE, _agent_id(number), ONE_CPU)
+
+
+def _join(allocator: Allocator, size: Size) -> list[Grant]:
+    for number in range(size.agents):
+        allocator.add_agent(_agent_id(number), AGENT)
+    return allocator.allocate(0)
