@@ -188,11 +188,10 @@ class Agent:
         """What its launcher knows, by task id: state, pid, and how it ended."""
         with Launcher(self.work_dir) as launcher:
             _, events = launcher.ask("list")
-        known: dict[str, Json] = {}
-        for event in events:
-            task_id = self._task_of(event["id"])
-            assert task_id not in known, f"two containers of {task_id}"
-            known[task_id] = event
+        # What happens between hello and list comes as an event of its own, before the one listed.
+        latest = {event["id"]: event for event in events}
+        known = {self._task_of(container_id): event for container_id, event in latest.items()}
+        assert len(known) == len(latest), f"two containers of one task: {latest}"
         return known
 
     def _task_of(self, container_id: str) -> str:
