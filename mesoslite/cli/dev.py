@@ -71,6 +71,8 @@ async def _dev(options: DevOptions) -> int:
         relay,
     )
     cluster.on_agent_lost = _agent_lost
+    if options.port_file is not None:
+        options.port_file.unlink(missing_ok=True)  # of one that was killed
     with stop_signals(cluster.hurry) as stopped:
         noun = "1 agent" if options.agents == 1 else f"{options.agents} agents"
         note(f"starting a master and {noun} ...")

@@ -38,6 +38,7 @@ class Dev:
     def __init__(self, home: Path, *words: str) -> None:
         self.home = home
         self.port_file = home / "port"
+        self.port_file.unlink(missing_ok=True)
         self.environment = clean_environment(home)
         self._err = (home / "dev.err").open("w+")
         self.process = subprocess.Popen(
