@@ -27,7 +27,7 @@ def test_agents_together_have_the_machine_once(agents: int) -> None:
     assert sum(one.scalar("mem") for one in each) == 10_007_000
     assert sum(one.scalar("disk") for one in each) == 99_999_000
     held = sorted(pair for one in each for pair in one.ports)
-    assert held[0][0], held[-1][1] == PORTS
+    assert (held[0][0], held[-1][1]) == PORTS
     assert all(high + 1 == low for (_, high), (low, _) in pairwise(held))
 
 
