@@ -7,8 +7,9 @@ import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
+from typing import Any
 
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
@@ -26,7 +27,7 @@ from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Code, Failure, console, note, one_line, show
 from mesoslite.cli.dev import opened, stop_signals
 from mesoslite.cli.outcome import SIGNAL_BASE
-from mesoslite.cli.relay import Relay
+from mesoslite.cli.relay import NO_CONTAINERS, Relay
 from mesoslite.cli.watch import Moment, Story, watched
 from mesoslite.logs import set_up_logs
 
@@ -63,6 +64,8 @@ def find_framework(name: str) -> type[Scheduler]:
 async def _demo(agents: int, containerizer: str | None, kind: type[Scheduler]) -> int:
     began_s = time.monotonic()
     relay = Relay("text", verbose=False)
+    relay.muted = True  # the picture has the terminal; what ends a daemon is told all the same
+    relay.listen = _tell_fallback()
     cluster = Cluster(ClusterOptions(agents=agents, containerizer=containerizer), relay)
     with stop_signals(cluster.hurry) as stopped:
         note(f"starting a master and {agents} agents as processes of their own ...")
@@ -77,6 +80,20 @@ async def _demo(agents: int, containerizer: str | None, kind: type[Scheduler]) -
     if stage is not None:
         stage.summary(time.monotonic() - began_s, cluster.left)
     return Code.FAILED if cluster.left else Code.OK
+
+
+def _tell_fallback() -> Callable[[str, dict[str, Any]], None]:
+    """Say once why tasks do not run in containers, where they cannot."""
+    told = False
+
+    def listen(_daemon: str, entry: dict[str, Any]) -> None:
+        nonlocal told
+        if entry.get("event") == NO_CONTAINERS and not told:
+            told = True
+            why = one_line(str(entry.get("why", "")))
+            note(f"no containers on this machine ({why}): tasks run as plain processes")
+
+    return listen
 
 
 async def _play(

@@ -12,6 +12,9 @@ from mesoslite.cli.console import console, note, one_line
 
 LAST_LINES_MAX = 20  # kept of each daemon, to say why it ended
 LINE_BYTES_MAX = 64 * 1024
+#: What an agent says when it finds no way to make containers, and all agents of a machine say.
+NO_CONTAINERS = "tasks run as plain processes"
+TOLD_ONCE = frozenset({NO_CONTAINERS})
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
 _NOT_SHOWN = ("event", "level", "timestamp", "logger")
@@ -28,6 +31,7 @@ class Relay:
         self._last: dict[str, deque[str]] = {}
         self.listen: Callable[[str, dict[str, Any]], None] = lambda daemon, entry: None
         """Told of every entry, shown or not."""
+        self._told: set[str] = set()
         self.muted = False
         """While a display owns the terminal, or the daemons are being ended, nothing is shown."""
 
@@ -45,6 +49,10 @@ class Relay:
         said = self._last.setdefault(daemon, deque(maxlen=LAST_LINES_MAX))
         said.append(one_line(_words(entry)))
         self.listen(daemon, entry)
+        if entry.get("event") in TOLD_ONCE:
+            if str(entry["event"]) in self._told:
+                return
+            self._told.add(str(entry["event"]))
         if self.muted or _LEVELS.get(str(entry.get("level")), 30) < self._least:
             return
         if self._form == "json":
