@@ -63,7 +63,7 @@ def demo(
         str, typer.Option("--framework", metavar="NAME", help="Any installed framework.")
     ] = "demo",
 ) -> None:
-    """Watch two-level scheduling happen: a whole cluster for half a minute."""
+    """Watch it happen: a whole cluster, for half a minute."""
     from mesoslite.cli.demo import demo
 
     raise typer.Exit(demo(agents=agents, containerizer=containerizer, framework=framework))
@@ -121,7 +121,7 @@ def dev(
         bool, typer.Option("--verbose", "-v", help="All logs, not only warnings.")
     ] = False,
 ) -> None:
-    """Run a whole cluster on this machine: a master and agents. Ctrl-C leaves nothing behind."""
+    """A whole cluster on this machine, until Ctrl-C."""
     from mesoslite.cli.dev import DevOptions, dev
 
     options = DevOptions(
@@ -209,7 +209,7 @@ def run(
             "--pids",
             metavar="N",
             min=1,
-            help="Processes and threads at the same time.",
+            help="Processes and threads at once.",
             show_default="the agent's limit",
         ),
     ] = None,
@@ -242,9 +242,9 @@ def run(
     master: Master = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Run a command on the cluster as if it ran here: its output, its exit code.
+    """Run a command on the cluster as if it ran here.
 
-    Lines of several copies carry their names, and the highest exit code is passed on.
+    Its output comes out here and its exit code is passed on: of several copies the highest.
 
     A signal counts as 128 and its number. Ctrl-C ends the tasks.
     """
