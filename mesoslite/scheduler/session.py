@@ -394,6 +394,8 @@ class Session:
         if refuse_ms is None:
             refuse_ms = self._patience.next_ms(self._now_ms)
         agent_id = decision.offers[0].agent_id
+        for task_id in operations:
+            self._updates.launched(task_id)
         accept = self._launches.add(agent_id, offer_ids, tuple(operations.values()), refuse_ms)
         if self.subscribed:
             self._say(accept)
@@ -469,7 +471,7 @@ class Session:
     def _updated(self, status: TaskStatus) -> None:
         if status.update_id:
             match self._updates.arrived(status):
-                case Arrival.ACKNOWLEDGED:
+                case Arrival.ACKNOWLEDGED | Arrival.AFTER_THE_END:
                     self._acknowledge(status)
                     return
                 case Arrival.WAITING:

@@ -11,6 +11,9 @@ from mesoslite.model import TaskStatus
 ACKNOWLEDGED_REMEMBERED_MAX = 10_000
 #: Told or about to be told, not yet acknowledged. The master bounds them for each agent.
 UNACKNOWLEDGED_MAX = 100_000
+#: Tasks whose end was told, ~150 B each. An agent tells of one again only after a crash of its
+#: host, whose disk had not kept that it had told (decisions.md D5).
+ENDED_REMEMBERED_MAX = 10_000
 
 UpdateKey = tuple[str, str, str]
 """(agent id, task id, update id)"""
@@ -26,6 +29,7 @@ class Arrival(Enum):
 
     NEW = "never seen: tell the author's code"
     WAITING = "on its way to the author's code, or told and not acknowledged yet"
+    AFTER_THE_END = "of a task whose end was told: only to be acknowledged, an end is final"
     ACKNOWLEDGED = "dealt with: the acknowledgement was lost, say it again"
 
 
@@ -35,6 +39,7 @@ class Updates:
     def __init__(self) -> None:
         self._waiting: dict[UpdateKey, None] = {}
         self._acknowledged: dict[UpdateKey, None] = {}
+        self._ended: dict[str, None] = {}  # task ids, oldest first
 
     def arrived(self, status: TaskStatus) -> Arrival:
         """Note a status; `NEW` at most once for each."""
@@ -43,10 +48,20 @@ class Updates:
             return Arrival.ACKNOWLEDGED
         if key in self._waiting:
             return Arrival.WAITING
+        if status.task_id in self._ended:
+            return Arrival.AFTER_THE_END
+        if status.terminal:
+            self._ended[status.task_id] = None
+            if len(self._ended) > ENDED_REMEMBERED_MAX:
+                del self._ended[next(iter(self._ended))]
         self._waiting[key] = None
         if len(self._waiting) > UNACKNOWLEDGED_MAX:
             del self._waiting[next(iter(self._waiting))]
         return Arrival.NEW
+
+    def launched(self, task_id: str) -> None:
+        """This id is launched now: what was told before was not of this task."""
+        self._ended.pop(task_id, None)
 
     def acknowledged(self, status: TaskStatus) -> None:
         """Note that the author's code has dealt with it."""
@@ -61,3 +76,4 @@ class Updates:
         assert not self._waiting.keys() & self._acknowledged.keys()
         assert len(self._waiting) <= UNACKNOWLEDGED_MAX
         assert len(self._acknowledged) <= ACKNOWLEDGED_REMEMBERED_MAX
+        assert len(self._ended) <= ENDED_REMEMBERED_MAX

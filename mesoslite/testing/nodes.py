@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import protocol as master
 from mesoslite.master.state import Master, MasterConfig
-from mesoslite.messages import AgentCall, AgentEvent, SchedulerCall, SchedulerEvent
+from mesoslite.messages import AgentCall, AgentEvent, Heartbeat, SchedulerCall, SchedulerEvent
 from mesoslite.model import AgentInfo, Offer, Source, TaskStatus
 from mesoslite.scheduler import protocol as session
 from mesoslite.scheduler.calling import call
@@ -145,7 +145,9 @@ class _Daemon(Generic[E, F]):
         for effect in effects:
             world.counts[f"{self.kind} effect: {type(effect).__name__}"] += 1
             world.story.effect(self.name, effect)
-        if world.check and self.process is not None:
+        told = any(not _is_heartbeat(event) for event in events)
+        said = any(not _is_heartbeat(effect) for effect in effects)
+        if world.check and self.process is not None and (told or said):
             self.process.machine.check()
         for watcher in world.watchers:
             watcher.turned(self)  # type: ignore[arg-type]  # each subclass is a Node
@@ -273,6 +275,13 @@ class _Client(_Daemon[E, F]):
         self._master = master_node
         self._end: End | None = None
         self._attempt = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether its stream to the master is whole, which neither side can know for sure."""
+        end = self._end
+        whole = end is not None and end.peer.open and not (end.lane.cut or end.peer.lane.cut)
+        return whole and self._master.alive
 
     def received(self, end: End, message: object) -> None:
         """The master said this."""
@@ -564,6 +573,22 @@ class SchedulerNode(_Client[session.Event, session.Effect]):
 
     def _lost(self, why: str) -> session.Event:
         return session.StreamLost(why)
+
+
+def _is_heartbeat(what: object) -> bool:
+    """Whether an event or effect carries a heartbeat, which changes nothing but a time."""
+    match what:
+        case master.SchedulerCalled(call=said) | master.AgentCalled(call=said):
+            pass
+        case agent.MasterSpoke(event=said) | session.MasterSpoke(event=said):
+            pass
+        case master.ToScheduler(event=said) | master.ToAgent(event=said):
+            pass
+        case agent.ToMaster(call=said) | session.ToMaster(call=said):
+            pass
+        case _:
+            return False
+    return isinstance(said, Heartbeat)
 
 
 def _finish(returned: Returned) -> None:

@@ -36,7 +36,7 @@ def _why_not(cluster: Simulation, safety: Safety) -> Iterator[str]:
 def _why_not_agent(cluster: Simulation, node: AgentNode) -> Iterator[str]:
     master, machine = cluster.master.machine, node.machine
     assert not node.aborted, f"{node.name} gave up: {node.aborted}"
-    if machine is None or master is None or not machine.registered:
+    if machine is None or master is None or not (machine.registered and node.connected):
         yield f"{node.name} is not registered"
         return
     known = master.tables.agents.get(node.name)
@@ -55,7 +55,7 @@ def _why_not_agent(cluster: Simulation, node: AgentNode) -> Iterator[str]:
 
 def _why_not_scheduler(cluster: Simulation, node: SchedulerNode, safety: Safety) -> Iterator[str]:
     session = node.machine
-    if session is None or not session.subscribed:
+    if session is None or not (session.subscribed and node.connected):
         yield f"{node.name} is not subscribed"
         return
     if session.accepts_unanswered:

@@ -27,13 +27,15 @@ class Safety(Watcher):
         self.ended: dict[Key, TaskStatus] = {}
         """Tasks of which a scheduler was told that they have ended."""
         self.told: dict[str, dict[Key, TaskStatus]] = {}
-        """The newest state of each task that a scheduler was told, by scheduler: the words of a
-        stream that was replaced may still arrive at the one that was fenced."""
+        """The newest state of each task that a scheduler was told. By scheduler: words of its own
+        stream may still arrive at one that is fenced already."""
+        self.told_run: dict[tuple[str, Key], int] = {}
+        """Which run of a scheduler was told that."""
         self.answered: set[tuple[str, str, str]] = set()
         """(scheduler, framework id, task id) of launches that were refused though the task may be
         there, since its id was launched before."""
-        self.anew: set[tuple[str, Key]] = set()
-        """Schedulers and tasks that the agent has lost track of in a crash of its host."""
+        self.anew: set[Key] = set()
+        """Tasks that their agent has lost track of in a crash of its host."""
         self.offered: dict[str, str] = {}
         """Offer -> to whom."""
 
@@ -60,11 +62,12 @@ class Safety(Watcher):
 
     def host_died(self, node: AgentNode, commits_lost: int) -> None:
         """What was not synced is forgotten, as decisions.md D5 has it: the agent may tell of tasks
-        anew, as FAILED, whose end it had told before. None of them runs."""
+        anew, as FAILED, whose end it had told before. None of them runs. A session that knows of
+        the end keeps it to itself; the next process of the scheduler can not know."""
         if commits_lost:
             for key, containers in self.of_task.items():
                 if any(container.agent == node.name for container in containers):
-                    self.anew |= {(scheduler, key) for scheduler in self.told}
+                    self.anew.add(key)
 
     # --- what schedulers are told -----------------------------------------------------------------
 
@@ -82,24 +85,27 @@ class Safety(Watcher):
             return  # maybe a word about another launch than the one that made the task
         assert status.framework_id in ("", node.framework_id)
         key = (node.framework_id, status.task_id)
-        self._check_move(node.name, key, status)
+        self._check_move(node, key, status)
         self._check_truth(key, status)
         refused = status.reason is Reason.LAUNCH_REFUSED and status.terminal
         if refused or status.state is TaskState.DROPPED:
             self.never.setdefault(key, status)
 
-    def _check_move(self, scheduler: str, key: Key, status: TaskStatus) -> None:
-        told = self.told.setdefault(scheduler, {})
+    def _check_move(self, node: SchedulerNode, key: Key, status: TaskStatus) -> None:
+        told = self.told.setdefault(node.name, {})
         before = told.get(key)
         if before is not None and before.terminal and status.reason is Reason.RECONCILIATION:
             return  # it asked about a task whose end was dealt with: nobody here knows it any more
-        if (scheduler, key) in self.anew:
-            self.anew.discard((scheduler, key))
-        elif before is not None and status.state not in (before.state, TaskState.UNKNOWN):
-            assert may_move(before.state, status.state), (
+        lost = key in self.anew and (
+            self.told_run.get((node.name, key)) != node.runs
+            or status.reason is Reason.RECONCILIATION
+        )
+        if before is not None and status.state not in (before.state, TaskState.UNKNOWN):
+            assert lost or may_move(before.state, status.state), (
                 f"{key}: {tell_status(before)} then {tell_status(status)}"
             )
         told[key] = status
+        self.told_run[node.name, key] = node.runs
         if status.terminal:
             self.ended.setdefault(key, status)
 

@@ -11,6 +11,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mesoslite.master.records import MasterConfig
@@ -34,7 +35,7 @@ STORY_TAIL_LINES = 60
 CONFIG = MasterConfig(
     weights={"ads": 2_000},
     reregister_ms=150_000,
-    forget_unreachable_ms=250_000,
+    forget_unreachable_ms=120_000,
     agents_max=4,
     frameworks_max=4,
     unacknowledged_max=3,
@@ -166,10 +167,9 @@ class Trouble:
         node = rng.choice(list(cluster.schedulers.values()))
         if isinstance(node.scheduler, Restless) and node.alive:
             node.scheduler.whim()
-        tasks = sorted({c.spec.task_id for c in cluster.containers() if c.live})
         match rng.randrange(20):
             case 0:
-                cluster.kill_task(rng.choice([*tasks, "t0", "t1", "t2"]))
+                cluster.kill_task(self.some_task())
             case 1:
                 cluster.kill_task("t0", rng.choice(("nobody", "alpha")), grace_s=0)
             case 2:
@@ -183,6 +183,12 @@ class Trouble:
             case _:
                 pass
 
+    def some_task(self) -> str:
+        """A task that lives, preferably one whose id two frameworks use."""
+        ids = [c.spec.task_id for c in self.cluster.containers() if c.live]
+        twice = [task_id for task_id in ids if ids.count(task_id) > 1]
+        return self.rng.choice(twice or ids or ["t0"])
+
     # --- faults -----------------------------------------------------------------------------------
 
     def fault(self) -> None:
@@ -193,7 +199,7 @@ class Trouble:
         peer: AgentNode | SchedulerNode = rng.choice((agent, scheduler))
         for_s = rng.choice((0.05, 1, 10, 40, 100))
         point = rng.choice((None, *CrashPoint))
-        match rng.randrange(16):
+        match rng.randrange(17):
             case 0:
                 cluster.crash(cluster.master, down_s=rng.choice((0.1, 5, 60)), at=point)
             case 1 | 2:
@@ -219,6 +225,8 @@ class Trouble:
                 self.fail_over(scheduler)
             case 15:
                 self.crowd()
+            case 16:
+                self.catastrophe(scheduler)
 
     def pause(self) -> None:
         """A peer of the master does not read for a while."""
@@ -236,8 +244,19 @@ class Trouble:
             self.cluster.counts["fault: a second scheduler of the same identity"] += 1
             self.add_scheduler(scheduler.scheduler.name)
 
+    def catastrophe(self, scheduler: SchedulerNode) -> None:
+        """A scheduler launches while it is cut off, then all but it die, and one host stays away
+        for longer than the next master waits: nobody can know what became of the launches."""
+        cluster = self.cluster
+        cluster.counts["fault: everything dies but a scheduler"] += 1
+        cluster.partition(scheduler, seconds=15)
+        cluster.after(10, lambda: cluster.crash(cluster.master, down_s=1))
+        for agent in list(cluster.agents.values()):
+            down_s = self.rng.choice((1, 400))
+            cluster.after(10, partial(cluster.reboot, agent, down_s=down_s))
+
     def crowd(self) -> None:
-        """More agents and frameworks come than the master takes."""
+        """More frameworks come than the master takes."""
         cluster = self.cluster
         if len(self.guests) < 3:
             cluster.counts["fault: more frameworks than there may be"] += 1
