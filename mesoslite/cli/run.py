@@ -79,6 +79,7 @@ class _Run:
         self._ending: _Ending | None = None
         self._torn_down = False
         self._failures_shown = 0
+        self._last_line = ""
         self._explained = ""
 
     async def run(self) -> int:
@@ -181,10 +182,12 @@ class _Run:
         self._tails.ended(task_id)
         if outcome is None or not outcome.code or self._ending is not None:
             return
-        line = outcome.line or (f"exit code {outcome.code}" if self._plan.count > 1 else "")
-        if line and self._failures_shown < FAILURES_SHOWN_MAX:
+        if self._plan.count == 1:
+            # Comes after the last that the task itself has said: that may still be on its way.
+            self._last_line = f"{task_id}: {outcome.line}" if outcome.line else ""
+        elif self._failures_shown < FAILURES_SHOWN_MAX:
             self._failures_shown += 1
-            self._say(f"{task_id}: {line}")
+            self._say(f"{task_id}: {outcome.line or f'exit code {outcome.code}'}")
 
     def _trouble(self, line: str) -> None:
         if self._ending is None:
@@ -214,6 +217,8 @@ class _Run:
             return self._ending.code
         if self._plan.count > 1:
             self._say(summary(outcomes, self._plan.count))
+        elif self._last_line:
+            self._say(self._last_line)
         if len(outcomes) < self._plan.count:
             return Code.FAILED
         return max(outcome.code for outcome in outcomes)

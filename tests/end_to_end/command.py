@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -21,6 +22,8 @@ COMMAND = Path(sys.executable).with_name("mesoslite")
 COMMAND_S_MAX = 60.0
 START_S_MAX = 60.0
 STOP_S_MAX = 60.0
+
+_naps = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,11 @@ def processes_of(home: Path) -> dict[int, str]:
             if words and (here in told or place.startswith(here)):
                 found[int(entry.name)] = words.replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def nap() -> str:
+    """A command line that sleeps for long and that no other process has."""
+    return f"sleep 3000.{os.getpid()}{next(_naps):03}"
 
 
 def running(words: str) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.command import Dev, left_behind, running
+from tests.end_to_end.command import Dev, left_behind, nap, running
 from tests.end_to_end.conftest import StartDev
 from tests.end_to_end.waiting import wait_until
 
@@ -32,7 +32,7 @@ def test_a_stop_ends_everything_while_tasks_run(
     start_dev: StartDev, number: signal.Signals
 ) -> None:
     dev = start_dev("--agents", "2").ready()
-    words = f"sleep 34{number:02}"
+    words = nap()
     script = f"{words} & exec {words}"
     run = dev.start("run", "--count", "2", "--", "sh", "-c", script)
     try:
@@ -52,10 +52,11 @@ def test_a_stop_ends_everything_while_tasks_run(
 def test_killing_it_ends_everything_but_its_directory_which_the_next_one_removes(
     start_dev: StartDev,
 ) -> None:
+    words = nap()
     dev = start_dev().ready()
-    run = dev.start("run", "--", "sleep", "3501")
+    run = dev.start("run", "--", *words.split())
     try:
-        wait_until(lambda: running("sleep 3501"), "the task runs")
+        wait_until(lambda: running(words), "the task runs")
         assert dev.stop(signal.SIGKILL) == -signal.SIGKILL
     finally:
         run.kill()
@@ -75,16 +76,17 @@ def test_killing_it_ends_everything_but_its_directory_which_the_next_one_removes
 
 
 def test_a_host_that_loses_power_takes_its_containers_and_comes_back(start_dev: StartDev) -> None:
+    words = nap()
     dev = start_dev("--agents", "2").ready()
-    run = dev.start("run", "--name", "unlucky", "--", "sh", "-c", "sleep 3502 & exec sleep 3502")
+    run = dev.start("run", "--name", "unlucky", "--", "sh", "-c", f"{words} & exec {words}")
     try:
-        wait_until(lambda: len(running("sleep 3502")) == 2, "the task runs")
+        wait_until(lambda: len(running(words)) == 2, "the task runs")
         row = dev.json("task", "show", "unlucky")
         number = row["agentHostname"].removeprefix("agent-")
         boot = dev.json("agent", "show", row["agentHostname"])["bootId"]
         dev.type(f"kill-host {number}")
         wait_until(lambda: f"host {number} is down" in dev.said(), "the host is down")
-        assert running("sleep 3502") == []
+        assert running(words) == []
         assert dev.json("agent", "show", row["agentHostname"])["state"] == "disconnected"
         dev.type(f"start-host {number}")
         _, err = run.communicate(timeout=60)
@@ -100,10 +102,11 @@ def test_a_host_that_loses_power_takes_its_containers_and_comes_back(start_dev: 
 
 
 def test_a_host_that_stays_down_is_cleaned_up_at_the_end(start_dev: StartDev) -> None:
+    words = nap()
     dev = start_dev().ready()
-    run = dev.start("run", "--", "sleep", "3503")
+    run = dev.start("run", "--", *words.split())
     try:
-        wait_until(lambda: running("sleep 3503"), "the task runs")
+        wait_until(lambda: running(words), "the task runs")
         dev.type("kill-host 1")
         wait_until(lambda: "host 1 is down" in dev.said(), "the host is down")
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from mesoslite.cli.copies import FAILOVER_TIMEOUT_S
 from mesoslite.cli.run import EXPLAIN_AFTER_S
-from tests.end_to_end.command import COMMAND, Dev, cgroups_of, need_oci, running
+from tests.end_to_end.command import COMMAND, Dev, cgroups_of, nap, need_oci, processes_of, running
 from tests.end_to_end.waiting import wait_until
 
 SMALL = ("--cpus", "0.1", "--mem", "32")
@@ -113,7 +113,7 @@ def test_five_hundred_copies_finish_and_nothing_leaks(dev: Dev) -> None:
     assert done.code == 0
     assert done.out == ""
     assert done.err == f"mesoslite: {MANY} of {MANY} finished\n"
-    assert running("/bin/true") == []
+    assert [words for words in processes_of(dev.home).values() if "/bin/true" in words] == []
     wait_until(
         lambda: all(descriptors(pid) <= before[pid] + 8 for pid in daemons),
         "descriptors are closed",
@@ -133,21 +133,23 @@ def descriptors(pid: int) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_tasks(dev: Dev, number: signal.Signals) -> None:
-    run = dev.start("run", "--count", "2", "--name", "stop", "--", "sleep", f"31{number:02}")
+    words = nap()
+    run = dev.start("run", "--count", "2", "--name", "stop", "--", *words.split())
     try:
-        wait_until(lambda: len(running(f"sleep 31{number:02}")) == 2, "both run")
+        wait_until(lambda: len(running(words)) == 2, "both run")
         run.send_signal(number)
         out, err = run.communicate(timeout=60)
     finally:
         run.kill()
     assert (run.returncode, out) == (128 + number, "")
     assert err.splitlines()[0] == "mesoslite: ending 2 tasks; once more leaves at once"
-    assert running(f"sleep 31{number:02}") == []
+    assert running(words) == []
 
 
 def test_a_second_interrupt_leaves_the_tasks_to_the_master(dev: Dev) -> None:
-    words = ("--grace", "2s", "--name", "deaf")
-    run = dev.start("run", *words, "--", "sh", "-c", "trap '' TERM; echo deaf; sleep 3201")
+    words = nap()
+    script = f"trap '' TERM; echo deaf; {words}"
+    run = dev.start("run", "--grace", "2s", "--name", "deaf", "--", "sh", "-c", script)
     try:
         assert run.stdout is not None
         assert run.stderr is not None
@@ -159,23 +161,25 @@ def test_a_second_interrupt_leaves_the_tasks_to_the_master(dev: Dev) -> None:
     finally:
         run.kill()
     assert run.returncode == 130
-    wait_until(lambda: running("sleep 3201") == [], "its grace is over")
+    wait_until(lambda: running(words) == [], "its grace is over")
 
 
 def test_the_tasks_of_a_run_that_was_killed_end_soon(dev: Dev) -> None:
-    run = dev.start("run", "--name", "orphan", "--", "sleep", "3202")
+    words = nap()
+    run = dev.start("run", "--name", "orphan", "--", *words.split())
     try:
-        wait_until(lambda: running("sleep 3202"), "it runs")
+        wait_until(lambda: running(words), "it runs")
     finally:
         run.kill()
         run.communicate(timeout=60)
-    wait_until(lambda: running("sleep 3202") == [], "it is ended", FAILOVER_TIMEOUT_S + 30)
+    wait_until(lambda: running(words) == [], "it is ended", FAILOVER_TIMEOUT_S + 30)
 
 
 def test_a_timeout_is_124(dev: Dev) -> None:
-    done = dev.command("run", "--timeout", "1s", "--", "sleep", "3203")
+    words = nap()
+    done = dev.command("run", "--timeout", "1s", "--", *words.split())
     assert (done.code, done.err) == (124, "mesoslite: timed out after 1 s\n")
-    assert running("sleep 3203") == []
+    assert running(words) == []
 
 
 def test_what_no_agent_can_hold_is_explained_and_waits(dev: Dev) -> None:
