@@ -56,6 +56,8 @@ def subscribe(t: Tables, stream: str, principal: str, call: Subscribe) -> None:
         if entry.pending is not None:
             entry.told = entry.pending.state
             t.emit(ToScheduler(stream, Update(entry.pending)))
+    for stray in framework.strays.values():
+        t.emit(ToScheduler(stream, Update(stray)))
 
 
 def _found(t: Tables, principal: str, call: Subscribe) -> FrameworkEntry | None:

@@ -140,6 +140,9 @@ class FrameworkEntry:
     waiting: set[int] = field(default_factory=set)
     """The numbers of accepts whose answer waits for an agent."""
     confirmed: int = 0
+    strays: dict[str, TaskStatus] = field(default_factory=dict)
+    """Ends of tasks that never had a container, which an agent tells to a master that never heard
+    of them: by task id, until acknowledged. A registration lists containers only."""
 
     def record(self) -> FrameworkRecord:
         """What of it is durable."""

@@ -18,6 +18,7 @@ from mesoslite.messages import (
 )
 from mesoslite.model import Reason, Refusal, Source, TaskReference, TaskStatus
 
+STRAYS_MAX = 10_000  # for each framework, ~0.5 kB each; beyond it they are only passed on
 HISTORY_MAX = 32  # a task has one status a state, and few states; phases of a start add some
 
 
@@ -102,6 +103,8 @@ def report(t: Tables, agent: AgentEntry, call: StatusReport) -> None:
         return
     if entry is None:
         # Not in the registration nor launched since, but the agent must know: hand it through.
+        if status.update_id and len(framework.strays) < STRAYS_MAX:
+            framework.strays[status.task_id] = status
         if framework.stream is not None:
             t.emit(ToScheduler(framework.stream, Update(status)))
         return
@@ -150,6 +153,9 @@ def acknowledge(t: Tables, framework: FrameworkEntry, call: Acknowledge) -> None
             agent.stream, AcknowledgeStatus(framework.framework_id, call.task_id, call.update_id)
         )
     )
+    stray = framework.strays.get(call.task_id)
+    if stray is not None and stray.update_id == call.update_id:
+        del framework.strays[call.task_id]
     if entry is not None and entry.pending is not None:
         ended = entry.pending.state.terminal
         entry.pending = None
@@ -225,6 +231,8 @@ def _state_of(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> Tas
         if not entry.state.terminal:
             return entry.state
         return entry.pending.state if entry.pending is not None else entry.told
+    if asked.task_id in framework.strays:
+        return framework.strays[asked.task_id].state
     agent = t.agents.get(asked.agent_id)
     if not asked.agent_id:
         return None if t.awaited else TaskState.UNKNOWN

@@ -568,6 +568,7 @@ class Session:
                 assert_never(decision)
 
     def _tear_down(self) -> None:
+        self._reconciliation.pause()
         self._say(Teardown())
         self._teardown_ends_ms = self._now_ms + TEARDOWN_WAIT_MS
 

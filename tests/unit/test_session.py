@@ -636,3 +636,30 @@ def test_nothing_follows_the_end() -> None:
     assert bench.session.handle(StreamLost("over")) == []
     assert bench.session.handle(Tick(bench.now_ms + 10**9)) == []
     assert bench.session.next_deadline_ms() is None
+
+
+# --- found by simulation --------------------------------------------------------------------------
+
+
+def test_an_end_is_told_once_even_when_the_agent_tells_another() -> None:
+    """decisions.md D5: a host that crashed may have lost that it had told the end."""
+    bench = subscribed(Launcher())
+    finished = status("t1", TaskState.FINISHED)
+    lost = status("t1", TaskState.FAILED, reason=Reason.HOST_REBOOTED)
+    bench.hears(Update(finished))
+    assert bench.hears(Update(lost)) == [Acknowledge("agent-1", "t1", "t1-FAILED")]
+    assert bench.callbacks == [OnStatus(finished)]
+
+
+def test_a_session_that_is_torn_down_asks_nothing_and_keeps_nothing() -> None:
+    scheduler = Launcher()
+    bench = subscribed(scheduler)
+    bench.hears(Update(status("t1", TaskState.RUNNING)))
+    bench.loses_stream()
+    scheduler.kill("t1")
+    scheduler.teardown()
+    bench.decides()
+    assert kinds(bench.subscribe()) == ["Subscribe", "Teardown"]
+    due_ms = bench.session.next_deadline_ms()
+    assert due_ms is not None
+    assert due_ms > bench.now_ms
