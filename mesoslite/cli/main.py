@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
+from mesoslite.cli import flags
 from mesoslite.cli.console import Code, Failure, Format, emit, note
 from mesoslite.cli.nouns import agent_app, framework_app, offer_app, task_app
-from mesoslite.cli.options import Chosen, Master, Output, TokenFile, chosen, seconds
+from mesoslite.cli.options import Chosen, Master, Output, TokenFile, chosen
 from mesoslite.version import VERSION
 
 _TRY, _RUN, _LOOK = "Try it", "Run something", "Look"
@@ -147,98 +148,23 @@ def dev(
 )
 def run(
     context: typer.Context,
-    command: Annotated[
-        list[str],
-        typer.Argument(metavar="COMMAND", help="Words, no shell.", show_default=False),
-    ],
-    cpus: Annotated[str, typer.Option("--cpus", metavar="N", help="Cores.")] = "0.1",
-    mem: Annotated[
-        str, typer.Option("--mem", metavar="SIZE", help="Memory: MiB, or as 4GiB.")
-    ] = "32",
-    disk: Annotated[str, typer.Option("--disk", metavar="SIZE", help="Disk, likewise.")] = "0",
-    count: Annotated[
-        int, typer.Option("--count", "-n", min=1, max=100_000, help="How many copies.")
-    ] = 1,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name", metavar="NAME", help="Of the tasks.", show_default="that of the command"
-        ),
-    ] = None,
-    containerizer: Annotated[
-        str | None,
-        typer.Option(
-            "--containerizer",
-            metavar="NAME",
-            help="oci or process.",
-            show_default="the agent's default",
-        ),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(
-            "--image",
-            metavar="DIR",
-            help="A directory on the agents as root file system (oci).",
-            show_default=False,
-        ),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", metavar="NAME=VALUE", help="In its environment; repeatable."),
-    ] = None,
-    uri: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--uri", metavar="URI", help="Fetch into its sandbox (URI#sha256=...); repeatable."
-        ),
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", metavar="USER", help="Run as.", show_default=False)
-    ] = None,
-    role: Annotated[str, typer.Option("--role", metavar="ROLE", help="Whose share to use.")] = "*",
-    attribute: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--attribute", metavar="NAME:VALUE", help="Only on agents that have it; repeatable."
-        ),
-    ] = None,
-    pids: Annotated[
-        int | None,
-        typer.Option(
-            "--pids",
-            metavar="N",
-            min=1,
-            help="Processes and threads at once.",
-            show_default="the agent's limit",
-        ),
-    ] = None,
-    max_completion: Annotated[
-        float | None,
-        typer.Option(
-            "--max-completion",
-            parser=seconds,
-            metavar="TIME",
-            help="Each ends as failed after that.",
-            show_default=False,
-        ),
-    ] = None,
-    grace: Annotated[
-        float,
-        typer.Option(
-            "--grace", parser=seconds, metavar="TIME", help="Between SIGTERM and SIGKILL."
-        ),
-    ] = "3s",  # type: ignore[assignment] # typer parses it as if it were typed
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            parser=seconds,
-            metavar="TIME",
-            help="Give up after that: end all, exit 124.",
-            show_default=False,
-        ),
-    ] = None,
+    command: flags.Command,
+    cpus: flags.Cpus = "0.1",
+    mem: flags.Mem = "32",
+    disk: flags.Disk = "0",
+    count: flags.Count = 1,
+    name: flags.Name = None,
+    containerizer: flags.Containerizer = None,
+    image: flags.Image = None,
+    env: flags.Env = None,
+    uri: flags.Uri = None,
+    user: flags.User = None,
+    role: flags.Role = "*",
+    attribute: flags.Attribute = None,
+    pids: flags.Pids = None,
+    max_completion: flags.MaxCompletion = None,
+    grace: flags.Grace = flags.DEFAULT_GRACE,
+    timeout: flags.Timeout = None,
     master: Master = None,
     token_file: TokenFile = None,
 ) -> None:

@@ -11,7 +11,8 @@ DIGEST = "ab" * 32
 
 
 def plan(**changes: object) -> Plan:
-    return Plan(RunOptions(**{"command": ("sh", "-c", "true"), **changes}))  # type: ignore[arg-type]
+    given = {"command": ("sh", "-c", "true"), **changes}
+    return Plan(RunOptions(**given))  # type: ignore[arg-type]
 
 
 def test_one_copy_has_the_name_of_its_command() -> None:
