@@ -471,13 +471,14 @@ class Session:
     def _updated(self, status: TaskStatus) -> None:
         if status.update_id:
             match self._updates.arrived(status):
-                case Arrival.ACKNOWLEDGED | Arrival.AFTER_THE_END:
+                case Arrival.ACKNOWLEDGED | Arrival.OLD_NEWS:
                     self._acknowledge(status)
                     return
                 case Arrival.WAITING:
                     return
                 case Arrival.NEW:
                     pass
+        self._updates.told(status)
         self._launches.heard(status)
         if not self._launches.launching(status.task_id):
             self._reconciliation.heard(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from mesoslite.lifecycle import TaskState, may_move
 from mesoslite.model import TaskStatus
 
 #: Acknowledged ones that are remembered, ~200 B each. An agent sends one again only while its
@@ -11,9 +12,9 @@ from mesoslite.model import TaskStatus
 ACKNOWLEDGED_REMEMBERED_MAX = 10_000
 #: Told or about to be told, not yet acknowledged. The master bounds them for each agent.
 UNACKNOWLEDGED_MAX = 100_000
-#: Tasks whose end was told, ~150 B each. An agent tells of one again only after a crash of its
-#: host, whose disk had not kept that it had told (decisions.md D5).
-ENDED_REMEMBERED_MAX = 10_000
+#: Tasks of which is remembered how far they were when they were last told of, ~120 B each: as many
+#: as are reconciled. Of one that is forgotten too early the author may hear old news, no more.
+STATES_REMEMBERED_MAX = 200_000
 
 UpdateKey = tuple[str, str, str]
 """(agent id, task id, update id)"""
@@ -29,7 +30,7 @@ class Arrival(Enum):
 
     NEW = "never seen: tell the author's code"
     WAITING = "on its way to the author's code, or told and not acknowledged yet"
-    AFTER_THE_END = "of a task whose end was told: only to be acknowledged, an end is final"
+    OLD_NEWS = "the task is further than this, as was told: only to be acknowledged"
     ACKNOWLEDGED = "dealt with: the acknowledgement was lost, say it again"
 
 
@@ -39,7 +40,7 @@ class Updates:
     def __init__(self) -> None:
         self._waiting: dict[UpdateKey, None] = {}
         self._acknowledged: dict[UpdateKey, None] = {}
-        self._ended: dict[str, None] = {}  # task ids, oldest first
+        self._states: dict[str, TaskState] = {}  # by task id, last told last
 
     def arrived(self, status: TaskStatus) -> Arrival:
         """Note a status; `NEW` at most once for each."""
@@ -48,20 +49,27 @@ class Updates:
             return Arrival.ACKNOWLEDGED
         if key in self._waiting:
             return Arrival.WAITING
-        if status.task_id in self._ended:
-            return Arrival.AFTER_THE_END
-        if status.terminal:
-            self._ended[status.task_id] = None
-            if len(self._ended) > ENDED_REMEMBERED_MAX:
-                del self._ended[next(iter(self._ended))]
+        last = self._states.get(status.task_id)
+        if last is not None and (last.terminal or not _may_follow(last, status.state)):
+            return Arrival.OLD_NEWS
         self._waiting[key] = None
         if len(self._waiting) > UNACKNOWLEDGED_MAX:
             del self._waiting[next(iter(self._waiting))]
         return Arrival.NEW
 
+    def told(self, status: TaskStatus) -> None:
+        """Note how far a task is, by any status. No end is ever followed by another: an agent tells
+        of one again when a crash of its host has lost that it had told (decisions.md D5), and the
+        answer to a question may be ahead of statuses that are still on their way."""
+        last = self._states.pop(status.task_id, None)
+        ended = last is not None and last.terminal
+        self._states[status.task_id] = last if ended and last is not None else status.state
+        if len(self._states) > STATES_REMEMBERED_MAX:
+            del self._states[next(iter(self._states))]
+
     def launched(self, task_id: str) -> None:
         """This id is launched now: what was told before was not of this task."""
-        self._ended.pop(task_id, None)
+        self._states.pop(task_id, None)
 
     def acknowledged(self, status: TaskStatus) -> None:
         """Note that the author's code has dealt with it."""
@@ -76,4 +84,8 @@ class Updates:
         assert not self._waiting.keys() & self._acknowledged.keys()
         assert len(self._waiting) <= UNACKNOWLEDGED_MAX
         assert len(self._acknowledged) <= ACKNOWLEDGED_REMEMBERED_MAX
-        assert len(self._ended) <= ENDED_REMEMBERED_MAX
+        assert len(self._states) <= STATES_REMEMBERED_MAX
+
+
+def _may_follow(last: TaskState, state: TaskState) -> bool:
+    return state is last or may_move(last, state)

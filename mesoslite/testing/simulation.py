@@ -216,7 +216,7 @@ class Simulation:
         node = self._node(node)
         if not node.alive:
             return
-        self.counts[f"fault: crash of a {_kind(node)}"] += 1
+        self.counts[f"fault: crash of {_kind(node)}"] += 1
         if at is None:
             node.crash()
         elif isinstance(node, MasterNode | AgentNode | SchedulerNode) and node.process is not None:
@@ -315,4 +315,4 @@ class Simulation:
 
 
 def _kind(node: Node) -> str:
-    return {MasterNode: "master", AgentNode: "agent"}.get(type(node), "scheduler")
+    return {MasterNode: "a master", AgentNode: "an agent"}.get(type(node), "a scheduler")

@@ -72,11 +72,11 @@ class Restless(Scheduler):
         self.held.clear()
         for group in of_agent.values():
             choice = rng.random()
-            if choice < 0.55:
+            if choice < 0.45:
                 self._launch_on(group)
-            elif choice < 0.70:
+            elif choice < 0.65:
                 self.decline(group, refuse_s=rng.choice((None, 0, 1, 20)))
-            elif choice < 0.85:
+            elif choice < 0.9:
                 self.hold(group)
                 self.held.update({offer.offer_id: offer for offer in group})
                 self.after(rng.choice((0.5, 5, 29.9, 40)), partial(self._late, group))
@@ -128,6 +128,11 @@ class Restless(Scheduler):
                     if status.agent_id and not status.terminal:
                         self.message(status.task_id, status.agent_id, b"hello")
 
+    def use_what_is_held(self) -> None:
+        """Launch on all offers that it holds, right now."""
+        for offer in list(self.held.values()):
+            self._late([offer])
+
     def calm_down(self) -> None:
         """From now on: no launches, and all offers are welcome."""
         self.calm = True
@@ -149,7 +154,7 @@ class Restless(Scheduler):
 
     def _launch_on(self, group: Sequence[Offer]) -> None:
         rng = self.rng
-        tasks = [self._task(group[0]) for _ in range(rng.choice((1, 1, 2, 3)))]
+        tasks = [self._task(group[0]) for _ in range(rng.choice((1, 1, 1, 2)))]
         running = [
             self.launched[task_id]
             for task_id in self.live()
@@ -167,14 +172,14 @@ class Restless(Scheduler):
         rng = self.rng
         # Sometimes one that other frameworks use as well, which an operator then has to name.
         task_id = f"{self.name}-{self.run}-{len(self.launched)}-{rng.randrange(1000)}"
-        if self.first and rng.random() < 0.1:
+        if self.first and rng.random() < 0.3:
             task_id = next(i for n in range(TASKS_MAX) if (i := f"t{n}") not in self.launched)
-        resources = Resources(cpus=rng.choice((0.5, 1, 2)), mem=rng.choice((32, 64, 512)))
+        resources = Resources(cpus=rng.choice((0.25, 0.5, 1)), mem=rng.choice((32, 64, 128)))
         if rng.random() < 0.03:
             resources = Resources(cpus=1_000, mem=32)
         elif rng.random() < 0.03:
             resources = Resources(disk=1)
-        elif rng.random() < 0.2:
+        elif rng.random() < 0.1:
             resources = offer.resources
         task = Task(
             task_id,

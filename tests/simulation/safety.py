@@ -62,8 +62,8 @@ class Safety(Watcher):
 
     def host_died(self, node: AgentNode, commits_lost: int) -> None:
         """What was not synced is forgotten, as decisions.md D5 has it: the agent may tell of tasks
-        anew, and once more how far they were, to end with FAILED. None of them runs. Of an end
-        that was told before a session says nothing more; the next process can not know."""
+        anew, and once more how far they were, to end with FAILED. None of them runs. A session
+        keeps old news to itself; only the next process of the scheduler can not know."""
         if commits_lost:
             for key, containers in self.of_task.items():
                 if any(container.agent == node.name for container in containers):
@@ -96,9 +96,10 @@ class Safety(Watcher):
         before = told.get(key)
         if before is not None and before.terminal and status.reason is Reason.RECONCILIATION:
             return  # it asked about a task whose end was dealt with: nobody here knows it any more
-        same_run = self.told_run.get((node.name, key)) == node.runs
-        final = before is not None and before.terminal and same_run
-        lost = key in self.anew and not final
+        lost = key in self.anew and (
+            self.told_run.get((node.name, key)) != node.runs
+            or status.reason is Reason.RECONCILIATION
+        )
         if before is not None and status.state not in (before.state, TaskState.UNKNOWN):
             assert lost or may_move(before.state, status.state), (
                 f"{key}: {tell_status(before)} then {tell_status(status)}"

@@ -34,7 +34,7 @@ STORY_TAIL_LINES = 60
 #: Small bounds, so that they are reached, and short times, so that they run out.
 CONFIG = MasterConfig(
     weights={"ads": 2_000},
-    reregister_ms=150_000,
+    reregister_ms=60_000,
     forget_unreachable_ms=120_000,
     agents_max=4,
     frameworks_max=4,
@@ -168,7 +168,7 @@ class Trouble:
         if isinstance(node.scheduler, Restless) and node.alive:
             node.scheduler.whim()
         match rng.randrange(20):
-            case 0:
+            case 0 | 6 | 7:
                 cluster.kill_task(self.some_task())
             case 1:
                 cluster.kill_task("t0", rng.choice(("nobody", "alpha")), grace_s=0)
@@ -199,7 +199,7 @@ class Trouble:
         peer: AgentNode | SchedulerNode = rng.choice((agent, scheduler))
         for_s = rng.choice((0.05, 1, 10, 40, 100))
         point = rng.choice((None, *CrashPoint))
-        match rng.randrange(17):
+        match rng.randrange(18):
             case 0:
                 cluster.crash(cluster.master, down_s=rng.choice((0.1, 5, 60)), at=point)
             case 1 | 2:
@@ -225,7 +225,7 @@ class Trouble:
                 self.fail_over(scheduler)
             case 15:
                 self.crowd()
-            case 16:
+            case 16 | 17:
                 self.catastrophe(scheduler)
 
     def pause(self) -> None:
@@ -245,15 +245,18 @@ class Trouble:
             self.add_scheduler(scheduler.scheduler.name)
 
     def catastrophe(self, scheduler: SchedulerNode) -> None:
-        """A scheduler launches while it is cut off, then all but it die, and one host stays away
-        for longer than the next master waits: nobody can know what became of the launches."""
+        """A scheduler launches while it is cut off, then the master and hosts die, and some stay
+        away for longer than the next master waits: nobody knows what became of the launches."""
         cluster = self.cluster
-        cluster.counts["fault: everything dies but a scheduler"] += 1
+        cluster.counts["fault: the master and hosts die at once"] += 1
         cluster.partition(scheduler, seconds=15)
+        if isinstance(scheduler.scheduler, Restless):
+            cluster.after(1, scheduler.scheduler.use_what_is_held)
         cluster.after(10, lambda: cluster.crash(cluster.master, down_s=1))
         for agent in list(cluster.agents.values()):
-            down_s = self.rng.choice((1, 400))
-            cluster.after(10, partial(cluster.reboot, agent, down_s=down_s))
+            if self.rng.random() < 0.6:
+                down_s = self.rng.choice((1, 120))
+                cluster.after(10, partial(cluster.reboot, agent, down_s=down_s))
 
     def crowd(self) -> None:
         """More frameworks come than the master takes."""

@@ -651,6 +651,17 @@ def test_an_end_is_told_once_even_when_the_agent_tells_another() -> None:
     assert bench.callbacks == [OnStatus(finished)]
 
 
+def test_an_answer_that_is_ahead_makes_older_statuses_old_news() -> None:
+    """A new master answers with the newest state before the agent has told of the one before."""
+    bench = subscribed(Launcher())
+    answer = status("t1", TaskState.RUNNING, reason=Reason.RECONCILIATION, update_id="")
+    starting, running = status("t1", TaskState.STARTING), status("t1", TaskState.RUNNING)
+    bench.hears(Update(answer))
+    assert kinds(bench.hears(Update(starting))) == ["Acknowledge"]
+    assert kinds(bench.hears(Update(running))) == ["Acknowledge"]
+    assert bench.callbacks == [OnStatus(answer), OnStatus(running)]
+
+
 def test_a_session_that_is_torn_down_asks_nothing_and_keeps_nothing() -> None:
     scheduler = Launcher()
     bench = subscribed(scheduler)

@@ -1,0 +1,93 @@
+"""How often everything occurred: a simulation in which something never happens does not test it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import get_args
+
+from mesoslite import messages as m
+from mesoslite.master import protocol as master
+from mesoslite.model import Refusal
+from mesoslite.scheduler import protocol as session
+from mesoslite_agent import protocol as agent
+
+FAULTS = (
+    "a commit failed and was tried again",
+    "a host died with commits that were not synced",
+    "a peer does not read",
+    "a second scheduler of the same identity",
+    "crash of a master",
+    "crash of a scheduler",
+    "crash of an agent",
+    "crash, AFTER_COMMIT",
+    "crash, BEFORE_COMMIT",
+    "crash, WHILE_PERFORMING",
+    "cut of a connection",
+    "death of a launcher",
+    "disk full",
+    "more frameworks than there may be",
+    "partition",
+    "reboot of a host",
+    "stall of a connection",
+    "the master and hosts die at once",
+)
+
+#: What can not occur here, with the reason; each names the tests in which it does.
+IMPOSSIBLE = {
+    "agent effect: Abort": "no master here refuses an agent for good: tests/unit/test_agent_link",
+    "session event: Denied": "tokens are the edge's: tests/integration/test_driver",
+    "refusal: BAD_TOKEN": "tokens are the edge's: tests/integration/test_credentials",
+    "refusal: INVALID_FRAMEWORK": "no session uses another's id: tests/unit/test_master_frameworks",
+    "refusal: UNKNOWN_ROLE": "Scheduler refuses the call: tests/unit/test_master_frameworks",
+    "refusal: NOT_YOUR_OFFER": "a session knows its offers: tests/unit/test_master_offers",
+    "refusal: DUPLICATE_OFFER": "Scheduler refuses the call: tests/unit/test_master_offers",
+    "refusal: NO_OFFERS": "Scheduler refuses the call: tests/unit/test_master_offers",
+    "refusal: MIXED_AGENTS": "Scheduler refuses the call: tests/unit/test_master_offers",
+    "refusal: MIXED_ROLES": "Scheduler refuses the call: tests/unit/test_master_offers",
+    "refusal: INVALID_TASK": "the wire makes it: tests/unit/test_wire, test_master_offers",
+    "refusal: RESULT_FORGOTTEN": "no session asks after it has confirmed: test_master_offers",
+    "refusal: UNKNOWN_AGENT": "no session acknowledges to a stranger: tests/unit/test_master_tasks",
+    "refusal: NO_EXECUTOR": "the agent drops such messages: tests/unit/test_agent_tasks",
+    "refusal: INVALID_AGENT": "the wire refuses it: tests/unit/test_wire",
+    "refusal: TOO_MANY_AGENTS": "here are as many as may be: tests/unit/test_master_agents",
+    "refusal: STALE_EPOCH": "epochs only grow here: tests/unit/test_master_agents",
+    "refusal: MALFORMED": "the wire refuses it: tests/unit/test_wire",
+    "refusal: TOO_BIG": "the wire refuses it: tests/unit/test_wire",
+    "refusal: OUTBOX_FULL": "outboxes are the edge's: tests/integration/test_streams",
+    "refusal: UNSUPPORTED_VERSION": "the wire refuses it: tests/unit/test_wire",
+}
+
+
+def expected() -> Iterator[str]:
+    """Everything that must occur, as `Simulation.counts` names it."""
+    machines = {"master": master, "agent": agent, "session": session}
+    for name, protocol in machines.items():
+        yield from _members(f"{name} event", protocol.Event)
+        yield from _members(f"{name} effect", protocol.Effect)
+    spoken = (m.SchedulerCall, m.SchedulerEvent, m.AgentCall, m.AgentEvent)
+    for union in spoken:
+        yield from _members("word", union)
+    yield from _members("decision", session.Decision)
+    yield from _members("callback", session.Callback)
+    yield from (f"refusal: {refusal.name}" for refusal in Refusal)
+    yield from (f"fault: {fault}" for fault in FAULTS)
+
+
+def missing(counts: Counter[str]) -> list[str]:
+    """What never occurred and should have, and what occurred though it can not."""
+    never = [name for name in dict.fromkeys(expected()) if not counts[name]]
+    wrong = [f"{name}, which was thought impossible" for name in IMPOSSIBLE if counts[name]]
+    return [name for name in never if name not in IMPOSSIBLE] + wrong
+
+
+def table(counts: Counter[str]) -> Iterator[str]:
+    """All counts for people, those that can not occur with the reason."""
+    for name in sorted({*expected(), *counts}):
+        why = IMPOSSIBLE.get(name)
+        yield f"{counts[name]:>9,}  {name}{f'  ({why})' if why else ''}"
+
+
+def _members(kind: str, union: object) -> Iterator[str]:
+    for member in get_args(union):
+        yield f"{kind}: {member.__name__}"
