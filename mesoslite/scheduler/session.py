@@ -478,11 +478,14 @@ class Session:
                     return
                 case Arrival.NEW:
                     pass
-        self._updates.told(status)
+        behind = not status.update_id and self._updates.behind(status)
+        if not behind:
+            self._updates.told(status)
         self._launches.heard(status)
         if not self._launches.launching(status.task_id):
             self._reconciliation.heard(status)
-        self._queue.append(OnStatus(status))
+        if not behind:
+            self._queue.append(OnStatus(status))
 
     def _acknowledge(self, status: TaskStatus) -> None:
         if status.update_id:

@@ -57,6 +57,13 @@ class Updates:
             del self._waiting[next(iter(self._waiting))]
         return Arrival.NEW
 
+    def behind(self, status: TaskStatus) -> bool:
+        """Whether an answer to a question says less than what was told since it was asked."""
+        last = self._states.get(status.task_id)
+        if last is None or last.terminal or status.state is TaskState.UNKNOWN:
+            return False
+        return not _may_follow(last, status.state)
+
     def told(self, status: TaskStatus) -> None:
         """Note how far a task is, by any status. No end is ever followed by another: an agent tells
         of one again when a crash of its host has lost that it had told (decisions.md D5), and the

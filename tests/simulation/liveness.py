@@ -111,6 +111,7 @@ def all_is_offered(cluster: Simulation) -> None:
     for node in wanting:
         node.scheduler.revive()
     cluster.run(120)
+    wanting = [node for node in wanting if node.finish is None]
     master = cluster.master.machine
     assert master is not None
     free = [
@@ -119,6 +120,8 @@ def all_is_offered(cluster: Simulation) -> None:
         if agent.stream is not None and any(_offerable(cluster, agent_id))
     ]
     offered = {offer.agent_id for node in wanting for offer in node.offers[before[node.name] :]}
+    if not wanting:
+        return  # the last one ended meanwhile
     assert not (forgotten := set(free) - offered), f"{forgotten} are offered to nobody"
     if free:
         for node in wanting:

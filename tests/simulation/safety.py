@@ -32,8 +32,8 @@ class Safety(Watcher):
         self.told_run: dict[tuple[str, Key], int] = {}
         """Which run of a scheduler was told that."""
         self.answered: set[tuple[str, str, str]] = set()
-        """(scheduler, framework id, task id) of launches that were refused though the task may be
-        there, since its id was launched before."""
+        """(scheduler, framework id, task id) of tasks that it was told of, and whose id it had
+        launched more than once."""
         self.anew: set[Key] = set()
         """Tasks that their agent has lost track of in a crash of its host."""
         self.offered: dict[str, str] = {}
@@ -80,9 +80,9 @@ class Safety(Watcher):
 
     def status_told(self, node: SchedulerNode, status: TaskStatus) -> None:
         again: set[str] = getattr(node.scheduler, "again", set())
-        if status.reason is Reason.LAUNCH_REFUSED and status.task_id in again:
+        if status.task_id in again:
             self.answered.add((node.name, node.framework_id, status.task_id))
-            return  # maybe a word about another launch than the one that made the task
+            return  # a word about one launch of this id, and nobody can tell about which
         assert status.framework_id in ("", node.framework_id)
         key = (node.framework_id, status.task_id)
         self._check_move(node, key, status)

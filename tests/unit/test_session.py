@@ -662,6 +662,15 @@ def test_an_answer_that_is_ahead_makes_older_statuses_old_news() -> None:
     assert bench.callbacks == [OnStatus(answer), OnStatus(running)]
 
 
+def test_an_answer_that_is_behind_is_not_told() -> None:
+    bench = subscribed(Launcher())
+    running = status("t1", TaskState.RUNNING)
+    answer = status("t1", TaskState.STARTING, reason=Reason.RECONCILIATION, update_id="")
+    bench.hears(Update(running))
+    bench.hears(Update(answer))
+    assert bench.callbacks == [OnStatus(running)]
+
+
 def test_a_session_that_is_torn_down_asks_nothing_and_keeps_nothing() -> None:
     scheduler = Launcher()
     bench = subscribed(scheduler)
