@@ -454,7 +454,11 @@ class Session:
         agent_id = pending.accept.agent_id
         ended = pending.seen.get(task_id)
         if ended is None and not result.done:
-            ended = self._tell_refused(operation, result, agent_id, Source.MASTER).terminal
+            status = self._tell_refused(operation, result, agent_id, Source.MASTER)
+            ended = status.terminal
+            if result.refusal is Refusal.STALE_OFFER:
+                # It never ran. That its agent had refused it as well is no news after this.
+                self._updates.told(status)
         if ended:
             return
         self._reconciliation.learn(task_id, agent_id)

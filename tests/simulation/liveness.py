@@ -66,7 +66,7 @@ def _why_not_scheduler(cluster: Simulation, node: SchedulerNode, safety: Safety)
     for task_id in launched:
         told = safety.told.get(node.name, {}).get((node.framework_id, task_id))
         live = [c for c in safety.of_task.get((node.framework_id, task_id), []) if c.live]
-        if told is None and (node.name, node.framework_id, task_id) in safety.answered:
+        if (node.name, node.framework_id, task_id) in safety.answered:
             continue
         if told is None:
             yield f"{node.name} was never told anything about {task_id}"
