@@ -1,0 +1,17 @@
+"""All 200 seeds, and that in them everything occurs which can. Its table: `make simulate`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.simulation.census import missing
+from tests.simulation.many import play_many
+
+
+@pytest.mark.timeout(600)
+def test_200_seeds_break_no_rule_and_leave_nothing_out() -> None:
+    results = list(play_many(range(200)))
+    assert [result.failure for result in results if result.failure] == []
+    assert missing(sum((result.counts for result in results), Counter())) == []

@@ -1,0 +1,205 @@
+"""`mesoslite.testing.Simulation`, as the author of a framework uses it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from mesoslite import Offer, Reason, Resources, Scheduler, Task, TaskState, TaskStatus, take_fitting
+from mesoslite.master.state import MasterConfig
+from mesoslite.testing import CrashPoint, Run, Simulation
+
+SMALL = Resources(cpus=1, mem=64)
+
+
+class Sleepers(Scheduler):
+    """Runs its tasks, each once, as soon as there is room."""
+
+    name = "sleepers"
+
+    def __init__(self, count: int = 6, seconds: str = "5") -> None:
+        self.waiting = [Task(f"nap-{i}", ["sleep", seconds], SMALL) for i in range(count)]
+
+    def resource_offers(self, offers: Sequence[Offer]) -> None:
+        for offer in offers:
+            self.launch(offer, take_fitting(self.waiting, offer.resources))
+
+
+def all_finished(cluster: Simulation) -> bool:
+    states = cluster.states().values()
+    return len(states) == 6 and all(state.terminal for state in states)
+
+
+def all_running(cluster: Simulation) -> bool:
+    states = cluster.states().values()
+    return len(states) == 6 and all(state is TaskState.RUNNING for state in states)
+
+
+def test_tasks_run_and_end_and_everything_can_be_read() -> None:
+    cluster = Simulation(seed=1, agents=3, resources="cpus:2;mem:1024", check=True)
+    sleepers = cluster.add(Sleepers())
+    assert cluster.run_until(all_running, seconds=60)
+    assert {agent: len(tasks) for agent, tasks in cluster.placement().items()} == {
+        "a1": 2,
+        "a2": 2,
+        "a3": 2,
+    }
+    assert cluster.run_until(all_finished, seconds=60)
+    assert cluster.passed_s < 15
+    told = [status.state for status in cluster.statuses("nap-0")]
+    assert told == [TaskState.RUNNING, TaskState.FINISHED]
+    assert {offer.agent_id for offer in sleepers.offers} == {"a1", "a2", "a3"}
+    assert [c.ended_ms is not None for c in cluster.containers()] == [True] * 6
+
+
+def test_an_hour_takes_as_long_as_what_happens_in_it() -> None:
+    cluster = Simulation(seed=1, agents=1)
+    cluster.run(3_600)
+    assert cluster.passed_s == 3_600
+
+
+def test_what_a_command_does_is_up_to_the_test() -> None:
+    cluster = Simulation(seed=1, runs=lambda spec: Run(seconds=1, oom=spec.task_id == "nap-0"))
+    cluster.add(Sleepers())
+    assert cluster.run_until(all_finished, seconds=60)
+    ends = {task_id: cluster.statuses(task_id)[-1].reason for task_id in ("nap-0", "nap-1")}
+    assert ends == {"nap-0": Reason.MEMORY_LIMIT, "nap-1": Reason.COMMAND_EXITED}
+
+
+def test_tasks_outlive_their_scheduler_their_agent_and_the_master() -> None:
+    cluster = Simulation(seed=2, check=True)
+    cluster.add(lambda: Sleepers(seconds="300"))
+    assert cluster.run_until(all_running, seconds=60)
+    for who in ("sleepers", "a1", "master"):
+        cluster.crash(who, down_s=5)
+        cluster.run(30)
+    assert sum(len(tasks) for tasks in cluster.placement().values()) == 6
+    assert all_running(cluster)
+    assert len(list(cluster.containers())) == 6
+
+
+@pytest.mark.parametrize("point", CrashPoint)
+def test_an_agent_that_dies_within_a_turn_starts_nothing_twice(point: CrashPoint) -> None:
+    cluster = Simulation(seed=4, agents=1, resources="cpus:8;mem:1024")
+    cluster.run(5)
+    cluster.add(Sleepers())
+    cluster.crash("a1", at=point, down_s=2)
+    assert cluster.run_until(all_finished, seconds=600)
+    started = Counter(container.spec.task_id for container in cluster.containers())
+    assert max(started.values(), default=1) == 1
+
+
+def test_a_host_that_dies_takes_its_tasks_with_it_and_says_so() -> None:
+    cluster = Simulation(seed=5, agents=1, resources="cpus:6;mem:1024")
+    cluster.add(lambda: Sleepers(seconds="300"))
+    assert cluster.run_until(all_running, seconds=60)
+    cluster.reboot("a1", down_s=10)
+    assert cluster.run_until(all_finished, seconds=60)
+    # Which of the two depends on whether the agent's disk had kept that it took the task.
+    ends = {status.reason for status in cluster.statuses("nap-0") if status.terminal}
+    assert ends <= {Reason.HOST_REBOOTED, Reason.AGENT_RESTARTED}
+    assert not any(cluster.placement().values())
+
+
+def test_a_launcher_that_dies_is_an_answer_too() -> None:
+    cluster = Simulation(seed=6, agents=1, resources="cpus:6;mem:1024")
+    cluster.add(Sleepers(seconds="300"))
+    assert cluster.run_until(all_running, seconds=60)
+    cluster.kill_launcher("a1")
+    assert cluster.run_until(all_finished, seconds=60)
+    assert cluster.statuses("nap-0")[-1].reason is Reason.LAUNCHER_TERMINATED
+
+
+def test_an_agent_that_is_cut_off_is_unreachable_and_comes_back_with_its_tasks() -> None:
+    cluster = Simulation(seed=7, agents=1, resources="cpus:6;mem:1024")
+    cluster.add(Sleepers(seconds="1000"))
+    assert cluster.run_until(all_running, seconds=60)
+    cluster.partition("a1", seconds=100)
+    cluster.run(400)
+    states = [status.state for status in cluster.statuses("nap-0")]
+    assert states == [TaskState.RUNNING, TaskState.UNREACHABLE, TaskState.RUNNING]
+
+
+def test_a_full_disk_delays_and_loses_nothing() -> None:
+    cluster = Simulation(seed=8, agents=1, resources="cpus:6;mem:1024", check=True)
+    cluster.fill_disk(cluster.agents["a1"], seconds=20)
+    cluster.fill_disk(cluster.master, seconds=10)
+    cluster.add(Sleepers())
+    assert cluster.run_until(all_finished, seconds=120)
+    assert cluster.passed_s > 20
+
+
+def test_a_scheduler_that_was_added_as_an_object_is_one_process() -> None:
+    cluster = Simulation(seed=9)
+    node = cluster.add(Sleepers())
+    cluster.crash(node)
+    with pytest.raises(RuntimeError, match="add its class"):
+        cluster.start(node)
+
+
+def test_an_exception_in_a_callback_ends_the_run_with_it() -> None:
+    class Broken(Scheduler):
+        name = "broken"
+
+        def resource_offers(self, _offers: Sequence[Offer]) -> None:
+            raise ZeroDivisionError("in the author's code")
+
+    cluster = Simulation(seed=10)
+    cluster.add(Broken())
+    with pytest.raises(ZeroDivisionError):
+        cluster.run(60)
+
+
+def test_a_callback_may_be_async_and_may_not_wait_for_real_time() -> None:
+    class Patient(Sleepers):
+        waits = False
+
+        async def status_update(self, status: TaskStatus) -> None:
+            if self.waits:
+                await asyncio.sleep(0)
+
+    cluster = Simulation(seed=11)
+    patient = Patient()
+    cluster.add(patient)
+    assert cluster.run_until(all_finished, seconds=60)
+    patient.waits = True
+    patient.waiting.append(Task("last", ["true"], SMALL))
+    patient.revive()
+    with pytest.raises(RuntimeError, match="virtual"):
+        cluster.run(60)
+
+
+def test_two_roles_share_a_busy_cluster_by_their_weights() -> None:
+    class Ads(Sleepers):
+        name, roles = "banner", ("ads",)
+
+    class Web(Sleepers):
+        name, roles = "shop", ("web",)
+
+    cluster = Simulation(
+        seed=12,
+        agents=9,
+        resources="cpus:1;mem:64",
+        master=MasterConfig(weights={"ads": 2_000}),
+        check=True,
+    )
+    ads, web = cluster.add(Ads(500)), cluster.add(Web(500))
+    cluster.run(120)
+    assert 1.7 < len(ads.states) / len(web.states) < 2.3
+
+
+def test_operators_kill_tasks_and_remove_frameworks() -> None:
+    cluster = Simulation(seed=13)
+    node = cluster.add(Sleepers(seconds="300"))
+    assert cluster.run_until(all_running, seconds=60)
+    request = cluster.kill_task("nap-0", grace_s=0)
+    assert cluster.run_until(lambda c: c.states()["nap-0"] is TaskState.KILLED, seconds=10)
+    answer = cluster.answer(request)
+    assert answer is not None
+    assert answer.refusal is None
+    cluster.teardown("sleepers")
+    assert cluster.run_until(lambda c: not any(c.placement().values()), seconds=30)
+    assert node.finish is not None

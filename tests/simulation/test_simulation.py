@@ -1,0 +1,59 @@
+"""A share of the seeds, and that a seed is the whole story. All seeds: `make simulate`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.census import IMPOSSIBLE, expected, missing
+from tests.simulation.seeds import SeedFailed, play
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SEEDS = range(40)  # ~0.15 s each
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_rule_is_broken_and_everybody_gets_what_they_wait_for(seed: int) -> None:
+    play(seed)
+
+
+def test_a_seed_is_the_whole_story() -> None:
+    once, again = play(3, whole_story=True), play(3, whole_story=True)
+    assert once.story == again.story
+    assert once.counts == again.counts
+
+
+def test_the_story_does_not_depend_on_the_hashes_of_strings() -> None:
+    stories = []
+    for hash_seed in ("1", "2"):
+        told = subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--seed", "15"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        stories.append(told.stdout.splitlines())
+    assert len(stories[0]) > 100
+    assert stories[0] == stories[1]
+
+
+def test_a_seed_that_fails_says_how_to_see_it_again() -> None:
+    failed = SeedFailed(7, AssertionError("the sky fell"), ["10:00 the sky falls"])
+    assert re.match(r"seed 7, commit \S+: AssertionError: the sky fell\n10:00", str(failed))
+    assert str(failed).endswith("make simulate SEED=7")
+
+
+def test_the_census_misses_what_never_occurred_and_doubts_what_can_not() -> None:
+    everything = Counter(name for name in expected() if name not in IMPOSSIBLE)
+    assert missing(everything) == []
+    assert missing(everything - Counter(["word: Accept"])) == ["word: Accept"]
+    doubted = "refusal: BAD_TOKEN"
+    assert missing(everything + Counter([doubted])) == [f"{doubted}, which was thought impossible"]
