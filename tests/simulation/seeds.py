@@ -10,7 +10,7 @@ import random
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class Trouble:
     def __init__(self, seed: int, *, whole_story: bool) -> None:
         self.rng = random.Random(f"{seed}/trouble")
         rng = self.rng
-        slow = rng.random() < 0.3
+        slow = rng.random() < 0.5  # so that cuts find something on its way
         self.cluster = Simulation(
             seed,
             agents=rng.randint(1, 4),
@@ -199,19 +199,19 @@ class Trouble:
         peer: AgentNode | SchedulerNode = rng.choice((agent, scheduler))
         for_s = rng.choice((0.05, 1, 10, 40, 100))
         point = rng.choice((None, *CrashPoint))
-        match rng.randrange(18):
+        match rng.randrange(20):
             case 0:
                 cluster.crash(cluster.master, down_s=rng.choice((0.1, 5, 60)), at=point)
             case 1 | 2:
                 cluster.crash(agent, down_s=for_s, at=point)
-            case 3:
+            case 3 if rng.random() < 0.5:
                 cluster.crash(scheduler, down_s=for_s, at=point)
             case 4:
                 cluster.reboot(agent, down_s=rng.choice((1, 20, 200, 400)))
             case 5:
                 cluster.kill_launcher(agent)
-            case 6 | 7:
-                notice = tuple(rng.choice((0, 0.5, 10, None)) for _ in range(2))
+            case 3 | 6 | 7:
+                notice = tuple(rng.choice((0, 0, 0.5, 10, None)) for _ in range(2))
                 cluster.cut(peer, notice_s=(notice[0], notice[1]))
             case 8 | 9:
                 cluster.stall(peer, seconds=for_s)
@@ -227,6 +227,8 @@ class Trouble:
                 self.crowd()
             case 16 | 17:
                 self.catastrophe(scheduler)
+            case _:
+                cluster.cut(scheduler, notice_s=(0, 0))
 
     def pause(self) -> None:
         """A peer of the master does not read for a while."""
@@ -286,7 +288,8 @@ def run_of(spec: ContainerSpec) -> Run:
         case "echo server":
             return Run(seconds=60, echoes=True)
         case _:
-            return run_as_told(spec)
+            # Just quick enough that nothing is told before it runs.
+            return replace(run_as_told(spec), phase_seconds=(0.3, 0.3, 0.3))
 
 
 def _commit() -> str:
