@@ -33,29 +33,29 @@ FAULTS = (
     "the master and hosts die at once",
 )
 
-#: What can not occur here, with the reason; each names the tests in which it does.
-IMPOSSIBLE = {
-    "agent effect: Abort": "no master here refuses an agent for good: tests/unit/test_agent_link",
-    "session event: Denied": "tokens are the edge's: tests/integration/test_driver",
-    "refusal: BAD_TOKEN": "tokens are the edge's: tests/integration/test_credentials",
-    "refusal: INVALID_FRAMEWORK": "no session uses another's id: tests/unit/test_master_frameworks",
-    "refusal: UNKNOWN_ROLE": "Scheduler refuses the call: tests/unit/test_master_frameworks",
-    "refusal: NOT_YOUR_OFFER": "a session knows its offers: tests/unit/test_master_offers",
-    "refusal: DUPLICATE_OFFER": "Scheduler refuses the call: tests/unit/test_master_offers",
-    "refusal: NO_OFFERS": "Scheduler refuses the call: tests/unit/test_master_offers",
-    "refusal: MIXED_AGENTS": "Scheduler refuses the call: tests/unit/test_master_offers",
-    "refusal: MIXED_ROLES": "Scheduler refuses the call: tests/unit/test_master_offers",
-    "refusal: INVALID_TASK": "the wire makes it: tests/unit/test_wire, test_master_offers",
-    "refusal: RESULT_FORGOTTEN": "no session asks after it has confirmed: test_master_offers",
-    "refusal: UNKNOWN_AGENT": "no session acknowledges to a stranger: tests/unit/test_master_tasks",
-    "refusal: NO_EXECUTOR": "the agent drops such messages: tests/unit/test_agent_tasks",
-    "refusal: INVALID_AGENT": "the wire refuses it: tests/unit/test_wire",
-    "refusal: TOO_MANY_AGENTS": "here are as many as may be: tests/unit/test_master_agents",
-    "refusal: STALE_EPOCH": "epochs only grow here: tests/unit/test_master_agents",
-    "refusal: MALFORMED": "the wire refuses it: tests/unit/test_wire",
-    "refusal: TOO_BIG": "the wire refuses it: tests/unit/test_wire",
-    "refusal: OUTBOX_FULL": "outboxes are the edge's: tests/integration/test_streams",
-    "refusal: UNSUPPORTED_VERSION": "the wire refuses it: tests/unit/test_wire",
+#: What can not occur here, with the reason, and the test in which it does.
+IMPOSSIBLE: dict[str, tuple[str, str]] = {
+    "agent effect: Abort": ("no master here refuses an agent for good", "unit/test_agent_link"),
+    "session event: Denied": ("tokens are the edge's", "unit/test_session"),
+    "refusal: BAD_TOKEN": ("tokens are the edge's", "integration/test_master_server"),
+    "refusal: INVALID_FRAMEWORK": ("nobody uses another's id", "unit/test_master_frameworks"),
+    "refusal: UNKNOWN_ROLE": ("Scheduler refuses the call", "unit/test_master_frameworks"),
+    "refusal: NOT_YOUR_OFFER": ("a session knows its offers", "unit/test_master_offers"),
+    "refusal: DUPLICATE_OFFER": ("Scheduler refuses the call", "unit/test_master_offers"),
+    "refusal: NO_OFFERS": ("Scheduler refuses the call", "unit/test_master_offers"),
+    "refusal: MIXED_AGENTS": ("Scheduler refuses the call", "unit/test_master_offers"),
+    "refusal: MIXED_ROLES": ("Scheduler refuses the call", "unit/test_master_offers"),
+    "refusal: INVALID_TASK": ("the wire makes it", "unit/test_master_offers"),
+    "refusal: RESULT_FORGOTTEN": ("who has confirmed does not ask", "unit/test_master_offers"),
+    "refusal: UNKNOWN_AGENT": ("nobody acknowledges to a stranger", "unit/test_master_tasks"),
+    "refusal: NO_EXECUTOR": ("nobody says it: such a message is dropped", ""),
+    "refusal: INVALID_AGENT": ("the wire refuses it", "unit/test_wire"),
+    "refusal: TOO_MANY_AGENTS": ("here are as many as may be", "unit/test_master_tasks"),
+    "refusal: STALE_EPOCH": ("epochs only grow here", "unit/test_master_tasks"),
+    "refusal: MALFORMED": ("the wire refuses it", "unit/test_wire"),
+    "refusal: TOO_BIG": ("the wire refuses it", "unit/test_wire"),
+    "refusal: OUTBOX_FULL": ("outboxes are the edge's", "integration/test_streams"),
+    "refusal: UNSUPPORTED_VERSION": ("the wire refuses it", "unit/test_wire"),
 }
 
 
@@ -84,8 +84,8 @@ def missing(counts: Counter[str]) -> list[str]:
 def table(counts: Counter[str]) -> Iterator[str]:
     """All counts for people, those that can not occur with the reason."""
     for name in sorted({*expected(), *counts}):
-        why = IMPOSSIBLE.get(name)
-        yield f"{counts[name]:>9,}  {name}{f'  ({why})' if why else ''}"
+        why = f"  ({': '.join(filter(None, IMPOSSIBLE[name]))})" if name in IMPOSSIBLE else ""
+        yield f"{counts[name]:>9,}  {name}{why}"
 
 
 def _members(kind: str, union: object) -> Iterator[str]:

@@ -57,3 +57,9 @@ def test_the_census_misses_what_never_occurred_and_doubts_what_can_not() -> None
     assert missing(everything - Counter(["word: Accept"])) == ["word: Accept"]
     doubted = "refusal: BAD_TOKEN"
     assert missing(everything + Counter([doubted])) == [f"{doubted}, which was thought impossible"]
+
+
+@pytest.mark.parametrize("name", [name for name, (_, test) in IMPOSSIBLE.items() if test])
+def test_what_can_not_occur_in_a_simulation_occurs_in_a_test(name: str) -> None:
+    path = ROOT / "tests" / f"{IMPOSSIBLE[name][1]}.py"
+    assert name.rsplit(maxsplit=1)[-1] in path.read_text(encoding="utf-8")
