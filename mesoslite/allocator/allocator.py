@@ -103,8 +103,7 @@ class Allocator:
                 continue
             eligible = self._able & ~view.refused
             if eligible:
-                client = self._roles.serve(eligible)
-                grants.append(self._grant(client, agent, view))
+                grants.append(self._grant(agent, self._roles.first(eligible), eligible, view))
             else:
                 idle[agent] = None
         return grants
@@ -122,16 +121,16 @@ class Allocator:
             if not eligible:
                 self._agents.idle[agent] = None
                 return
-            client = self._roles.serve(eligible)
-            grants.append(self._grant(client, agent, agent.views[client.role.name]))
+            role = self._roles.first(eligible)
+            grants.append(self._grant(agent, role, eligible, agent.views[role.name]))
             agent.views.clear()
 
-    def _grant(self, client: Client, agent: Agent, view: View) -> Grant:
-        """`client` was served: give it what the view is of."""
-        role, framework, amount = client.role, client.framework, view.amount
+    def _grant(self, agent: Agent, role: Role, eligible: int, view: View) -> Grant:
+        """It is `role`'s turn: one of its eligible clients gets what the view is of."""
+        amount = view.amount
+        client = self._roles.give(role, eligible, view.quantities)
         agent.offer(client, amount)
-        client.gain(view.quantities)
-        role.gain(view.quantities)
+        framework = client.framework
         framework.outstanding += 1
         if framework.outstanding == self._outstanding_max:
             self._reconsider(framework)

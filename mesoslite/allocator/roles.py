@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
 
-from mesoslite.allocator.sorter import ClusterTotal, Competitor, FairOrder
+from mesoslite.allocator.sorter import ClusterTotal, Competitor, FairOrder, Quantities
 
 RETIRED_MAX = 64  # or as many as there are clients: what a sweep costs is then shared by as many
 
@@ -78,6 +78,8 @@ class Roles:
         self._weights = weights
         self._roles: dict[str, Role] = {}
         self._order: FairOrder[Role] = FairOrder(total)
+        #: The role if there is but one: whose turn it is then needs no order.
+        self._only: Role | None = None
         self._slots: list[Client | None] = []
         self._unused: list[int] = []  # a heap: the lowest slot first, so that masks stay short
         self._retired = 0
@@ -110,6 +112,7 @@ class Roles:
             role = Role(role_name, self.weight(role_name), self._total)
             self._roles[role_name] = role
             self._order.add(role)
+            self._only = role if len(self._roles) == 1 else None
         client = Client(framework, role)
         framework.clients[role_name] = client
         self._take_slot(client)
@@ -125,6 +128,7 @@ class Roles:
         if not len(role.clients):
             self._order.remove(role)
             del self._roles[role.name]
+            self._only = next(iter(self._roles.values())) if len(self._roles) == 1 else None
 
     def renew_slot(self, client: Client) -> None:
         """Whatever the client refused is forgotten at once, O(log n): it gets another slot."""
@@ -163,24 +167,29 @@ class Roles:
         if not role.stale:
             self._order.changed(role)
 
-    def serve(self, eligible: int) -> Client:
-        """Whose turn it is: the poorest eligible client of the poorest role that has one.
-
-        `eligible` has the slots of one or more clients. The caller gives the client something.
-        """
+    def first(self, eligible: int) -> Role:
+        """Whose turn it is: the poorest role with a client in `eligible`, of whom there is one."""
+        if self._only is not None:
+            return self._only
         order = self._order
-        if len(self._roles) == 1:
-            role = order.serve_only()
-        else:
-            if eligible.bit_count() <= order.few:
-                role = order.serve_one_of({c.role: None for c in self.clients_of(eligible)})
-            else:
-                role = order.serve(eligible)
+        if eligible.bit_count() <= order.few:
+            return order.least({client.role: None for client in self.clients_of(eligible)})
+        return order.first(eligible)
+
+    def give(self, role: Role, eligible: int, gift: Quantities) -> Client:
+        """Give `gift` to the poorest client of `role` in `eligible`, of whom there is one."""
+        if role is not self._only:
             eligible &= role.mask
+        if not role.stale:
+            self._order.changed(role)
+        role.take(gift)
         clients = role.clients
-        if eligible.bit_count() <= clients.few:
-            return clients.serve_one_of(self.clients_of(eligible))
-        return clients.serve(eligible)
+        if eligible.bit_count() > clients.few:
+            return clients.give_first(eligible, gift)
+        client = clients.least(self.clients_of(eligible))
+        clients.changed(client)
+        client.take(gift)
+        return client
 
     def in_order(self) -> list[Role]:
         """All roles, the poorest first."""
@@ -208,6 +217,8 @@ class Roles:
                 assert self._slots[client.slot] is client
             slots += members
         assert len(slots) == len(self._slots) - len(vacant)
+        assert (self._only is not None) == (len(self._roles) == 1)
+        assert self._only is None or self._only in self._roles.values()
 
     def _take_slot(self, client: Client) -> None:
         if self._unused:

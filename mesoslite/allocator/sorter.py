@@ -69,8 +69,7 @@ class Holding:
         self.disk += disk
         self.gpus += gpus
         if other:
-            for name, thousandths in other:
-                self.other[name] = self.other.get(name, 0) + thousandths
+            self._gain_other(other)
 
     def lose(self, amount: Quantities) -> None:
         """Hold this no more; it was held."""
@@ -83,6 +82,10 @@ class Holding:
             self.other[name] -= thousandths
             if not self.other[name]:
                 del self.other[name]
+
+    def _gain_other(self, other: tuple[tuple[str, int], ...]) -> None:
+        for name, thousandths in other:
+            self.other[name] = self.other.get(name, 0) + thousandths
 
     def add(self, other: "Holding") -> None:
         """Hold what the other holds as well."""
@@ -144,6 +147,17 @@ class Competitor(Holding):
     def set_weight(self, weight: Fraction) -> None:
         """Above 0. The order is to be told by `FairOrder.changed`."""
         self.weight = _ONE if weight == _ONE else weight  # compared by identity: 20 times faster
+
+    def take(self, gift: Quantities) -> None:
+        """Its turn: it holds `gift` as well. The order is to be told, as of any change."""
+        cpus, mem, disk, gpus, other = gift  # as `gain`, without another call
+        self.cpus += cpus
+        self.mem += mem
+        self.disk += disk
+        self.gpus += gpus
+        if other:
+            self._gain_other(other)
+        self.tie += _SERVED_ONCE
 
     def share(self, total: ClusterTotal) -> float:
         """The weighted dominant share: 0 for nothing, 1 for all of a resource at weight 1."""
@@ -248,42 +262,39 @@ class FairOrder(Generic[C]):
             self._stale.append(member)
             self._order.remove(member.key)
 
-    def serve(self, eligible: int) -> C:
+    def first(self, eligible: int) -> C:
         """The poorest of those with a bit in `eligible`, of whom there is one or more.
 
-        Its turn is counted, and its place is to change: the caller gives it something. Walks down
-        the order; for few candidates see `serve_one_of`.
+        Walks down the order: n / (k + 1) steps on average if k of n are eligible.
         """
+        self._settle()
+        by_rank = self._by_rank
+        for key in self._order:
+            member = by_rank[key & _RANK_MAX]
+            if member.mask & eligible:
+                return member
+        raise LookupError(f"none of {len(self)} competitors is in {eligible:#x}")
+
+    def least(self, candidates: Iterable[C]) -> C:
+        """The poorest of these members: O(k), so better than `first` where k is `few`."""
+        self._settle()
+        return min(candidates, key=_key)
+
+    def give_first(self, eligible: int, gift: Quantities) -> C:
+        """`gift` is taken by the `first`, who is returned: in one step, the busiest of all."""
         if self._stale or self._version != self._total.version:
             self._settle()
-        order, by_rank = self._order, self._by_rank
-        at = 0
-        member = by_rank[order[0] & _RANK_MAX]  # making an iterator costs twice as much as this
-        if not member.mask & eligible:
-            for at, key in enumerate(order):  # noqa: B007 - where it stops is what is wanted
-                member = by_rank[key & _RANK_MAX]
-                if member.mask & eligible:
-                    break
-            else:
-                raise LookupError(f"none of {len(self)} competitors is in {eligible:#x}")
-        order.pop(at)
-        member.tie += _SERVED_ONCE
-        member.stale = True
-        self._stale.append(member)
-        return member
-
-    def serve_one_of(self, candidates: Iterable[C]) -> C:
-        """As `serve`, of these members: O(k), so better where k is `few`."""
-        self._settle()
-        member = min(candidates, key=_key)
-        member.tie += _SERVED_ONCE
-        self.changed(member)
-        return member
-
-    def serve_only(self) -> C:
-        """As `serve`, of the one member there is: its place is nobody's concern."""
-        (member,) = self._members.values()
-        member.tie += _SERVED_ONCE
+        order = self._order
+        member = self._by_rank[order[0] & _RANK_MAX]  # making an iterator costs twice as much
+        if member.mask & eligible:
+            order.pop(0)
+        else:
+            member = self.first(eligible)
+            order.remove(member.key)
+        member.take(gift)
+        share = member.share(self._total)
+        member.key = key = (int(share * _SHARE_ONE) << _TIE_BITS) + member.tie
+        order.add(key)
         return member
 
     def in_order(self) -> list[C]:

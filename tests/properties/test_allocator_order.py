@@ -53,10 +53,10 @@ def test_the_order_is_the_sorted_order_after_any_moves(
             member.set_weight(Fraction(1 + amount[0], 3))
             order.changed(member)
         elif move == "serve" and members:
-            winner = order.serve(eligible=1)
-            assert winner is expected(members, served, total)[0]
-            served[winner.name] += 1
-            winner.gain(amount)
+            poorest = expected(members, served, total)[0]
+            assert order.first(eligible=1) is poorest
+            assert order.give_first(eligible=1, gift=amount) is poorest
+            served[poorest.name] += 1
         elif move == "total":
             total.change(more=amount, less=quantities(Resources.EMPTY))
         order.check()
@@ -133,8 +133,9 @@ def test_few_of_many_are_served_as_if_the_whole_order_were_walked(
         winner = min(
             its_own.values(), key=lambda c: (exact_share(c, total), counts[c.name], c.name)
         )
-        assert roles.serve(sum(client.mask for client in eligible)) is winner
-        give(roles, winner, gift)
+        mask = sum(client.mask for client in eligible)
+        assert roles.first(mask) is role
+        assert roles.give(role, mask, gift) is winner
         served[winner.name] = served.get(winner.name, 0) + 1
         served["role " + role.name] = served.get("role " + role.name, 0) + 1
         roles.check()
