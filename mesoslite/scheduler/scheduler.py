@@ -132,8 +132,9 @@ class Scheduler:
     def status_update(self, status: TaskStatus) -> Returned:
         """What became of a task. `status.terminal` tells whether it has ended for good.
 
-        One after another in order for each task, each at least once: it is repeated when the
-        scheduler died before it returned from here. A refused launch comes here too, with reason
+        In order for each task. Each at least once: it is repeated when the scheduler died before
+        it returned from here. The end of a task is told once in the life of a scheduler process,
+        unless `reconcile` asks for it. A refused launch comes here too, with reason
         LAUNCH_REFUSED: DROPPED may be launched again under a new id, ERROR never works.
         """
 

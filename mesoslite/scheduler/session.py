@@ -486,7 +486,9 @@ class Session:
         if not behind:
             self._updates.told(status)
         self._launches.heard(status)
-        if not self._launches.launching(status.task_id):
+        # What has ended is known no more, and no answer about it makes it known again.
+        over = not status.terminal and self._updates.ended(status.task_id)
+        if not over and not self._launches.launching(status.task_id):
             self._reconciliation.heard(status)
         if not behind:
             self._queue.append(OnStatus(status))
@@ -560,6 +562,8 @@ class Session:
                 self._launches.killed(kill)
                 self._say_or_keep(("kill", task_id), kill)
             case ReconcileTasks(tasks):
+                for reference in tasks:
+                    self._updates.asked(reference.task_id)
                 self._say_or_keep(("reconcile", tasks), Reconcile(tasks))
             case SendMessage(task_id, agent_id, data):
                 if self.subscribed:

@@ -15,6 +15,8 @@ UNACKNOWLEDGED_MAX = 100_000
 #: Tasks of which is remembered how far they were when they were last told of, ~120 B each: as many
 #: as are reconciled. Of one that is forgotten too early the author may hear old news, no more.
 STATES_REMEMBERED_MAX = 200_000
+#: Tasks that the author asked about after their end; an answer takes one out again.
+ASKED_MAX = 10_000
 
 UpdateKey = tuple[str, str, str]
 """(agent id, task id, update id)"""
@@ -41,6 +43,7 @@ class Updates:
         self._waiting: dict[UpdateKey, None] = {}
         self._acknowledged: dict[UpdateKey, None] = {}
         self._states: dict[str, TaskState] = {}  # by task id, last told last
+        self._asked: dict[str, None] = {}
 
     def arrived(self, status: TaskStatus) -> Arrival:
         """Note a status; `NEW` at most once for each."""
@@ -58,11 +61,31 @@ class Updates:
         return Arrival.NEW
 
     def behind(self, status: TaskStatus) -> bool:
-        """Whether an answer to a question says less than what was told since it was asked."""
+        """Whether an answer to a question says less than what was told since it was asked.
+
+        Of a task that has ended every answer does: its end crossed the session's question on the
+        way, and told again it would be counted as a second end. Unless the author itself asked.
+        """
         last = self._states.get(status.task_id)
-        if last is None or last.terminal or status.state is TaskState.UNKNOWN:
+        if last is None:
             return False
-        return not _may_follow(last, status.state)
+        if last.terminal:
+            asked = status.task_id in self._asked
+            self._asked.pop(status.task_id, None)
+            return not asked
+        return status.state is not TaskState.UNKNOWN and not _may_follow(last, status.state)
+
+    def ended(self, task_id: str) -> bool:
+        """Whether the end of this task was told."""
+        last = self._states.get(task_id)
+        return last is not None and last.terminal
+
+    def asked(self, task_id: str) -> None:
+        """The author asks about this task: it is to be answered once, ended or not."""
+        if self.ended(task_id):
+            self._asked[task_id] = None
+            if len(self._asked) > ASKED_MAX:
+                del self._asked[next(iter(self._asked))]
 
     def told(self, status: TaskStatus) -> None:
         """Note how far a task is, by any status. No end is ever followed by another: an agent tells
@@ -77,6 +100,7 @@ class Updates:
     def launched(self, task_id: str) -> None:
         """This id is launched now: what was told before was not of this task."""
         self._states.pop(task_id, None)
+        self._asked.pop(task_id, None)
 
     def acknowledged(self, status: TaskStatus) -> None:
         """Note that the author's code has dealt with it."""
@@ -91,6 +115,7 @@ class Updates:
         assert not self._waiting.keys() & self._acknowledged.keys()
         assert len(self._waiting) <= UNACKNOWLEDGED_MAX
         assert len(self._acknowledged) <= ACKNOWLEDGED_REMEMBERED_MAX
+        assert len(self._asked) <= ASKED_MAX
         assert len(self._states) <= STATES_REMEMBERED_MAX
 
 

@@ -315,7 +315,7 @@ async def test_a_master_killed_and_started_again_is_found_and_nothing_is_lost(
     await running
     assert patient.subscribes == 2
     ends = [status.task_id for status in patient.told if status.terminal]
-    assert sorted(ends) == ["t0", "t1", "t2"]
+    assert sorted(ends) == ["t0", "t1", "t2"], patient.told
 
 
 # --- callbacks that take their time ---------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import SILENCE_MAX_MS, Accept, Offers
-from mesoslite.model import FrameworkInfo, Launch, Offer, Reason, Refusal, Task
+from mesoslite.model import FrameworkInfo, Launch, Offer, Reason, Refusal, Task, TaskReference
 from mesoslite.resources import Resources
 from mesoslite.scheduler.launches import STATE_OF_REFUSED
 from mesoslite.scheduler.protocol import (
@@ -58,8 +58,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.mine: dict[str, Offer] = {}  # what the author may use, as far as it was told
         self.task_count = 0
         self.launched: dict[str, str] = {}  # task id -> agent id
+        self.asked: set[str] = set()
         self.refused: Counter[str] = Counter()
         self.told: Counter[tuple[str, str]] = Counter()
+        self.ends: Counter[str] = Counter()  # told, of tasks that were launched
         self.dealt_with: set[tuple[str, str]] = set()
         self.feed(Tick(self.now_ms))
 
@@ -93,8 +95,10 @@ class AnyOrder(RuleBasedStateMachine):
                 assert status.refusal is not None
                 assert status.state is STATE_OF_REFUSED[status.refusal]
                 self.refused[status.task_id] += 1
-            case OnStatus(status) if status.update_id:
-                self.told[status.task_id, status.update_id] += 1
+            case OnStatus(status):
+                if status.update_id:
+                    self.told[status.task_id, status.update_id] += 1
+                self.ends[status.task_id] += status.terminal
             case _:
                 pass
 
@@ -226,9 +230,16 @@ class AnyOrder(RuleBasedStateMachine):
     def the_author_kills(self, pick: int) -> None:
         self.decide(KillTask(list(self.launched)[pick % len(self.launched)], None))
 
-    @rule(decision=st.sampled_from([ReviveRoles(()), ReconcileTasks(())]))
-    def the_author_asks(self, decision: Decision) -> None:
-        self.decide(decision)
+    @rule()
+    def the_author_revives(self) -> None:
+        self.decide(ReviveRoles(()))
+
+    @precondition(lambda self: self.launched)
+    @rule(pick=st.integers(0, 9))
+    def the_author_asks(self, pick: int) -> None:
+        task_id = list(self.launched)[pick % len(self.launched)]
+        self.decide(ReconcileTasks((TaskReference(task_id),)))
+        self.asked.add(task_id)
 
     @precondition(lambda self: self.running is not None)
     @rule()
@@ -318,6 +329,10 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.world.acknowledged.keys() <= self.dealt_with
 
     @invariant()
+    def an_end_is_told_once_unless_the_author_asks(self) -> None:
+        assert all(self.ends[task_id] <= 1 for task_id in self.ends.keys() - self.asked)
+
+    @invariant()
     def a_launch_is_refused_at_most_once_and_never_when_it_was_launched(self) -> None:
         assert all(count == 1 for count in self.refused.values())
         # decisions.md D2: "safe to launch again" must be true.
@@ -343,6 +358,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert not self.world.results, "every result is confirmed"
         assert not any(task.unacknowledged for task in self.world.tasks.values())
         assert self.world.offers.keys() == self.mine.keys(), "what is not held went back"
+        for task_id, task in self.world.tasks.items():
+            assert bool(self.ends[task_id]) == task.state.terminal
         alive = {t for t, task in self.world.tasks.items() if not task.state.terminal}
         assert alive == self.session._reconciliation.known.keys()
 

@@ -1,7 +1,5 @@
 """The session's rules, one story each: what the master says, and what is said to it."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from mesoslite.lifecycle import TaskState
@@ -21,7 +19,6 @@ from mesoslite.messages import (
     Refused,
     Rescind,
     Revive,
-    SchedulerCall,
     Subscribe,
     Subscribed,
     Suppress,
@@ -29,8 +26,7 @@ from mesoslite.messages import (
     Teardown,
     Update,
 )
-from mesoslite.model import Offer, OperationResult, Reason, Refusal, Source, Task, TaskReference
-from mesoslite.resources import Resources
+from mesoslite.model import OperationResult, Reason, Refusal, Source, TaskReference
 from mesoslite.scheduler.launches import STATE_OF_REFUSED
 from mesoslite.scheduler.protocol import (
     CallbackReturned,
@@ -52,69 +48,10 @@ from mesoslite.scheduler.protocol import (
     StreamLost,
     StreamOpened,
     Tick,
-    ToMaster,
 )
-from mesoslite.scheduler.scheduler import Scheduler
-from mesoslite.scheduler.session import CALLBACKS_WAITING_MAX, PASSING_REFUSALS, Session
+from mesoslite.scheduler.session import PASSING_REFUSALS, Session
 from mesoslite.testing import SessionHarness, offer, status
-
-DONE = OperationResult()
-
-
-def task(task_id: str = "t1", cpus: float = 1) -> Task:
-    return Task(task_id, ["true"], Resources(cpus=cpus, mem=32))
-
-
-class Launcher(Scheduler):
-    """Launches what waits, one task for each offer; keeps what it is told."""
-
-    name = "launcher"
-
-    def __init__(self, *tasks: Task) -> None:
-        self.waiting = list(tasks)
-
-    def resource_offers(self, offers: Sequence[Offer]) -> None:
-        for one in offers:
-            if self.waiting:
-                self.launch(one, self.waiting.pop(0))
-
-
-class Holder(Scheduler):
-    """Keeps every offer."""
-
-    name = "holder"
-    acknowledge_automatically = False
-
-    def resource_offers(self, offers: Sequence[Offer]) -> None:
-        self.hold(offers)
-
-
-def subscribed(scheduler: Scheduler) -> SessionHarness:
-    bench = SessionHarness(scheduler)
-    bench.subscribe()
-    bench.callbacks.clear()
-    return bench
-
-
-def kinds(calls: Sequence[SchedulerCall]) -> list[str]:
-    return [type(call).__name__ for call in calls]
-
-
-def launched(*tasks: Task) -> SessionHarness:
-    """A session with one unanswered accept, number 1, of these tasks."""
-
-    class AllAtOnce(Scheduler):
-        name = "all-at-once"
-
-        def resource_offers(self, offers: Sequence[Offer]) -> None:
-            self.launch(offers[0], tasks)
-
-    bench = subscribed(AllAtOnce())
-    [accept] = bench.hears(Offers((offer(cpus=64),)))
-    assert isinstance(accept, Accept)
-    bench.callbacks.clear()
-    return bench
-
+from tests.unit.session_bench import DONE, Holder, Launcher, kinds, launched, subscribed, task
 
 # --- subscribe ------------------------------------------------------------------------------------
 
@@ -406,126 +343,6 @@ def test_a_kill_before_the_launch_is_answered_is_said_again_after_it() -> None:
     assert bench.hears(AcceptResult(1, (DONE,))) == [Kill("t1"), ConfirmResults(1)]
 
 
-# --- statuses -------------------------------------------------------------------------------------
-
-
-def test_a_status_is_acknowledged_after_its_callback_and_again_when_it_comes_again() -> None:
-    bench = subscribed(Launcher())
-    running = status("t1", TaskState.RUNNING)
-    acknowledged = Acknowledge("agent-1", "t1", "t1-RUNNING")
-    assert bench.hears(Update(running)) == [acknowledged]
-    assert bench.hears(Update(running)) == [acknowledged]
-    assert bench.callbacks == [OnStatus(running)]
-
-
-def test_nothing_is_acknowledged_before_status_update_has_returned() -> None:
-    session = Session(SessionHarness(Launcher()).session.config)
-    session.handle(StreamOpened())
-    session.handle(MasterSpoke(1, Subscribed("f")))
-    session.handle(CallbackReturned())
-    told = status("t1", TaskState.RUNNING)
-    assert session.handle(MasterSpoke(1, Update(told))) == [RunCallback(OnStatus(told))]
-    assert session.handle(MasterSpoke(1, Update(told))) == []
-    assert session.handle(CallbackReturned()) == [
-        ToMaster(Acknowledge("agent-1", "t1", "t1-RUNNING"))
-    ]
-
-
-def test_a_status_without_an_update_id_is_not_acknowledged() -> None:
-    bench = subscribed(Launcher())
-    lost = status("t1", TaskState.UNREACHABLE, update_id="")
-    assert bench.hears(Update(lost)) == []
-    assert bench.callbacks == [OnStatus(lost)]
-
-
-def test_a_scheduler_may_acknowledge_by_hand() -> None:
-    holder = Holder()
-    bench = subscribed(holder)
-    running = status("t1", TaskState.RUNNING)
-    assert bench.hears(Update(running)) == []
-    assert bench.hears(Update(running)) == []
-    holder.acknowledge(running)
-    assert bench.decides() == [Acknowledge("agent-1", "t1", "t1-RUNNING")]
-    assert bench.callbacks == [OnStatus(running)]
-
-
-def test_callbacks_come_one_at_a_time_and_in_order() -> None:
-    session = Session(SessionHarness(Launcher()).session.config)
-    session.handle(StreamOpened())
-    session.handle(MasterSpoke(1, Subscribed("f")))
-    waiting = [OnStatus(status(f"t{n}", TaskState.RUNNING)) for n in range(3)]
-    for one in waiting:
-        assert session.handle(MasterSpoke(1, Update(one.status))) == []
-    seen = []
-    for _ in waiting:
-        seen += [e for e in session.handle(CallbackReturned()) if isinstance(e, RunCallback)]
-    assert seen == [RunCallback(one) for one in waiting]
-
-
-def test_slow_callbacks_make_a_session_congested_and_heartbeats_go_on() -> None:
-    session = Session(SessionHarness(Launcher()).session.config)
-    session.handle(Tick(0))
-    session.handle(StreamOpened())
-    session.handle(MasterSpoke(1, Subscribed("f")))
-    for n in range(CALLBACKS_WAITING_MAX):
-        assert not session.congested
-        session.handle(MasterSpoke(1, Update(status(f"t{n}", TaskState.RUNNING))))
-    assert session.congested
-    assert session.callbacks_waiting == CALLBACKS_WAITING_MAX
-    assert session.handle(Tick(HEARTBEAT_INTERVAL_MS)) == [ToMaster(Heartbeat())]
-    session.handle(CallbackReturned())
-    assert not session.congested
-
-
-# --- reconciliation -------------------------------------------------------------------------------
-
-
-def test_unanswered_tasks_are_asked_about_again_less_and_less_often() -> None:
-    bench = launched(task("t1"), task("t2"))
-    bench.hears(AcceptResult(1, (DONE, DONE)))
-    bench.loses_stream()
-    question = Reconcile((TaskReference("t1", "agent-1"), TaskReference("t2", "agent-1")))
-    assert question in bench.subscribe()
-    bench.hears(Update(status("t1", TaskState.RUNNING, update_id="")))
-    asked_at = []
-    for second in range(1, 600):
-        said = bench.passes(1)
-        bench.hears(Heartbeat())
-        if Reconcile((TaskReference("t2", "agent-1"),)) in said:
-            asked_at.append(second)
-    assert asked_at == [15, 45, 105, 225, 465]
-    bench.hears(Update(status("t2", TaskState.GONE, update_id="")))
-    assert not [call for call in bench.passes(60) if isinstance(call, Reconcile)]
-
-
-def test_every_quarter_of_an_hour_everything_is_asked_again() -> None:
-    bench = launched(task())
-    bench.hears(AcceptResult(1, (DONE,)))
-    asked = []
-    for _ in range(3600 // 60):
-        asked += [call for call in bench.passes(60) if isinstance(call, Reconcile)]
-        bench.hears(Heartbeat())
-        bench.hears(Update(status("t1", TaskState.RUNNING, update_id="")))
-    assert asked == 4 * [Reconcile((TaskReference("t1", "agent-1"),)), Reconcile()]
-
-
-def test_tasks_of_an_earlier_scheduler_are_learned_from_their_statuses() -> None:
-    bench = subscribed(Launcher())
-    bench.hears(Update(status("old", TaskState.RUNNING, update_id="")))
-    bench.hears(Update(status("forgotten", TaskState.UNKNOWN, update_id="")))
-    bench.loses_stream()
-    assert bench.subscribe()[-1] == Reconcile((TaskReference("old", "agent-1"),))
-
-
-def test_long_lists_of_tasks_are_asked_about_in_pieces() -> None:
-    bench = subscribed(Launcher())
-    for n in range(2_500):
-        bench.hears(Update(status(f"t{n}", TaskState.RUNNING, update_id="")))
-    bench.loses_stream()
-    sizes = [len(call.tasks) for call in bench.subscribe() if isinstance(call, Reconcile)]
-    assert sizes == [1_000, 1_000, 500]
-
-
 # --- other calls ----------------------------------------------------------------------------------
 
 
@@ -636,39 +453,6 @@ def test_nothing_follows_the_end() -> None:
     assert bench.session.handle(StreamLost("over")) == []
     assert bench.session.handle(Tick(bench.now_ms + 10**9)) == []
     assert bench.session.next_deadline_ms() is None
-
-
-# --- found by simulation --------------------------------------------------------------------------
-
-
-def test_an_end_is_told_once_even_when_the_agent_tells_another() -> None:
-    """decisions.md D5: a host that crashed may have lost that it had told the end."""
-    bench = subscribed(Launcher())
-    finished = status("t1", TaskState.FINISHED)
-    lost = status("t1", TaskState.FAILED, reason=Reason.HOST_REBOOTED)
-    bench.hears(Update(finished))
-    assert bench.hears(Update(lost)) == [Acknowledge("agent-1", "t1", "t1-FAILED")]
-    assert bench.callbacks == [OnStatus(finished)]
-
-
-def test_an_answer_that_is_ahead_makes_older_statuses_old_news() -> None:
-    """A new master answers with the newest state before the agent has told of the one before."""
-    bench = subscribed(Launcher())
-    answer = status("t1", TaskState.RUNNING, reason=Reason.RECONCILIATION, update_id="")
-    starting, running = status("t1", TaskState.STARTING), status("t1", TaskState.RUNNING)
-    bench.hears(Update(answer))
-    assert kinds(bench.hears(Update(starting))) == ["Acknowledge"]
-    assert kinds(bench.hears(Update(running))) == ["Acknowledge"]
-    assert bench.callbacks == [OnStatus(answer), OnStatus(running)]
-
-
-def test_an_answer_that_is_behind_is_not_told() -> None:
-    bench = subscribed(Launcher())
-    running = status("t1", TaskState.RUNNING)
-    answer = status("t1", TaskState.STARTING, reason=Reason.RECONCILIATION, update_id="")
-    bench.hears(Update(running))
-    bench.hears(Update(answer))
-    assert bench.callbacks == [OnStatus(running)]
 
 
 def test_a_session_that_is_torn_down_asks_nothing_and_keeps_nothing() -> None:
