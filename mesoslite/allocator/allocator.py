@@ -77,7 +77,7 @@ class Allocator:
     def allocate(self, now_ms: int) -> list[Grant]:
         """Grant everything that somebody may be offered now. Nothing changed: nothing done.
 
-        About 3 us for each grant (benchmarks: allocator-decline). What is granted is held by the
+        About 4 us for each grant (benchmarks: allocator-decline). What is granted is held by the
         framework and outstanding until `settle`.
         """
         for agent in self._refusals.expire(now_ms):
