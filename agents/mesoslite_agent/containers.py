@@ -239,7 +239,7 @@ class Containers:
             await self._fail(live, failed.failure, str(failed))
         except LauncherRefused as refused:
             await self._fail(live, StartFailure.SPAWN_FAILED, str(refused))
-        except Exception as error:  # noqa: BLE001 - a bug here must not leave a task staging for ever
+        except Exception as error:  # noqa: BLE001 - else a bug leaves a task staging
             self._log.exception("a start failed", container_id=live.container_id)
             await self._fail(live, FAILURES[live.phase], f"{type(error).__name__}: {error}")
 

@@ -297,7 +297,8 @@ def _containerizers(wanted: tuple[str, ...], containers: Containers) -> tuple[st
 def _hidden(token_file: Path) -> tuple[Path, ...]:
     """What tasks shall not see of the host: the folder of the token, if it has one of its own."""
     folder = token_file.absolute().parent
-    shared = {Path.home(), Path("/etc"), Path("/tmp"), Path("/run"), Path("/var"), Path("/")}  # noqa: S108
+    tmp = Path("/tmp")  # noqa: S108
+    shared = {Path.home(), tmp, *(Path(top) for top in ("/etc", "/run", "/var", "/"))}
     return () if folder in shared else (folder,)
 
 

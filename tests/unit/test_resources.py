@@ -357,7 +357,8 @@ def test_what_an_operator_stated_is_known_even_when_it_is_none() -> None:
 
 def test_a_value_survives_copying_and_pickling_with_its_hash() -> None:
     hash(AGENT)
-    for twin in (copy.copy(AGENT), copy.deepcopy(AGENT), pickle.loads(pickle.dumps(AGENT))):  # noqa: S301
+    pickled = pickle.loads(pickle.dumps(AGENT))  # noqa: S301
+    for twin in (copy.copy(AGENT), copy.deepcopy(AGENT), pickled):
         assert twin == AGENT
         assert hash(twin) == hash(AGENT)
 
