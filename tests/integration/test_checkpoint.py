@@ -119,6 +119,25 @@ async def test_the_agent_id_is_kept_with_every_later_epoch(tmp_path: Path) -> No
     assert (recovered.info.agent_id, recovered.epoch_seen) == (agent_id, 9)
 
 
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_epoch_waits_for_the_disk_whatever_else_is_saved_with_it(
+    tmp_path: Path, first: bool
+) -> None:
+    """decisions.md D5: a host that crashes must not follow an earlier master afterwards."""
+    place = WorkDir(tmp_path, "agent")
+    store = Checkpoint(place, "b1")
+    modes = []
+    epoch: list[Effect] = [SaveEpoch(7)]
+    other: list[Effect] = [SaveFramework(WEB)]
+    for batch in (other, epoch + other if first else other + epoch):
+        await store.commit(batch)
+        [mode] = store._database._connection.execute("PRAGMA synchronous").fetchone()
+        modes.append({1: "NORMAL", 2: "FULL"}[mode])
+    store.close()
+    place.close()
+    assert modes == ["NORMAL", "FULL"]
+
+
 async def test_a_torn_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
     await after(tmp_path, [SaveTask(record(f"t{n}")) for n in range(200)])
     path = tmp_path / checkpoint.FILE_NAME

@@ -1,5 +1,6 @@
 """The registry: what a master's successor knows, and what it says when it cannot be read."""
 
+import dataclasses
 import sqlite3
 from pathlib import Path
 
@@ -90,6 +91,13 @@ async def test_the_newest_of_two_saves_is_kept(tmp_path: Path) -> None:
     )
     assert recovered.agents == (agent("a1"),)
     assert recovered.frameworks == (framework("web"),)
+
+
+async def test_the_session_that_took_over_is_the_one_that_may_resume(tmp_path: Path) -> None:
+    """Else the next master fences the scheduler that runs, for one that was fenced."""
+    later = dataclasses.replace(framework("web"), session_id="later")
+    recovered = await after(tmp_path, [SaveFramework(framework("web"))], [SaveFramework(later)])
+    assert recovered.frameworks == (later,)
 
 
 async def test_a_framework_that_ended_moves_to_the_completed_ones(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The session's rules, one story each: what the master says, and what is said to it."""
 
+import dataclasses
+
 import pytest
 
 from mesoslite.lifecycle import TaskState
@@ -77,6 +79,17 @@ def test_a_lost_stream_is_resumed_with_the_id_and_what_is_suppressed() -> None:
         resuming=True,
         suppressed_roles=("*",),
     )
+
+
+def test_roles_that_were_revived_are_not_suppressed_by_the_next_subscribe() -> None:
+    bench = subscribed(Launcher())
+    bench.scheduler.suppress()
+    bench.scheduler.revive()
+    assert bench.decides() == [Suppress(()), Revive(())]
+    bench.loses_stream("cut")
+    resumed = bench.subscribe()[0]
+    assert isinstance(resumed, Subscribe)
+    assert resumed.suppressed_roles == ()
 
 
 def test_nothing_before_subscribed_is_listened_to() -> None:
@@ -161,6 +174,14 @@ def test_a_burst_of_offers_counts_as_one_refusal() -> None:
     bench = subscribed(Launcher())
     said = [call for n in range(5) for call in bench.hears(Offers((offer(agent_id=f"a{n}"),)))]
     assert said == [Decline((f"offer-of-a{n}",), 5_000) for n in range(5)]
+
+
+def test_a_later_burst_counts_as_one_refusal_too() -> None:
+    bench = subscribed(Launcher())
+    bench.hears(Offers((offer(),)))
+    bench.passes(5)
+    said = [call for n in range(3) for call in bench.hears(Offers((offer(agent_id=f"a{n}"),)))]
+    assert said == [Decline((f"offer-of-a{n}",), 10_000) for n in range(3)]
 
 
 def test_a_held_offer_stays_until_its_lease_runs_out() -> None:
@@ -317,6 +338,16 @@ def test_a_task_that_its_agent_told_of_is_never_dropped() -> None:
     assert [type(callback) for callback in bench.callbacks] == [OnStatus]
     bench.loses_stream()
     assert Reconcile((TaskReference("t1", "agent-1"),)) in bench.subscribe()
+
+
+def test_what_the_master_made_up_is_no_proof_that_a_task_was_launched() -> None:
+    """Only the agent knows; the answer of a master that asked nobody must not hide a refusal."""
+    bench = launched(task())
+    said = status("t1", TaskState.UNREACHABLE, update_id="")
+    bench.hears(Update(dataclasses.replace(said, source=Source.MASTER)))
+    bench.hears(AcceptResult(1, (OperationResult(Refusal.STALE_OFFER),)))
+    [last] = [c.status for c in bench.callbacks if isinstance(c, OnStatus)][-1:]
+    assert (last.state, last.refusal) == (TaskState.DROPPED, Refusal.STALE_OFFER)
 
 
 def test_a_task_that_was_seen_to_end_is_not_asked_about_when_its_launch_is_confirmed() -> None:

@@ -1,5 +1,6 @@
 """How what is said is packed into messages and split, and how a registration is put together."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -194,6 +195,17 @@ def test_no_body_is_built_when_an_unchanged_agent_is_offered_again() -> None:
     encoder.forget("a1")
     encoder.forget("nobody")
     assert len(encoder) == 99
+
+
+def test_an_amount_that_comes_back_is_sent_as_it_is_and_not_as_the_one_in_between() -> None:
+    encoder = OfferEncoder()
+    large, small = Resources(cpus=4, mem=64), Resources(cpus=1, mem=64)
+    for amount in (large, small, large, small):
+        offer = dataclasses.replace(big_offer(1, 1), resources=amount)
+        [response] = scheduler_responses(1, [Offers((offer,))], encoder)
+        _, [said] = scheduler_events_from_wire(response)
+        assert isinstance(said, Offers)
+        assert [one.resources for one in said.offers] == [amount]
 
 
 # --- registrations --------------------------------------------------------------------------------
