@@ -94,7 +94,6 @@ class Refusal(Enum):
     UNKNOWN_AGENT = "no such agent"
     UNKNOWN_STATUS = "no status with this id waits for an acknowledgement"
     AMBIGUOUS = "more than one matches: give the id, or more of it"
-    NO_EXECUTOR = "the task has nobody connected to take messages"
     # Agents
     AGENT_ID_IN_USE = "an agent with this id, from another boot, is connected: a copied work dir?"
     INVALID_AGENT = "the agent's description is not valid"

@@ -60,7 +60,6 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
     Refusal.UNKNOWN_AGENT: TaskState.DROPPED,
     Refusal.UNKNOWN_STATUS: TaskState.DROPPED,
     Refusal.AMBIGUOUS: TaskState.DROPPED,
-    Refusal.NO_EXECUTOR: TaskState.DROPPED,
     Refusal.AGENT_ID_IN_USE: TaskState.DROPPED,
     Refusal.INVALID_AGENT: TaskState.DROPPED,
     Refusal.TOO_MANY_AGENTS: TaskState.DROPPED,

@@ -85,7 +85,6 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_UNKNOWN_AGENT: _ClassVar[Refusal]
     REFUSAL_UNKNOWN_STATUS: _ClassVar[Refusal]
     REFUSAL_AMBIGUOUS: _ClassVar[Refusal]
-    REFUSAL_NO_EXECUTOR: _ClassVar[Refusal]
     REFUSAL_AGENT_ID_IN_USE: _ClassVar[Refusal]
     REFUSAL_INVALID_AGENT: _ClassVar[Refusal]
     REFUSAL_TOO_MANY_AGENTS: _ClassVar[Refusal]
@@ -162,7 +161,6 @@ REFUSAL_UNKNOWN_TASK: Refusal
 REFUSAL_UNKNOWN_AGENT: Refusal
 REFUSAL_UNKNOWN_STATUS: Refusal
 REFUSAL_AMBIGUOUS: Refusal
-REFUSAL_NO_EXECUTOR: Refusal
 REFUSAL_AGENT_ID_IN_USE: Refusal
 REFUSAL_INVALID_AGENT: Refusal
 REFUSAL_TOO_MANY_AGENTS: Refusal

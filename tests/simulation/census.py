@@ -48,7 +48,6 @@ IMPOSSIBLE: dict[str, tuple[str, str]] = {
     "refusal: INVALID_TASK": ("the wire makes it", "unit/test_master_offers"),
     "refusal: RESULT_FORGOTTEN": ("who has confirmed does not ask", "unit/test_master_offers"),
     "refusal: UNKNOWN_AGENT": ("nobody acknowledges to a stranger", "unit/test_master_tasks"),
-    "refusal: NO_EXECUTOR": ("nobody says it: such a message is dropped", ""),
     "refusal: INVALID_AGENT": ("the wire refuses it", "unit/test_wire"),
     "refusal: TOO_MANY_AGENTS": ("here are as many as may be", "unit/test_master_tasks"),
     "refusal: STALE_EPOCH": ("epochs only grow here", "unit/test_master_tasks"),
