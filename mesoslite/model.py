@@ -2,7 +2,7 @@
 
 All are frozen and compare by value. Times are milliseconds; a time on a wall clock counts from the
 Unix epoch. Sizes carry their unit in the name. Ids are text of 1 to 128 characters out of
-`[A-Za-z0-9._-]`; what arrives from outside is checked once, in `wire.py`.
+`[A-Za-z0-9._-]`; what arrives from outside is checked once, in `mesoslite.wire`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEFAULT_ROLE = "*"
 DEFAULT_REFUSE_MS = 5_000  # Mesos: Filters.refuse_seconds
 REFUSE_MS_MAX = 365 * DAY_MS  # Mesos cuts longer ones to a year as well
 DEFAULT_KILL_GRACE_MS = 3_000  # Mesos: the default executor's grace period
-DEFAULT_FAILOVER_TIMEOUT_MS = 7 * DAY_MS  # decisions.md D4
+DEFAULT_FAILOVER_TIMEOUT_MS = 7 * DAY_MS  # docs/decisions.md D4
 
 
 class Source(Enum):
@@ -40,6 +40,7 @@ class Reason(Enum):
     COMMAND_EXITED = "the command ended by itself"
     COMMAND_SIGNALED = "a signal that nobody asked mesoslite for ended the command"
     MEMORY_LIMIT = "it took more memory than its limit"
+    PIDS_LIMIT = "it had more processes and threads than its limit"
     MAX_COMPLETION_TIME = "it ran for longer than its max_completion_ms"
     KILL_ASKED = "its framework or an operator asked for its end"
     KILLED_DURING_LAUNCH = "its end was asked for before its command had started"
@@ -55,7 +56,6 @@ class Reason(Enum):
     AGENT_RESTARTED = "its agent came back without it: the launch never arrived"
     AGENT_UNREACHABLE = "its agent is not heard of any more"
     AGENT_REREGISTERED = "its agent came back with it"
-    AGENT_REMOVED = "its agent left before the launch arrived"
     RECONCILIATION = "the answer to a question about its state"
     LAUNCH_REFUSED = "the master refused the launch; `refusal` says why"
 
@@ -85,6 +85,7 @@ class Refusal(Enum):
     DUPLICATE_TASK = "a task with this id already exists in this framework"
     INVALID_TASK = "the task's description is not valid"
     CONTAINERIZER_UNAVAILABLE = "the agent does not have the containerizer that the task asks for"
+    AGENT_FULL = "the agent has as many tasks as it may: other agents may have room"
     AGENT_GONE = "the agent left before the launch could be sent"
     AGENT_UNREACHABLE = "the agent of an earlier master's offer is not heard of: it may run there"
     TOO_MANY_UNACKNOWLEDGED = "too many statuses of this framework on this agent wait unread"
@@ -124,7 +125,7 @@ class Uri:
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """What an agent advertises. It makes its id itself and keeps it for ever (decisions.md D3)."""
+    """What an agent advertises. It makes its id itself and keeps it for ever (D3)."""
 
     agent_id: str
     hostname: str
@@ -254,7 +255,7 @@ class Launch:
 class InvalidLaunch:
     """A launch that could not be understood; the master answers it with INVALID_TASK.
 
-    `wire.py` makes it, so that one bad task spoils neither its accept nor its stream.
+    `mesoslite.wire` makes it, so that one bad task spoils neither its accept nor its stream.
     """
 
     task_id: str
@@ -265,14 +266,6 @@ class InvalidLaunch:
 
 #: What an accept may do with its offers, in order. Reservations and volumes join here.
 Operation = Launch | InvalidLaunch
-
-
-@dataclass(frozen=True, slots=True)
-class CallId:
-    """Names a call for ever: the session's own id and the call's number in it (decisions.md D2)."""
-
-    session_id: str
-    number: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class ContainerExited:
     """A container that had started is over: its first process has ended, every other was killed.
 
     Exactly one of `exit_code` and `signal` is set, except when the launcher died with it: then both
-    are None and `launcher_lost` is true, since nobody can know (decisions.md D8).
+    are None and `launcher_lost` is true, since nobody can know (docs/decisions.md D8).
     """
 
     container_id: str
@@ -98,6 +98,8 @@ class ContainerExited:
     """True when the memory limit killed it; a kill by anybody else leaves it False."""
     launcher_lost: bool
     usage: Usage | None
+    pids_exceeded: bool = False
+    """True when it was killed for having more processes and threads than its limit."""
 
 
 ContainerEvent = ContainerPhase | ContainerStarted | ContainerStartFailed | ContainerExited

@@ -387,6 +387,7 @@ class Containers:
                 oom=oom,
                 launcher_lost=event["lost"],
                 usage=usage,
+                pids_exceeded=event["over"] == "pids",
             )
         )
 

@@ -44,12 +44,14 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def of_exit(exited: ContainerExited, task: Task, asked: TaskStatus | None) -> Ending:
+def of_exit(
+    exited: ContainerExited, task: Task, asked: TaskStatus | None, *, killed: bool
+) -> Ending:
     """How the end of a container that had started is called.
 
     `asked` is the KILLING status, if there was one. It decides, also when the command made use of
-    its grace to end with code 0, unless it did not come to that: the memory limit was first, or
-    the launcher died, and then nobody knows how it ended (decisions.md D8).
+    its grace to end with code 0, unless it did not come to that: a limit was first, or the
+    launcher died, and then nobody knows how it ended (docs/decisions.md D8).
     """
     if exited.launcher_lost or (exited.exit_code is None and exited.signal is None):
         return Ending(
@@ -57,11 +59,11 @@ def of_exit(exited: ContainerExited, task: Task, asked: TaskStatus | None) -> En
             Reason.LAUNCHER_TERMINATED,
             "the agent's launcher died, and nobody knows how the command ended",
         )
-    if exited.oom:
-        limit = f"its {task.resources.mem:g} MiB" if task.resources.mem else "the host has"
-        return Ending(
-            TaskState.FAILED, Reason.MEMORY_LIMIT, f"took more memory than {limit} and was killed"
-        )
+    # One that outlived what its limit did to a child is ended by what was asked for later. What a
+    # limit ends dies of SIGKILL; `killed` says that the agent has sent one itself.
+    limited = asked is None or (exited.signal == signal.SIGKILL and not killed)
+    if limited and (over := _of_limit(exited, task)) is not None:
+        return over
     if exited.signal is not None:
         how = f"killed by {signal_name(exited.signal)}"
     else:
@@ -72,6 +74,19 @@ def of_exit(exited: ContainerExited, task: Task, asked: TaskStatus | None) -> En
         return Ending(TaskState.FAILED, Reason.COMMAND_SIGNALED, how)
     state = TaskState.FAILED if exited.exit_code else TaskState.FINISHED
     return Ending(state, Reason.COMMAND_EXITED, how)
+
+
+def _of_limit(exited: ContainerExited, task: Task) -> Ending | None:
+    """The end of a container that went over a limit; None: it did not."""
+    if exited.oom:
+        limit = f"its {task.resources.mem:g} MiB" if task.resources.mem else "the host has"
+        return Ending(
+            TaskState.FAILED, Reason.MEMORY_LIMIT, f"took more memory than {limit} and was killed"
+        )
+    if exited.pids_exceeded:
+        text = "had more processes and threads than its limit and was killed"
+        return Ending(TaskState.FAILED, Reason.PIDS_LIMIT, text)
+    return None
 
 
 def of_start(failed: ContainerStartFailed, started: bool, asked: TaskStatus | None) -> Ending:

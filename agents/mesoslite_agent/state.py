@@ -5,7 +5,7 @@ events give the same effects. Nouns are in `records.py`, a task's way into its c
 `launches.py`, what its end is called in `endings.py`; the tables and statuses in `ledger.py`.
 
 Order of effects: what must be durable stands before what depends on it, and the loop commits all
-durable effects of a batch before it performs any other (decisions.md D6). So a container is never
+durable effects of a batch before it performs any other (D6). So a container is never
 started without its intent on disk, and a status is never said before it can be said again.
 
 What a restart needs to know stands in the statuses themselves: a KILLING status tells by its
@@ -483,7 +483,8 @@ class Agent:
         if here is None:
             self._ledger.emit(DestroyContainer(event.container_id))
         else:
-            ending = endings.of_exit(event, here.record.task, here.ending)
+            killed = here.signal == SIGKILL
+            ending = endings.of_exit(event, here.record.task, here.ending, killed=killed)
             self._end(here, ending, event.exit_code, event.signal, event.usage)
 
     # --- messages between a framework and the processes of its tasks ------------------------------

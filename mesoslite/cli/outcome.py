@@ -44,7 +44,7 @@ def outcome_of(status: TaskStatus) -> Outcome:
             return Outcome(NOT_STARTED, line)
         case Reason.USER_NOT_ALLOWED:
             return Outcome(Code.DENIED, line)
-        case Reason.MEMORY_LIMIT:
+        case Reason.MEMORY_LIMIT | Reason.PIDS_LIMIT:
             return Outcome(SIGNAL_BASE + signals.SIGKILL, line)
     if status.state is TaskState.KILLED:
         return Outcome(SIGNAL_BASE + (status.signal or signals.SIGTERM), line)

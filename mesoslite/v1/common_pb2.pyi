@@ -51,9 +51,9 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_AGENT_RESTARTED: _ClassVar[Reason]
     REASON_AGENT_UNREACHABLE: _ClassVar[Reason]
     REASON_AGENT_REREGISTERED: _ClassVar[Reason]
-    REASON_AGENT_REMOVED: _ClassVar[Reason]
     REASON_RECONCILIATION: _ClassVar[Reason]
     REASON_LAUNCH_REFUSED: _ClassVar[Reason]
+    REASON_PIDS_LIMIT: _ClassVar[Reason]
 
 class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -94,6 +94,7 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_OUTBOX_FULL: _ClassVar[Refusal]
     REFUSAL_UNSUPPORTED_VERSION: _ClassVar[Refusal]
     REFUSAL_AGENT_UNREACHABLE: _ClassVar[Refusal]
+    REFUSAL_AGENT_FULL: _ClassVar[Refusal]
 TASK_STATE_UNSPECIFIED: TaskState
 TASK_STATE_STAGING: TaskState
 TASK_STATE_STARTING: TaskState
@@ -130,9 +131,9 @@ REASON_HOST_REBOOTED: Reason
 REASON_AGENT_RESTARTED: Reason
 REASON_AGENT_UNREACHABLE: Reason
 REASON_AGENT_REREGISTERED: Reason
-REASON_AGENT_REMOVED: Reason
 REASON_RECONCILIATION: Reason
 REASON_LAUNCH_REFUSED: Reason
+REASON_PIDS_LIMIT: Reason
 REFUSAL_UNSPECIFIED: Refusal
 REFUSAL_BAD_TOKEN: Refusal
 REFUSAL_NOT_SUBSCRIBED: Refusal
@@ -170,6 +171,7 @@ REFUSAL_TOO_BIG: Refusal
 REFUSAL_OUTBOX_FULL: Refusal
 REFUSAL_UNSUPPORTED_VERSION: Refusal
 REFUSAL_AGENT_UNREACHABLE: Refusal
+REFUSAL_AGENT_FULL: Refusal
 
 class Range(_message.Message):
     __slots__ = ("low", "high")

@@ -76,6 +76,12 @@ async def test_a_killed_task_is_told_apart_from_one_that_ran_out_of_memory(rig: 
     assert (end.signal, end.oom) == (signal.SIGKILL, False)
 
 
+async def test_a_task_with_too_many_processes_ends_by_that_limit(rig: Rig) -> None:
+    bomb = "for i in $(seq 200); do sleep 60 & done; wait"
+    end = await rig.run(spec("sh", "-c", bomb, pids_limit=100))
+    assert (end.signal, end.oom, end.pids_exceeded) == (signal.SIGKILL, False, True)
+
+
 async def test_a_task_runs_as_its_user_and_owns_its_sandbox(rig: Rig) -> None:
     need_root()
     task = spec("sh", "-c", "id -un; id -Gn; echo mine > file; echo $HOME", user="nobody")

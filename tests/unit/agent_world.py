@@ -197,10 +197,12 @@ def exited(
     signal: int | None = None,
     *,
     oom: bool = False,
+    pids_exceeded: bool = False,
     launcher_lost: bool = False,
 ) -> ContainerExited:
     code = None if signal is not None or launcher_lost else exit_code
-    return ContainerExited(container_id, code, signal, oom, launcher_lost, Usage(120, 4_096))
+    usage = Usage(120, 4_096)
+    return ContainerExited(container_id, code, signal, oom, launcher_lost, usage, pids_exceeded)
 
 
 def of(effects: Iterable[Effect], kind: type[E]) -> list[E]:

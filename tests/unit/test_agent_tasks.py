@@ -1,4 +1,4 @@
-"""From RunTask to the end: starts, phases, kills and exits (field.md 3.4)."""
+"""From RunTask to the end: starts, phases, kills and exits (docs/semantics.md 3.4)."""
 
 from dataclasses import replace
 
@@ -268,6 +268,12 @@ def test_every_failed_start_has_its_reason(
             "took more memory than its 32 MiB and was killed",
         ),
         (
+            exited("1-1", None, 9, pids_exceeded=True),
+            TaskState.FAILED,
+            Reason.PIDS_LIMIT,
+            "had more processes and threads than its limit and was killed",
+        ),
+        (
             exited("1-1", launcher_lost=True),
             TaskState.FAILED,
             Reason.LAUNCHER_TERMINATED,
@@ -382,6 +388,29 @@ def test_the_memory_limit_is_told_even_of_a_task_that_was_being_killed() -> None
     world.acknowledge(world.hear(KillTask("f", "t1")))
     status = status_of(world.handle(exited("1-1", None, 9, oom=True)))
     assert (status.state, status.reason) == (TaskState.FAILED, Reason.MEMORY_LIMIT)
+
+
+@pytest.mark.parametrize("end", [exited("1-1", None, 15, oom=True), exited("1-1", 1, oom=True)])
+def test_a_task_that_outlived_its_memory_limit_ends_as_it_was_asked_to(
+    end: ContainerExited,
+) -> None:
+    world = connected()
+    world.run()
+    world.acknowledge(world.hear(KillTask("f", "t1")))
+    status = status_of(world.handle(end))
+    assert (status.state, status.reason) == (TaskState.KILLED, Reason.KILL_ASKED)
+
+
+@pytest.mark.parametrize(
+    "end", [exited("1-1", None, 9, oom=True), exited("1-1", None, 9, pids_exceeded=True)]
+)
+def test_the_sigkill_of_the_agent_is_not_taken_for_that_of_a_limit(end: ContainerExited) -> None:
+    world = connected()
+    world.run()
+    world.acknowledge(world.hear(KillTask("f", "t1", 0)))
+    assert of(world.tick(), StopContainer) == [StopContainer("1-1", SIGKILL)]
+    status = status_of(world.handle(end))
+    assert (status.state, status.reason) == (TaskState.KILLED, Reason.KILL_ASKED)
 
 
 def test_a_task_over_its_time_ends_as_failed() -> None:

@@ -43,7 +43,8 @@ def test_too_much_memory_is_told_apart_from_a_kill() -> None:
         (TaskState.FAILED, Reason.LAUNCHER_TERMINATED, 1),
         (TaskState.ERROR, Reason.USER_NOT_ALLOWED, 5),
         (TaskState.KILLED, Reason.KILL_ASKED, 128 + signal.SIGTERM),
-        (TaskState.GONE, Reason.AGENT_REMOVED, 1),
+        (TaskState.FAILED, Reason.PIDS_LIMIT, 137),
+        (TaskState.GONE, Reason.AGENT_UNREACHABLE, 1),
         (TaskState.DROPPED, Reason.AGENT_RESTARTED, 1),
     ],
 )
