@@ -5,7 +5,14 @@ from __future__ import annotations
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import offers, tasks
 from mesoslite.master.protocol import AgentRecord, CloseStream, SaveAgent, ToAgent, ToScheduler
-from mesoslite.master.records import AgentEntry, AgentState, Tables, TaskEntry, Timer
+from mesoslite.master.records import (
+    AgentEntry,
+    AgentState,
+    FrameworkEntry,
+    Tables,
+    TaskEntry,
+    Timer,
+)
 from mesoslite.messages import (
     AgentLost,
     KillTask,
@@ -54,7 +61,9 @@ def register(t: Tables, stream: str, call: Register) -> None:
     t.allocator.add_agent(agent_id, call.agent.resources, used)
     if before is AgentState.UNREACHABLE:
         for entry in here:
-            if not entry.state.terminal:  # an end comes from the agent, with all that it knows
+            if not (
+                entry.double or entry.state.terminal
+            ):  # an end comes from the agent, with all that it knows
                 tasks.say(t, entry, Reason.AGENT_REREGISTERED, "its agent came back with it")
     _pass_on_what_was_asked(t, agent, call)
     offers.answer_waiting(t, agent)
@@ -107,14 +116,28 @@ def _take(t: Tables, agent: AgentEntry, task: TaskOnAgent) -> TaskEntry:
         )
         agent.tasks[key] = entry
         if framework is not None:
-            framework.tasks.setdefault(task.task.task_id, entry)
-            if task.state.terminal:
+            _introduce(t, framework, entry)
+            if task.state.terminal and not entry.double:
                 agent.unacknowledged[task.framework_id] += 1
     elif framework is not None and task.state.terminal and not entry.state.terminal:
-        agent.unacknowledged[task.framework_id] += 1
+        agent.unacknowledged[task.framework_id] += not entry.double
     entry.state = task.state
     entry.holds = not task.state.terminal
     return entry
+
+
+def _introduce(t: Tables, framework: FrameworkEntry, entry: TaskEntry) -> None:
+    """Give a framework a task that its agent brings back.
+
+    While its agent was away the framework may have launched the id again elsewhere. One id is one
+    task: the one that the master has known for longer stays, the other is ended.
+    """
+    task_id = entry.task.task_id
+    if framework.tasks.setdefault(task_id, entry) is not entry:
+        t.no(Refusal.DUPLICATE_TASK)
+        entry.double = entry.kill_asked = True
+    elif task_id in framework.kills:
+        entry.kill_asked, entry.kill_grace_ms = True, framework.kills.pop(task_id)
 
 
 def _settle_the_missing(
@@ -131,7 +154,7 @@ def _settle_the_missing(
             continue
         entry.holds = False  # the allocator counts this agent's charges anew, from what it has
         over = entry.state.terminal and entry.state not in NEVER_RAN
-        if over or entry.framework_id not in t.frameworks:
+        if over or entry.double or entry.framework_id not in t.frameworks:
             tasks.forget(t, entry)
         else:
             if entry.state is TaskState.UNREACHABLE:
@@ -177,7 +200,7 @@ def disconnected(t: Tables, agent: AgentEntry) -> None:
 def give_up(t: Tables, agent: AgentEntry) -> None:
     """It was away for too long: its tasks are UNREACHABLE, and hold nothing that could be offered.
 
-    Nothing is killed: it may come back with all of them (field.md 3.4).
+    Nothing is killed: it may come back with all of them (docs/semantics.md 3.4).
     """
     agent_id = agent.info.agent_id
     if agent.state is AgentState.AWAITED:
@@ -194,7 +217,7 @@ def give_up(t: Tables, agent: AgentEntry) -> None:
         if framework.stream is not None:
             t.emit(ToScheduler(framework.stream, AgentLost(agent_id)))
     for entry in list(agent.tasks.values()):
-        if entry.framework_id not in t.frameworks:
+        if entry.double or entry.framework_id not in t.frameworks:
             tasks.forget(t, entry)
         elif not entry.state.terminal:
             entry.state = TaskState.UNREACHABLE

@@ -41,7 +41,7 @@ from mesoslite.version import VERSION
 
 PROGRAM = "mesoslite-master"
 ABOUT = "The master: takes what agents advertise and offers it to frameworks."
-COMMIT_DEADLINE_S = 20.0  # a master that cannot write its registry makes room (decisions.md D6)
+COMMIT_DEADLINE_S = 20.0  # a master that cannot write its registry makes room (D6)
 WEIGHT_MAX = 1_000_000.0
 DEFAULTS = MasterConfig()
 

@@ -124,6 +124,7 @@ def _take_over(t: Tables, framework: FrameworkEntry, call: Subscribe) -> None:
         t.allocator.remove_framework(framework.framework_id)
         t.allocator.add_framework(framework.framework_id, call.framework.roles)
     framework.info = call.framework
+    framework.suppressed &= set(call.framework.roles)
 
 
 # --- going away -----------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ def await_return(t: Tables, framework: FrameworkEntry, deadline_ms: int) -> None
 def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
     """Take the framework out for good: its tasks are ended, its id is never given again.
 
-    What its tasks hold stays charged until their agents report the end of each (field.md 3.4: no
+    What its tasks hold stays charged until their agents report the end of each (docs/semantics.md 3.4: no
     status is sent).
     """
     if framework.stream is not None:
@@ -181,14 +182,14 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
 
 
 def revive(t: Tables, framework: FrameworkEntry, call: Revive) -> None:
-    """Forget refusals and suppression for these roles of the framework (field.md O5)."""
+    """Forget refusals and suppression for these roles of the framework."""
     if roles := _own_roles(t, framework, call.roles):
         framework.suppressed -= set(roles)
         t.allocator.revive(framework.framework_id, roles)
 
 
 def suppress(t: Tables, framework: FrameworkEntry, call: Suppress) -> None:
-    """No more offers for these roles; those already made stay (field.md O5)."""
+    """No more offers for these roles; those already made stay."""
     if roles := _own_roles(t, framework, call.roles):
         framework.suppressed |= set(roles)
         t.allocator.suppress(framework.framework_id, roles)

@@ -57,10 +57,11 @@ def _check_tasks(t: Tables) -> None:
         ended: Counter[str] = Counter()
         for (framework_id, task_id), entry in agent.tasks.items():
             framework = t.frameworks.get(framework_id)
-            assert framework is None or framework.tasks[task_id] is entry
+            if framework is not None:
+                assert (framework.tasks.get(task_id) is entry) != entry.double
             assert not (entry.holds and entry.state.terminal)
             assert not entry.holds or agent.state in PRESENT
-            if framework is not None and entry.state.terminal:
+            if framework is not None and entry.state.terminal and not entry.double:
                 ended[framework_id] += 1
         assert ended == agent.unacknowledged
     for framework in t.frameworks.values():
@@ -90,8 +91,9 @@ def _check_ledger(t: Tables) -> None:
         held = Counter[str]()
         for offer in framework.offers.values():
             held.update(offer.resources.scalars)
-        for entry in framework.tasks.values():
-            if entry.holds:
+        here = (e for agent in t.agents.values() for e in agent.tasks.values())
+        for entry in here:
+            if entry.holds and entry.framework_id == framework.framework_id:
                 held.update(entry.task.resources.scalars)
         charged = t.allocator.held(framework.framework_id)
         assert dict(charged) == {key: amount for key, amount in held.items() if amount}

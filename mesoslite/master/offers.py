@@ -180,7 +180,7 @@ def _accept_now(
     refusal = _why_not_offers(t, framework, call, offers)
     if refusal is None:
         return _use(t, framework, call, [offer for offer in offers if offer is not None])
-    # Any void offer voids the whole accept, and what is still valid in it goes back (field.md 3.5).
+    # Any void offer voids the whole accept, and what is still valid in it goes back (docs/semantics.md 3.5).
     for offer in {o.offer_id: o for o in offers if o is not None}.values():
         if offer.framework_id == framework.framework_id:
             give_back(t, offer)
@@ -287,7 +287,7 @@ def _why_not_launch(
     if waiting >= t.config.unacknowledged_max:
         return Refusal.TOO_MANY_UNACKNOWLEDGED, f"{waiting} ends of tasks wait on this agent"
     if len(agent.tasks) >= t.config.tasks_per_agent_max:
-        return Refusal.TOO_LARGE, f"the agent has {len(agent.tasks)} tasks, which is its most"
+        return Refusal.AGENT_FULL, f"it has {len(agent.tasks)}"
     return None
 
 
@@ -331,7 +331,10 @@ def _accept_of_an_earlier_master(
 ) -> tuple[OperationResult, ...] | None:
     """The old master may have sent the launches: only the agent can tell (D2)."""
     agent = t.agents.get(call.agent_id)
-    if agent is not None and agent.state in (AgentState.AWAITED, AgentState.DISCONNECTED):
+    away = agent is not None and agent.state in (AgentState.AWAITED, AgentState.DISCONNECTED)
+    if away and len(framework.waiting) >= t.config.results_max:
+        return _refuse_all(t, call, Refusal.AGENT_UNREACHABLE, "too many accepts wait")
+    if agent is not None and away:
         framework.waiting.add(call.number)
         agent.waiting.append(WaitingAccept(framework.framework_id, framework.session_id, call))
         return None

@@ -41,7 +41,7 @@ class MasterConfig:
     heartbeat_ms: int = HEARTBEAT_INTERVAL_MS
     silence_ms: int = SILENCE_MAX_MS
     reregister_ms: int = 600_000
-    """How long a new master waits for the agents it knows of, as Mesos (field.md 3.8)."""
+    """How long a new master waits for the agents it knows of, as Mesos (docs/semantics.md 3.8)."""
     forget_unreachable_ms: int = 14 * DAY_MS
     """How long an unreachable agent is remembered, as Mesos's registry."""
     agents_max: int = 100_000
@@ -82,9 +82,12 @@ class TaskEntry:
     holds: bool
     """Whether its resources are charged in the allocator."""
     told: TaskState | None = None
-    """What the framework was told last: what reconciliation answers with (field.md 3.3)."""
+    """What the framework was told last: what reconciliation answers with (docs/semantics.md 3.3)."""
     pending: TaskStatus | None = None
     """The status that waits for the framework's acknowledgement."""
+    double: bool = False
+    """Another agent came first with a task of this id: its framework knows that one alone. This
+    one is ended, and the master itself deals with its statuses."""
     kill_asked: bool = False
     kill_grace_ms: int | None = None
     history: list[TaskStatus] = field(default_factory=list)
@@ -140,6 +143,8 @@ class FrameworkEntry:
     waiting: set[int] = field(default_factory=set)
     """The numbers of accepts whose answer waits for an agent."""
     confirmed: int = 0
+    kills: dict[str, int | None] = field(default_factory=dict)
+    """Task id -> grace: kills of tasks that an agent which is away may yet bring back."""
     strays: dict[str, TaskStatus] = field(default_factory=dict)
     """Ends of tasks that never had a container, which an agent tells to a master that never heard
     of them: by task id, until acknowledged. A registration lists containers only."""

@@ -19,6 +19,7 @@ from mesoslite.messages import (
 from mesoslite.model import Reason, Refusal, Source, TaskReference, TaskStatus
 
 STRAYS_MAX = 10_000  # for each framework, ~0.5 kB each; beyond it they are only passed on
+KILLS_MAX = 10_000  # of one framework that wait for agents which are away; ~150 B each
 HISTORY_MAX = 32  # a task has one status a state, and few states; phases of a start add some
 
 
@@ -32,7 +33,7 @@ def move(t: Tables, entry: TaskEntry, state: TaskState) -> None:
     entry.state = state
     if state.terminal:
         release(t, entry)
-        if entry.framework_id in t.frameworks:
+        if entry.framework_id in t.frameworks and not entry.double:
             t.agents[entry.agent_id].unacknowledged[entry.framework_id] += 1
 
 
@@ -52,7 +53,8 @@ def forget(t: Tables, entry: TaskEntry) -> None:
     framework = t.frameworks.get(entry.framework_id)
     if framework is not None and framework.tasks.get(task_id) is entry:
         del framework.tasks[task_id]
-    if entry.state.terminal and agent.unacknowledged[entry.framework_id] > 0:
+    counted = entry.state.terminal and not entry.double
+    if counted and agent.unacknowledged[entry.framework_id] > 0:
         agent.unacknowledged[entry.framework_id] -= 1
         if not agent.unacknowledged[entry.framework_id]:
             del agent.unacknowledged[entry.framework_id]
@@ -94,7 +96,7 @@ def say(t: Tables, entry: TaskEntry, reason: Reason, message: str) -> None:
 
 
 def report(t: Tables, agent: AgentEntry, call: StatusReport) -> None:
-    """A status on its way to the framework (field.md 3.2)."""
+    """A status on its way to the framework (docs/semantics.md 3.2)."""
     status = call.status
     entry = agent.tasks.get((status.framework_id, status.task_id))
     framework = t.frameworks.get(status.framework_id)
@@ -110,12 +112,25 @@ def report(t: Tables, agent: AgentEntry, call: StatusReport) -> None:
         return
     move(t, entry, call.latest_state)
     remember(entry, status)
+    if entry.double:
+        _deal_with_double(t, agent, entry, status)
+        return
     if status.update_id:
         entry.pending = status
     tell(t, entry, status)
     if entry.state.terminal and entry.pending is None:
         # Its end came without an update id, so no acknowledgement will ever take it out. One that
         # did not arrive is found by reconciliation: the agent is here and does not have it.
+        forget(t, entry)
+
+
+def _deal_with_double(t: Tables, agent: AgentEntry, entry: TaskEntry, status: TaskStatus) -> None:
+    """The framework knows another task by this id, so here the master acknowledges: the one
+    exception to docs/decisions.md D7."""
+    if status.update_id and agent.stream is not None:
+        done = AcknowledgeStatus(status.framework_id, status.task_id, status.update_id)
+        t.emit(ToAgent(agent.stream, done))
+    if status.state.terminal:
         forget(t, entry)
 
 
@@ -168,7 +183,10 @@ def kill(t: Tables, framework: FrameworkEntry, call: Kill) -> None:
     entry = framework.tasks.get(call.task_id)
     if entry is None:
         t.no(Refusal.UNKNOWN_TASK)
-        _answer(t, framework, TaskReference(call.task_id, call.agent_id))
+        asked = TaskReference(call.task_id, call.agent_id)
+        if _state_of(t, framework, asked) is None and len(framework.kills) < KILLS_MAX:
+            framework.kills[call.task_id] = call.grace_ms  # until its agent is back
+        _answer(t, framework, asked)
         return
     if entry.state.terminal:
         _answer(t, framework, TaskReference(call.task_id, call.agent_id))
@@ -196,7 +214,7 @@ def ask_kill(t: Tables, entry: TaskEntry, grace_ms: int | None) -> None:
 
 
 def reconcile(t: Tables, framework: FrameworkEntry, call: Reconcile) -> None:
-    """Answer what is known; no answer means: ask again when more agents are back (field.md 3.3)."""
+    """Answer what is known; no answer means: ask again when more agents are back (docs/semantics.md 3.3)."""
     if call.tasks:
         for reference in call.tasks:
             _answer(t, framework, reference)
@@ -223,7 +241,7 @@ def _answer(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> None:
 
 
 def _state_of(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> TaskState | None:
-    """The answer to a question about a task, by the table of field.md 3.3; None: no answer."""
+    """The answer to a question about a task, by the table of docs/semantics.md 3.3; None: no answer."""
     entry = framework.tasks.get(asked.task_id)
     if entry is not None:
         # Never ahead of what the framework can acknowledge: a newer end arrives as its own status.

@@ -20,7 +20,7 @@ from mesoslite.model import (
     TaskStatus,
 )
 
-ACCEPTS_PENDING_MAX = 10_000  # the master keeps as many results for a framework (decisions.md D2)
+ACCEPTS_PENDING_MAX = 10_000  # the master keeps as many results for a framework (D2)
 
 #: The state of a task whose launch was refused. What is wrong with the task itself is an ERROR:
 #: trying again will not help. What was wrong with the moment, the offer or the agent is DROPPED:
@@ -51,6 +51,7 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
     Refusal.INVALID_TASK: TaskState.ERROR,
     # The agent, and what waits
     Refusal.CONTAINERIZER_UNAVAILABLE: TaskState.DROPPED,
+    Refusal.AGENT_FULL: TaskState.DROPPED,
     Refusal.AGENT_GONE: TaskState.DROPPED,
     Refusal.AGENT_UNREACHABLE: TaskState.UNREACHABLE,
     Refusal.TOO_MANY_UNACKNOWLEDGED: TaskState.DROPPED,

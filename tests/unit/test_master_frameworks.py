@@ -1,4 +1,4 @@
-"""Frameworks: identity, fencing, failover, removal (decisions.md D4, field.md 3.7)."""
+"""Frameworks: identity, fencing, failover, removal (D4, docs/semantics.md 3.7)."""
 
 from __future__ import annotations
 
@@ -141,6 +141,13 @@ def test_changed_roles_count_from_the_next_subscribe() -> None:
     [freed] = world.offers("f2")
     both = offer.resources + freed.resources
     assert world.master.tables.allocator.held("1-F1") == both.scalars
+
+
+def test_a_role_that_is_given_up_is_not_shown_as_suppressed() -> None:
+    world = World()
+    world.framework(roles=("a", "b"), suppressed_roles=("a",))
+    world.framework(stream="f2", roles=("b",), session_id="s2")
+    assert world.master.tables.frameworks["1-F1"].suppressed == set()
 
 
 def test_there_are_no_more_frameworks_than_allowed() -> None:

@@ -317,7 +317,7 @@ def test_an_agent_takes_no_more_tasks_than_it_may_list() -> None:
     world.framework()
     world.agent()
     results = world.accept(world.offers()[0], task("t1"), task("t2"))
-    assert [r.refusal for r in results] == [None, Refusal.TOO_LARGE]
+    assert [r.refusal for r in results] == [None, Refusal.AGENT_FULL]
 
 
 # --- across a failover of the master --------------------------------------------------------------
@@ -347,6 +347,20 @@ def test_an_accept_of_an_earlier_masters_offer_waits_for_the_agent() -> None:
     world.call("f", stale)
     assert [r.refusal for r in world.results()] == [None, Refusal.STALE_OFFER]
     assert world.heard("a1", RunTask) == []
+
+
+def test_accepts_that_wait_for_an_agent_are_bounded() -> None:
+    world = World(config=MasterConfig(results_max=1))
+    world.framework()
+    world.agent()
+    [offer] = world.offers()
+    world.restart()
+    world.framework(resuming=True, framework_id="1-F1")
+    for number, answers in ((1, []), (2, [Refusal.AGENT_UNREACHABLE])):
+        launches = (Launch(task(f"t{number}")),)
+        world.call("f", Accept(number, "a1", (offer.offer_id,), launches, 0))
+        said = world.heard("f", AcceptResult)
+        assert [r.refusal for one in said for r in one.results] == answers
 
 
 def test_it_is_not_said_to_be_dropped_when_its_agent_never_comes_back() -> None:

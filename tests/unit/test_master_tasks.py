@@ -1,4 +1,4 @@
-"""Agents and tasks: registration, statuses, kills, reconciliation (field.md 3.1-3.6)."""
+"""Agents and tasks: registration, statuses, kills, reconciliation (docs/semantics.md 3.1-3.6)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mesoslite.messages import (
     TaskMessage,
     Update,
 )
-from mesoslite.model import Reason, Refusal, Source, TaskReference
-from mesoslite.resources import Resources
+from mesoslite.model import OperationResult, Reason, Refusal, Source, TaskReference
+from mesoslite.resources import Resources, total_of
 from tests.unit.master_world import World, on_agent, task
 
 ALL = Resources.parse("cpus:4;mem:4096")
@@ -159,7 +159,59 @@ def test_a_kill_of_what_is_not_there_is_answered_with_what_is_known() -> None:
     assert world.heard("a1", KillTask) == []
 
 
-# --- reconciliation: field.md 3.3 -----------------------------------------------------------------
+def _twice() -> World:
+    """Task t1 runs on a2, launched while a1 was away after a failover; now a1 brings its own."""
+    world = _running()
+    world.restart()
+    world.framework(resuming=True, framework_id="1-F1")
+    world.agent("a2", epoch_seen=1)
+    assert world.accept(world.offers()[0], task()) == (OperationResult(),)
+    world.report("t1", TaskState.RUNNING, "v1", agent_id="a2")
+    world.agent("a1", epoch_seen=1, tasks=[on_agent("t1")])
+    return world
+
+
+def test_of_two_tasks_with_one_id_the_one_that_comes_later_is_ended() -> None:
+    world = _twice()
+    assert world.heard("a1", KillTask) == [KillTask("1-F1", "t1", None)]
+    assert world.updates() == []
+    world.call("f", Acknowledge("a2", "t1", "v1"))
+    assert world.heard("a2", AcknowledgeStatus) == [AcknowledgeStatus("1-F1", "t1", "v1")]
+    assert _asked(world, "t1") == [TaskState.RUNNING]
+
+
+def test_the_framework_hears_nothing_of_the_other_and_the_master_acknowledges_it() -> None:
+    world = _twice()
+    world.report("t1", TaskState.KILLED, "u9", agent_id="a1")
+    assert world.updates() == []
+    assert world.heard("a1", AcknowledgeStatus) == [AcknowledgeStatus("1-F1", "t1", "u9")]
+    assert world.master.tables.agents["a1"].tasks == {}
+    assert world.master.tables.allocator.free("a1") == Resources()  # all of it is offered again
+    offered = [o.resources for o in world.master.tables.agents["a1"].offers.values()]
+    assert total_of(offered) == ALL
+    world.report("t1", TaskState.FINISHED, "v2", agent_id="a2")
+    assert [s.agent_id for s in world.updates()] == ["a2"]
+
+
+def test_a_second_task_of_one_id_is_no_matter_when_its_agent_goes_for_good() -> None:
+    world = _twice()
+    world.close("a1")
+    world.wait(world.config.silence_ms)
+    assert [s.state for s in world.updates()] == []
+    assert world.master.tables.agents["a1"].tasks == {}
+
+
+def test_a_kill_that_comes_before_the_agent_is_back_is_not_lost() -> None:
+    world = _running()
+    world.restart()
+    world.framework(resuming=True, framework_id="1-F1")
+    world.call("f", Kill("t1", "a1", 700))
+    assert world.updates() == []
+    world.agent(epoch_seen=1, tasks=[on_agent("t1")])
+    assert world.heard("a1", KillTask) == [KillTask("1-F1", "t1", 700)]
+
+
+# --- reconciliation: docs/semantics.md 3.3 -----------------------------------------------------------------
 
 
 def _asked(world: World, task_id: str, agent_id: str = "") -> list[TaskState]:
