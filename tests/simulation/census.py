@@ -49,6 +49,7 @@ IMPOSSIBLE: dict[str, tuple[str, str]] = {
     "refusal: RESULT_FORGOTTEN": ("who has confirmed does not ask", "unit/test_master_offers"),
     "refusal: UNKNOWN_AGENT": ("nobody acknowledges to a stranger", "unit/test_master_tasks"),
     "refusal: INVALID_AGENT": ("the wire refuses it", "unit/test_wire"),
+    "refusal: AGENT_FULL": ("agents here are small", "unit/test_master_offers"),
     "refusal: TOO_MANY_AGENTS": ("here are as many as may be", "unit/test_master_tasks"),
     "refusal: STALE_EPOCH": ("epochs only grow here", "unit/test_master_tasks"),
     "refusal: MALFORMED": ("the wire refuses it", "unit/test_wire"),
