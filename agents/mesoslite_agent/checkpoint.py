@@ -1,4 +1,4 @@
-"""The checkpoint: what an agent must still know after a crash, in SQLite (decisions.md D5).
+"""The checkpoint: what an agent must still know after a crash, in SQLite (docs/decisions.md D5).
 
 Launch intents, status update streams and acknowledgements outlive the process: they are written
 and not fsynced, since a host that reboots has lost those tasks anyway, and the boot id tells. The
@@ -64,6 +64,7 @@ MIGRATIONS = (
     );
     CREATE INDEX updates_of_task ON updates (framework_id, task_id, position);
     """,
+    "ALTER TABLE tasks ADD COLUMN kill_grace_ms INTEGER",
 )
 
 
@@ -133,15 +134,18 @@ class Checkpoint:
 
     def _tasks(self) -> tuple[TaskRecord, ...]:
         rows = cast(
-            list[tuple[str, str, bytes, str, str]],
+            list[tuple[str, str, bytes, str, str, int | None]],
             self._database.rows(
-                "SELECT framework_id, role, task, container_id, secret FROM tasks ORDER BY position"
+                "SELECT framework_id, role, task, container_id, secret, kill_grace_ms "
+                "FROM tasks ORDER BY position"
             ),
         )
         read = common_pb2.Task.FromString
         return tuple(
-            TaskRecord(framework_id, role, task_from_wire(read(task)), container_id, secret)
-            for framework_id, role, task, container_id, secret in rows
+            TaskRecord(
+                framework_id, role, task_from_wire(read(task)), container_id, secret, grace_ms
+            )
+            for framework_id, role, task, container_id, secret, grace_ms in rows
         )
 
     def _streams(self) -> tuple[StreamRecord, ...]:
@@ -224,7 +228,8 @@ def _insert_task(record: TaskRecord) -> Statement:
     return (
         (
             "INSERT OR REPLACE INTO tasks "
-            "(framework_id, task_id, role, task, container_id, secret) VALUES (?, ?, ?, ?, ?, ?)"
+            "(framework_id, task_id, role, task, container_id, secret, kill_grace_ms) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)"
         ),
         (
             record.framework_id,
@@ -233,6 +238,7 @@ def _insert_task(record: TaskRecord) -> Statement:
             data,
             record.container_id,
             record.secret,
+            record.kill_grace_ms,
         ),
     )
 

@@ -27,7 +27,7 @@ class StreamLost:
 
 @dataclass(frozen=True, slots=True)
 class MasterSpoke:
-    """A master said something; `epoch` is the master's (decisions.md D1)."""
+    """A master said something; `epoch` is the master's (docs/decisions.md D1)."""
 
     epoch: int
     event: AgentEvent
@@ -86,6 +86,8 @@ class TaskRecord:
     container_id: str
     secret: str
     """What a process of the task shows to attach itself."""
+    kill_grace_ms: int | None = None
+    """The grace of its kill, once there is one with another grace than the task's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class ToExecutor:
 
 @dataclass(frozen=True, slots=True)
 class SaveEpoch:
-    """Durable beyond a crash of the host (decisions.md D5): the highest epoch heard of."""
+    """Durable beyond a crash of the host (docs/decisions.md D5): the highest epoch heard of."""
 
     epoch: int
 
@@ -198,7 +200,7 @@ class ForgetFramework:
 
 @dataclass(frozen=True, slots=True)
 class SaveTask:
-    """Durable beyond a crash of the process: a launch intent."""
+    """Durable beyond a crash of the process: a launch intent, or the grace of its task's kill."""
 
     record: TaskRecord
 

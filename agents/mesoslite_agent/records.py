@@ -26,7 +26,7 @@ class AgentConfig:
     user: str = ""
     """The system user that the agent runs as; a task that names it needs no permission."""
     allowed_users: frozenset[str] = frozenset()
-    """Whom else tasks may run as (decisions.md D20)."""
+    """Whom else tasks may run as (docs/decisions.md D20)."""
     pids_limit: int = 1_024
     """Processes and threads of a task that states none: plenty for a service, few for a bomb."""
     pids_limit_max: int = 32_768
@@ -109,6 +109,12 @@ class TaskHere:
         """Its framework is no more: nobody waits for its statuses but the master, for its end."""
         return self.ending is not None and self.ending.reason is Reason.FRAMEWORK_REMOVED
 
+    @property
+    def saved_grace_ms(self) -> int:
+        """The grace that its kill has after a restart of the agent."""
+        own_ms = self.record.kill_grace_ms
+        return self.record.task.kill_grace_ms if own_ms is None else own_ms
+
     def take_up(self, latest: TaskStatus | None) -> None:
         """Be what the newest status of an earlier run of the agent says."""
         self.recovered = True
@@ -119,7 +125,7 @@ class TaskHere:
             self.phase_told = latest.state is TaskState.STARTING
             if latest.state is TaskState.KILLING:
                 self.ending = latest
-                self.grace_ms = self.record.task.kill_grace_ms
+                self.grace_ms = self.saved_grace_ms
 
 
 class FrameworkHere:

@@ -9,11 +9,13 @@ durable effects of a batch before it performs any other (D6). So a container is 
 started without its intent on disk, and a status is never said before it can be said again.
 
 What a restart needs to know stands in the statuses themselves: a KILLING status tells by its
-reason why the task is made to end, a RUNNING one by its time since when its time is counted.
+reason why the task is made to end, a RUNNING one by its time since when its time is counted. Only
+the grace of a kill, where it is not the task's own, stands in the record of the task.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from signal import Signals
 from typing import assert_never
@@ -512,6 +514,8 @@ class Agent:
     def _stop(self, here: TaskHere, reason: Reason, text: str, grace_ms: int) -> None:
         """Make a task end. The KILLING status makes that durable, with its reason."""
         before = here.ending
+        if before is None:
+            self._grant(here, grace_ms)
         status = self._ledger.status(here, TaskState.KILLING, reason, text)
         here.state = TaskState.KILLING
         here.ending = status
@@ -522,7 +526,6 @@ class Agent:
         if before is not None:
             self._hasten(here, grace_ms)
             return
-        here.grace_ms = grace_ms
         if here.started:
             self._terminate(here)
         else:
@@ -534,8 +537,15 @@ class Agent:
         self._ledger.emit(StopContainer(here.record.container_id, SIGTERM))
         self._timers.set(here, self._ledger.now_ms + here.grace_ms)
 
+    def _grant(self, here: TaskHere, grace_ms: int) -> None:
+        """Durable where it is not the task's own: a restart begins the same grace anew."""
+        here.grace_ms = grace_ms
+        if grace_ms != here.saved_grace_ms:
+            here.record = replace(here.record, kill_grace_ms=grace_ms)
+            self._ledger.emit(SaveTask(here.record))
+
     def _hasten(self, here: TaskHere, grace_ms: int) -> None:
-        here.grace_ms = min(here.grace_ms, grace_ms)
+        self._grant(here, min(here.grace_ms, grace_ms))
         due_ms = self._timers.due_ms(here)
         sooner_ms = self._ledger.now_ms + grace_ms
         if here.signal == SIGTERM and due_ms is not None and sooner_ms < due_ms:

@@ -1,10 +1,11 @@
 """The checkpoint: what an agent's successor knows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mesoslite.database import StorageError, WorkDir
+from mesoslite.database import Database, StorageError, WorkDir
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import FrameworkReference, Heartbeat
 from mesoslite.model import ID_PATTERN, AgentInfo, FrameworkInfo, Task, TaskStatus, Uri
@@ -66,7 +67,7 @@ async def after(
 
 
 async def test_an_agent_names_itself_once_and_counts_its_runs(tmp_path: Path) -> None:
-    """decisions.md D3"""
+    """docs/decisions.md D3"""
     second, fourth = await after(tmp_path), await after(tmp_path)
     assert ID_PATTERN.match(second.info.agent_id)
     assert second.info.agent_id == fourth.info.agent_id
@@ -91,6 +92,19 @@ async def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
     assert recovered.frameworks == (WEB,)
     assert recovered.tasks == (record("t1"), record("t2"))
     assert recovered.streams == (StreamRecord("1-web", "t1", (first, second), None),)
+
+
+async def test_the_grace_of_a_kill_is_kept_with_its_task(tmp_path: Path) -> None:
+    killed = replace(record("t1"), kill_grace_ms=3_600_000)
+    recovered = await after(tmp_path, [SaveTask(record("t1"))], [SaveTask(killed)])
+    assert recovered.tasks == (killed,)
+
+
+async def test_a_checkpoint_from_before_graces_were_kept_is_taken_over(tmp_path: Path) -> None:
+    place = WorkDir(tmp_path, "agent")
+    Database(place.path / checkpoint.FILE_NAME, checkpoint.MIGRATIONS[:1]).close()
+    place.close()
+    assert (await after(tmp_path, [SaveTask(record("t1"))])).tasks == (record("t1"),)
 
 
 async def test_an_acknowledged_status_is_the_last_of_its_kind_that_is_kept(tmp_path: Path) -> None:
@@ -123,7 +137,7 @@ async def test_the_agent_id_is_kept_with_every_later_epoch(tmp_path: Path) -> No
 async def test_an_epoch_waits_for_the_disk_whatever_else_is_saved_with_it(
     tmp_path: Path, first: bool
 ) -> None:
-    """decisions.md D5: a host that crashes must not follow an earlier master afterwards."""
+    """docs/decisions.md D5: a host that crashes must not follow an earlier master afterwards."""
     place = WorkDir(tmp_path, "agent")
     store = Checkpoint(place, "b1")
     modes = []

@@ -87,7 +87,8 @@ class Disk:
                 case SaveTask(record):
                     assert record.framework_id in self.frameworks
                     key = record.framework_id, record.task.task_id
-                    assert key not in self.tasks
+                    kept = self.tasks.get(key, record)
+                    assert kept == replace(record, kill_grace_ms=kept.kill_grace_ms)
                     self.tasks[key] = record
                 case SaveUpdate(framework_id, status):
                     key = framework_id, status.task_id

@@ -336,10 +336,10 @@ def test_a_second_kill_shortens_the_grace_and_never_lengthens_it() -> None:
     world.run()
     world.hear(KillTask("f", "t1", 10_000))
     assert world.hear(KillTask("f", "t1", 60_000)) == []
-    assert world.hear(KillTask("f", "t1", 2_000)) == []
+    assert of(world.hear(KillTask("f", "t1", 2_000)), StopContainer) == []
     assert of(world.tick(1_999), StopContainer) == []
     assert of(world.tick(1), StopContainer) == [StopContainer("1-1", SIGKILL)]
-    assert world.hear(KillTask("f", "t1", 0)) == []
+    assert of(world.hear(KillTask("f", "t1", 0)), StopContainer) == []
 
 
 def test_a_later_kill_with_more_grace_leaves_the_first_in_force() -> None:
@@ -355,6 +355,20 @@ def test_a_kill_without_grace_does_not_wait() -> None:
     world.run()
     world.hear(KillTask("f", "t1", 0))
     assert of(world.tick(), StopContainer) == [StopContainer("1-1", SIGKILL)]
+
+
+@pytest.mark.parametrize("second_ms", [60_000, 5_000])
+def test_a_restart_keeps_the_grace_of_a_kill(second_ms: int) -> None:
+    world = connected()
+    world.run(task(kill_grace_ms=3_000))
+    world.acknowledge(world.hear(KillTask("f", "t1", 60_000)))
+    world.hear(KillTask("f", "t1", second_ms))
+    world.restart()
+    assert of(world.handle(ContainerStarted("1-1", 1)), StopContainer) == [
+        StopContainer("1-1", SIGTERM)
+    ]
+    assert of(world.tick(second_ms - 1), StopContainer) == []
+    assert of(world.tick(1), StopContainer) == [StopContainer("1-1", SIGKILL)]
 
 
 def test_a_task_killed_while_it_starts_never_ran() -> None:
@@ -423,7 +437,7 @@ def test_a_task_over_its_time_ends_as_failed() -> None:
     assert states(effects) == [TaskState.KILLING]
     assert of(effects, StopContainer) == [StopContainer("1-1", SIGTERM)]
     world.acknowledge(effects)
-    assert world.hear(KillTask("f", "t1", 500)) == [], "why it ends was decided before"
+    assert states(world.hear(KillTask("f", "t1", 500))) == [], "why it ends was decided before"
     assert world.tick(500) == [StopContainer("1-1", SIGKILL)]
     status = status_of(world.handle(exited("1-1", None, 9)))
     assert (status.state, status.reason) == (TaskState.FAILED, Reason.MAX_COMPLETION_TIME)
