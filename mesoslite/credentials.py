@@ -1,8 +1,8 @@
-"""The bearer token: always there, also on the loopback (decisions.md D20).
+"""The bearer token: always there, also on the loopback (docs/decisions.md D20).
 
 The master makes the file at its first start, readable by its user alone; the command, the agents
 and the schedulers of that user find it by themselves. Whoever can read it may do everything; its
-principal says whose frameworks are whose (decisions.md D4).
+principal says whose frameworks are whose (docs/decisions.md D4).
 """
 
 from __future__ import annotations

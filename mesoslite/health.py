@@ -1,6 +1,6 @@
 """The standard gRPC health service, so that ordinary probes can tell whether a daemon is ready.
 
-`grpc.health.v1.Health/Check` as in grpc/doc/health-checking.md. Its answer is one enum field, so
+`grpc.health.v1.Health/Check`, as gRPC documents it. Its answer is one enum field, so
 the two possible messages are written out here. It needs no token and tells nothing else.
 """
 

@@ -68,7 +68,7 @@ class Ends(Generic[C, E]):
     opened: Callable[[], E]
     lost: Callable[[str], E]
     still_there: Callable[[], E]
-    """A heartbeat of the master, for when we do not read (decisions.md D18)."""
+    """A heartbeat of the master, for when we do not read (docs/decisions.md D18)."""
     denied: Callable[[Refusal, str], E | None]
     """The master does not take our token; None: just try again."""
 

@@ -1,6 +1,6 @@
 """The one loop: it feeds a machine with events and time, commits, then performs the effects.
 
-Master, agent and session run on the same `drive` (design.md section 2, decisions.md D6). It is the
+Master, agent and session run on the same `drive` (docs/decisions.md D6). It is the
 only place where a machine meets a clock and a queue. The order is the guarantee: nothing leaves
 before what it depends on is durable.
 """

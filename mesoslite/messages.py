@@ -1,10 +1,9 @@
 """What travels between a scheduler's session, the master and the agents: four closed unions.
 
 A scheduler says a `SchedulerCall` and hears a `SchedulerEvent`; an agent says an `AgentCall` and
-hears an `AgentEvent`. Reading the four unions tells the whole protocol; `wire.py` writes them as
+hears an `AgentEvent`. The four unions tell the whole protocol; `mesoslite.wire` writes them as
 protobuf, and the simulation hands them over as they are. Every message of a master travels with
-its epoch (decisions.md D1), which the envelope carries. A stream is ordered and loses nothing but
-its end.
+its epoch (D1), which the envelope carries. A stream is ordered and loses nothing but its end.
 """
 
 from __future__ import annotations
@@ -127,7 +126,7 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Tell the state of these tasks; () means of all that the master knows (field.md 3.3)."""
+    """Tell the state of these tasks; (): of all that the master knows (docs/semantics.md 3.3)."""
 
     tasks: tuple[TaskReference, ...] = ()
 

@@ -2,7 +2,7 @@
 
 A stream is a gRPC bidirectional call which carries batches. The outbox writes at once when the
 stream is idle, and whatever piles up during a write goes out as the next message: the budget is
-60 us a message and 7 us a task (performance.md, rules). Protobuf stays in `wire.py`: packing and
+60 us a message and 7 us a task. Protobuf stays in `mesoslite.wire`: packing and
 parsing come in as functions.
 """
 

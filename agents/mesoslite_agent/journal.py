@@ -87,7 +87,7 @@ class Container:
         }
 
     def lose(self) -> None:
-        """Its launcher died with it: nobody can know how it ended (decisions.md D8)."""
+        """Its launcher died with it: nobody can know how it ended (docs/decisions.md D8)."""
         self.state = "exited"
         self.end = {"exit_code": None, "signal": None, "over": None, "lost": True}
 

@@ -2,7 +2,7 @@
 
 It outlives the agent, so that an agent can crash, restart or be upgraded and no task notices. It is
 a child subreaper and reaps with wait4(2): exit codes, signals, peak memory and CPU time are exact,
-and they are kept in a journal until the agent says that it has them (decisions.md D8, D9).
+and they are kept in a journal until the agent says that it has them (docs/decisions.md D8, D9).
 
 Standard library alone, with `processes` and `journal` beside it, so that it stays small (~11 MiB)
 and nothing else of mesoslite can break a launcher that runs. `launcher_client.command` starts it.

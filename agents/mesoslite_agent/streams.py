@@ -1,7 +1,7 @@
 """Status update streams: what a framework has not acknowledged, said again until it has.
 
-One for each task: first in, first out, one outstanding at a time (field.md 3.1). The whole rule is
-here; what makes it durable and carries it to the master are effects, which `state.py` adds.
+One for each task: first in, first out, one outstanding at a time (docs/semantics.md 3.1). The whole
+rule is here; what makes it durable and carries it to the master are effects, which `state.py` adds.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ the next agent goes to the next. What is offered counts as held until it is sett
 A cycle touches what changed and nothing else: agents whose free resources changed, agents of which
 a refusal ran out, and for somebody who has come (back) the agents that have something left. At
 rest, that is when `allocate` has returned, nobody may be offered anything that is still free
-(decisions.md D11); tests/properties/test_allocator.py proves it against a recomputation.
+(docs/decisions.md D11); tests/properties/test_allocator.py proves it against a recomputation.
 """
 
 from collections import Counter

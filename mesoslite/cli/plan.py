@@ -54,7 +54,7 @@ class Plan:
         self.attributes = frozenset(options.attributes)
         self.containerizer = options.containerizer or ("oci" if options.image else None)
         self.name = options.name or default_name(options.command)
-        #: Two runs of the same command are two frameworks (decisions.md D4).
+        #: Two runs of the same command are two frameworks (docs/decisions.md D4).
         self.framework_name = f"run-{self.name}-{secrets.token_hex(4)}"
         try:
             self.needs = Resources(cpus=options.cpus, mem=options.mem, disk=options.disk)

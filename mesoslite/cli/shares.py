@@ -1,4 +1,4 @@
-"""Dividing one machine among agents, so that together they have it once (decisions.md D21)."""
+"""Dividing one machine among agents, so that together they have it once (docs/decisions.md D21)."""
 
 from __future__ import annotations
 

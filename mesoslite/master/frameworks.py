@@ -152,8 +152,8 @@ def await_return(t: Tables, framework: FrameworkEntry, deadline_ms: int) -> None
 def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
     """Take the framework out for good: its tasks are ended, its id is never given again.
 
-    What its tasks hold stays charged until their agents report the end of each (docs/semantics.md 3.4: no
-    status is sent).
+    What its tasks hold stays charged until their agents report the end of each, and no status
+    is sent (docs/semantics.md 3.4).
     """
     if framework.stream is not None:
         t.emit(ToScheduler(framework.stream, Refused(Refusal.FRAMEWORK_REMOVED, why)))

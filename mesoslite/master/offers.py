@@ -180,7 +180,7 @@ def _accept_now(
     refusal = _why_not_offers(t, framework, call, offers)
     if refusal is None:
         return _use(t, framework, call, [offer for offer in offers if offer is not None])
-    # Any void offer voids the whole accept, and what is still valid in it goes back (docs/semantics.md 3.5).
+    # Any void offer voids the whole accept; what is valid in it goes back (docs/semantics.md 3.5).
     for offer in {o.offer_id: o for o in offers if o is not None}.values():
         if offer.framework_id == framework.framework_id:
             give_back(t, offer)

@@ -82,7 +82,7 @@ class TaskEntry:
     holds: bool
     """Whether its resources are charged in the allocator."""
     told: TaskState | None = None
-    """What the framework was told last: what reconciliation answers with (docs/semantics.md 3.3)."""
+    """What the framework was told last: reconciliation answers with it (docs/semantics.md 3.3)."""
     pending: TaskStatus | None = None
     """The status that waits for the framework's acknowledgement."""
     double: bool = False

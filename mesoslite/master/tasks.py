@@ -214,7 +214,7 @@ def ask_kill(t: Tables, entry: TaskEntry, grace_ms: int | None) -> None:
 
 
 def reconcile(t: Tables, framework: FrameworkEntry, call: Reconcile) -> None:
-    """Answer what is known; no answer means: ask again when more agents are back (docs/semantics.md 3.3)."""
+    """Answer what is known; no answer means: ask again later (docs/semantics.md 3.3)."""
     if call.tasks:
         for reference in call.tasks:
             _answer(t, framework, reference)
@@ -241,7 +241,7 @@ def _answer(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> None:
 
 
 def _state_of(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> TaskState | None:
-    """The answer to a question about a task, by the table of docs/semantics.md 3.3; None: no answer."""
+    """The answer to a question about a task, by docs/semantics.md 3.3; None: no answer."""
     entry = framework.tasks.get(asked.task_id)
     if entry is not None:
         # Never ahead of what the framework can acknowledge: a newer end arrives as its own status.

@@ -1,7 +1,7 @@
 """Drives a session: the stream to the master, the callbacks, and the time.
 
 Plain callbacks run in one thread of their own, so that heartbeats go on while the author's code
-works (decisions.md D13); coroutines run on the loop.
+works (docs/decisions.md D13); coroutines run on the loop.
 """
 
 from __future__ import annotations

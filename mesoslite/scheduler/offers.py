@@ -12,13 +12,13 @@ from mesoslite.deadlines import Deadlines
 from mesoslite.model import DEFAULT_REFUSE_MS, Offer
 
 OFFERS_MAX = 20_000  # a master offers each agent once: two offers for each of 10,000 agents
-REFUSE_MS_PATIENT = 60_000  # decisions.md D12: refusals double up to here
+REFUSE_MS_PATIENT = 60_000  # docs/decisions.md D12: refusals double up to here
 
 
 class Patience:
     """How long to refuse offers: 5 s at first, twice as long when those were up, at most 60 s.
 
-    Any call that shows interest starts over (decisions.md D12). All refusals made while the first
+    Any call that shows interest starts over (D12). All refusals made while the first
     of a round still holds are of the same length, so a burst of offers counts once.
     """
 

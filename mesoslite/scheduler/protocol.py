@@ -206,7 +206,7 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class MasterSpoke:
-    """A master said something; `epoch` is the master's (decisions.md D1)."""
+    """A master said something; `epoch` is the master's (docs/decisions.md D1)."""
 
     epoch: int
     event: SchedulerEvent

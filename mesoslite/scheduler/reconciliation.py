@@ -1,4 +1,4 @@
-"""Asking the master for the states of tasks until it has told them (field.md 3.3).
+"""Asking the master for the states of tasks until it has told them (docs/semantics.md 3.3).
 
 One loop at a time: it begins after each subscribe with every task that may still run, and asks
 again for those not answered, less and less often. Every 15 minutes a new one begins.

@@ -111,7 +111,7 @@ class SessionConfig:
 
     framework: FrameworkInfo
     session_id: str
-    """Made anew for each session; tells a reconnect from a second scheduler (decisions.md D4)."""
+    """Made anew for each session; tells a reconnect from a second scheduler (D4)."""
     acknowledge_automatically: bool = True
     """Whether a status is acknowledged when `status_update` returns; else the author does it."""
 

@@ -89,7 +89,7 @@ class Updates:
 
     def told(self, status: TaskStatus) -> None:
         """Note how far a task is, by any status. No end is ever followed by another: an agent tells
-        of one again when a crash of its host has lost that it had told (decisions.md D5), and the
+        of one again when a crash of its host has lost that it had told (D5), and the
         answer to a question may be ahead of statuses that are still on their way."""
         last = self._states.pop(status.task_id, None)
         ended = last is not None and last.terminal

@@ -219,7 +219,7 @@ class ContainerHost:
 
     def launcher_died(self) -> int:
         """The parent of all containers died: they are killed, nobody knows how they would have
-        ended (decisions.md D8). How many there were."""
+        ended (docs/decisions.md D8). How many there were."""
         running = [c for c in self.containers.values() if c.fate is Fate.RUNNING]
         for container in running:
             self._end(container, self._exited(container, None, None, launcher_lost=True))

@@ -1,4 +1,4 @@
-"""The simulated network: TCP-like connections between hosts (decisions.md D19).
+"""The simulated network: TCP-like connections between hosts (docs/decisions.md D19).
 
 Each connection is FIFO in both directions. It may delay, stall, and be cut after any prefix of what
 is on its way, each side noticing at a time of its own, maybe never. Nothing is repeated or

@@ -1,6 +1,6 @@
 """A process of the simulation: a machine in the loop of `mesoslite.loop`, in virtual time.
 
-The order is that of decisions.md D6: a Tick, the batch that is there, a Tick, one commit, then the
+The order is that of D6: a Tick, the batch that is there, a Tick, one commit, then the
 effects. A crash loses the inbox, and the whole batch whose commit had not happened.
 """
 

@@ -1,6 +1,6 @@
 """What survives a crash: the durable effects of a machine, folded into what it recovers from.
 
-The two classes of decisions.md D5: what is written survives the process, what is synced survives
+The two classes of D5: what is written survives the process, what is synced survives
 the host. A sync takes all that was written before with it. A host that dies keeps some prefix of
 what was not synced: the kernel had written it back, or not.
 """

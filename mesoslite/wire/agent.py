@@ -155,7 +155,7 @@ def _write_file_chunk(slot: pb.FileChunk, chunk: FileChunk) -> None:
 
 
 class Registration:
-    """Puts a stream's registrations together: begin, parts, end (decisions.md D18).
+    """Puts a stream's registrations together: begin, parts, end (docs/decisions.md D18).
 
     One for each stream. What is taken in is bounded in frameworks, tasks and bytes, and given
     whole or not at all. Whatever it raises MalformedMessage for ends the stream.

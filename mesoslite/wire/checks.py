@@ -105,7 +105,7 @@ def name_or_empty(value: str, field: str, most: int = NAME_MAX) -> str:
 
 
 def role(value: str, field: str) -> str:
-    """A role (field.md R4)."""
+    """A role."""
     if (why := why_not_role(value)) is not None:
         raise MalformedMessage(field, None, why)
     return value

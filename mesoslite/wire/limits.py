@@ -10,7 +10,7 @@ PROTOCOL = 1
 
 # --- messages -------------------------------------------------------------------------------------
 
-#: What is sent is split at this size (decisions.md D18): a message holds up a stream for long.
+#: What is sent is split at this size (docs/decisions.md D18): a message holds up a stream for long.
 MESSAGE_BYTES_MAX = 1024 * 1024
 #: What gRPC is told to take: room for a peer that counts otherwise, and a bound for any other.
 GRPC_MESSAGE_BYTES_MAX = 4 * 1024 * 1024

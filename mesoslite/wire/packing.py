@@ -1,6 +1,6 @@
 """Envelopes: everything that has piled up goes into as few messages as possible.
 
-Each message stays below MESSAGE_BYTES_MAX (decisions.md D18). Long lists are split into several
+Each message stays below MESSAGE_BYTES_MAX (D18). Long lists are split into several
 calls of the same kind, which mean the same; what can not be split and does not fit is refused here,
 at the sender's edge.
 """

@@ -289,7 +289,7 @@ async def test_a_launcher_that_dies_takes_its_containers_with_it(place: Place) -
 
 
 async def test_a_start_without_a_record_is_found_by_its_marker(place: Place) -> None:
-    """As if the launcher had died between the spawn and its record (decisions.md D8)."""
+    """As if the launcher had died between the spawn and its record (docs/decisions.md D8)."""
     it = await opened(place)
     await it.start("unrecorded", "sleep", "300")
     await until(lambda: "unrecorded" in it.last)

@@ -193,7 +193,7 @@ async def test_a_work_dir_that_cannot_be_made_is_refused_in_one_line(tmp_path: P
 
 
 async def test_only_what_must_outlive_the_host_waits_for_the_disk(tmp_path: Path) -> None:
-    """Two classes of durable (decisions.md D5)."""
+    """Two classes of durable (docs/decisions.md D5)."""
     store = Database(tmp_path / "db", ("CREATE TABLE t (x INTEGER)",))
     mode = {1: "NORMAL", 2: "FULL"}
     seen = []

@@ -1,6 +1,6 @@
 """The world around a session: masters that fail over, agents that resend, a stream that is cut.
 
-It plays the far side by the rules of messages.py and decisions.md D1, D2 and D7, and writes down
+It plays the far side by the rules of messages.py and D1, D2 and D7, and writes down
 what it was told, so that the laws can be checked against both sides.
 """
 

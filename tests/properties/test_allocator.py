@@ -1,7 +1,7 @@
 """The allocator under any order of calls, against a recomputation that knows none of its indexes.
 
 The model below keeps plain lists: agents, tasks, offers, refusals. After each `allocate` it asks,
-for everything that is free, whether anybody may be offered it (decisions.md D11), and of each grant
+for everything that is free, whether anybody may be offered it (D11), and of each grant
 whether it was that framework's turn. `Allocator.check` compares the indexes among themselves.
 """
 

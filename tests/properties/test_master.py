@@ -1,4 +1,4 @@
-"""The master under any order of events, nonsense included: field.md 3.9, and no task twice.
+"""The master under any order of events, nonsense included: docs/semantics.md 3.9, no task twice.
 
 The world around it is a model: agents that hold what was launched on them and report it, schedulers
 that answer live offers (and dead ones, and each other's). `Master.check` runs after every event.

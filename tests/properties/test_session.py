@@ -337,7 +337,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def a_launch_is_refused_at_most_once_and_never_when_it_was_launched(self) -> None:
         assert all(count == 1 for count in self.refused.values())
-        # decisions.md D2: "safe to launch again" must be true.
+        # docs/decisions.md D2: "safe to launch again" must be true.
         assert not self.refused.keys() & self.world.tasks.keys()
 
     @invariant()

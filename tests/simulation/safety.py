@@ -61,7 +61,7 @@ class Safety(Watcher):
         assert mem_bytes <= has.scalar("mem") * 1_048_576 // 1_000, f"{mem_bytes} of {has}"
 
     def host_died(self, node: AgentNode, commits_lost: int) -> None:
-        """What was not synced is forgotten, as decisions.md D5 has it: the agent may tell of tasks
+        """What was not synced is forgotten, as D5 has it: the agent may tell of tasks
         anew, and once more how far they were, to end with FAILED. None of them runs. A session
         keeps old news to itself; only the next process of the scheduler can not know."""
         if commits_lost:

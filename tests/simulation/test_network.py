@@ -1,4 +1,4 @@
-"""The simulated network is TCP-like (decisions.md D19): in order, a prefix, and nothing twice."""
+"""The simulated network is TCP-like (D19): in order, a prefix, and nothing twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent and its master: registration, epochs, silence, refusals (decisions.md D1, D3, A9)."""
+"""The agent and its master: registration, epochs, silence, refusals (docs/decisions.md D1, D3)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Status update streams, shutdown of frameworks and restarts (field.md 3.1, 3.6; D5, D7, D8)."""
+"""Update streams, shutdown of frameworks, restarts (docs/semantics.md 3.1, 3.6; D5, D7, D8)."""
 
 import pytest
 

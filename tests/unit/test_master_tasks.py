@@ -211,7 +211,7 @@ def test_a_kill_that_comes_before_the_agent_is_back_is_not_lost() -> None:
     assert world.heard("a1", KillTask) == [KillTask("1-F1", "t1", 700)]
 
 
-# --- reconciliation: docs/semantics.md 3.3 -----------------------------------------------------------------
+# --- reconciliation: docs/semantics.md 3.3 --------------------------------------------------------
 
 
 def _asked(world: World, task_id: str, agent_id: str = "") -> list[TaskState]:

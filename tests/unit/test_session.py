@@ -331,7 +331,7 @@ def test_an_accept_made_while_there_is_no_stream_is_said_on_the_next() -> None:
 
 
 def test_a_task_that_its_agent_told_of_is_never_dropped() -> None:
-    """decisions.md D2: else "safe to launch again" runs two copies."""
+    """docs/decisions.md D2: else "safe to launch again" runs two copies."""
     bench = launched(task())
     bench.hears(Update(status("t1", TaskState.RUNNING)))
     bench.hears(AcceptResult(1, (OperationResult(Refusal.STALE_OFFER),)))

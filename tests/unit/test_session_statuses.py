@@ -183,7 +183,7 @@ def test_long_lists_of_tasks_are_asked_about_in_pieces() -> None:
 
 
 def test_an_end_is_told_once_even_when_the_agent_tells_another() -> None:
-    """decisions.md D5: a host that crashed may have lost that it had told the end."""
+    """docs/decisions.md D5: a host that crashed may have lost that it had told the end."""
     bench = subscribed(Launcher())
     finished = status("t1", TaskState.FINISHED)
     lost = status("t1", TaskState.FAILED, reason=Reason.HOST_REBOOTED)

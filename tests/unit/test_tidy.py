@@ -19,6 +19,8 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "common", "misc", "base", 
 # Assembled from halves, or this file would be the first to be found out.
 MARKERS = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
 MACHINE_PATHS = re.compile(r"(?<![\w.~/-])/(?:wo" + r"rk|ro" + r"ot)/[\w.-]+")
+DOCUMENT = re.compile(r"[\w/.-]+\.md\b")
+URL = re.compile(r"https?://\S+")
 TEXT_SUFFIXES = {
     "", ".cfg", ".conf", ".html", ".ini", ".json", ".md", ".patch", ".proto", ".py", ".pyi",
     ".service", ".sh", ".sql", ".svg", ".toml", ".txt", ".yaml", ".yml",
@@ -108,6 +110,30 @@ def test_nothing_is_left_for_later() -> None:
 def test_nothing_names_the_machine_it_was_written_on() -> None:
     assert [
         f"{where}: {line.strip()}" for where, line in text_lines() if MACHINE_PATHS.search(line)
+    ] == []
+
+
+def test_every_document_that_is_cited_exists() -> None:
+    """From the root, from where it is cited, or as the name of one in docs."""
+    assert [
+        f"{where}: {cited}"
+        for where, line in text_lines()
+        if (path := ROOT / where.rpartition(":")[0]).suffix in {".md", ".proto", ".py"}
+        for cited in DOCUMENT.findall(URL.sub("", line))
+        if not any((start / cited).is_file() for start in (ROOT, path.parent, ROOT / "docs"))
+    ] == []
+
+
+def test_every_decision_that_is_cited_is_explained() -> None:
+    """`D5` in a comment is a paragraph of docs/decisions.md."""
+    text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\*\*(D\d+) ", text, re.MULTILINE))
+    assert [
+        f"{where}: {cited}"
+        for where, line in text_lines()
+        if ".py:" in where or ".proto:" in where
+        for cited in re.findall(r"\bD\d{1,2}\b", line)
+        if cited not in explained
     ] == []
 
 
