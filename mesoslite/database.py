@@ -1,6 +1,6 @@
 """One SQLite file of a daemon: a writer thread, one transaction for each batch, a lock.
 
-Two classes of durable (decisions.md D5), both in write-ahead mode:
+Two classes of durable (docs/decisions.md D5), both in write-ahead mode:
 - beyond a crash of the process: written, not fsynced (`synchronous=NORMAL`). The log is fsynced
   before it is folded into the file, so a crash of the host costs the newest rows, never the file;
 - beyond a crash of the host: fsynced at the commit (`synchronous=FULL`), with all before it.
@@ -36,12 +36,15 @@ class WorkDir:
     Two daemons of one kind must never share one: they would be one agent, or one master, twice.
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
-        """Raises StorageError. `kind` names the daemon: `master`, `agent`."""
+    def __init__(self, path: Path, kind: str, *, mode: int = 0o700) -> None:
+        """Raises StorageError. `kind` names the daemon: `master`, `agent`.
+
+        `mode` is that of a directory that is made here; one that exists keeps its own.
+        """
         self.path = path.absolute()
         lock = self.path / f"{kind}.lock"
         try:
-            self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self.path.mkdir(mode=mode, parents=True, exist_ok=True)
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageError(f"cannot use the work dir {path}: {error.strerror}") from None
@@ -73,15 +76,20 @@ class Database:
     """
 
     def __init__(self, path: Path, migrations: Sequence[str]) -> None:
-        """Open or make the file. Raises StorageError."""
+        """Open or make the file, for its owner alone. Raises StorageError."""
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._full = True
         try:
+            with contextlib.suppress(FileExistsError):  # SQLite makes the log like the file
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             self._prepare(migrations)
+        except OSError as error:
+            self.close()
+            raise StorageError(f"cannot use {path}: {error.strerror}") from None
         except sqlite3.Error as error:
             self.close()
             raise StorageError(self._unusable(error)) from None

@@ -76,7 +76,7 @@ class _Live:
 class Containers:
     """All containers of one agent. One for a work directory; made and used in one event loop.
 
-    `report` must only enqueue. `hidden` are directories of the host that tasks shall not see,
+    `report` must only enqueue. `hidden` are paths of the host that tasks shall not see,
     beside the work directory. The constructor tries each containerizer out and blocks for ~0.1 s.
     """
 
@@ -92,6 +92,7 @@ class Containers:
         work_dir = work_dir.resolve()
         self._report = report
         self._fetch_limits = fetch_limits
+        self._hidden = (work_dir, *(path.resolve() for path in hidden))
         self._sandboxes = Sandboxes(work_dir / "sandboxes")
         self._log = structlog.get_logger("containers")
         best_first: tuple[Containerizer, ...] = (
@@ -286,7 +287,7 @@ class Containers:
             raise _Failed(StartFailure.FETCH_FAILED, text) from None
         try:
             _, said = await child.communicate(
-                fetcher.request(spec.uris, become, self._fetch_limits)
+                fetcher.request(spec.uris, become, self._fetch_limits, self._hidden)
             )
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):

@@ -68,6 +68,7 @@ ABOUT = "The agent: offers what this host has, and runs tasks in containers."
 METHOD = "/mesoslite.v1.AgentService/Connect"
 BACKOFF = Backoff(first_s=1.0, max_s=60.0)  # Mesos: registration_backoff_factor, up to a minute
 SECRET_SEED_BYTES = 32
+WORK_DIR_MODE = 0o711  # tasks of other users reach their sandboxes through it
 COLLECT_INTERVAL_S = 60.0  # Mesos: --disk_watch_interval
 
 log = structlog.get_logger("mesoslite.agent")
@@ -295,17 +296,20 @@ def _containerizers(wanted: tuple[str, ...], containers: Containers) -> tuple[st
 
 
 def _hidden(token_file: Path) -> tuple[Path, ...]:
-    """What tasks shall not see of the host: the folder of the token, if it has one of its own."""
-    folder = token_file.absolute().parent
+    """What tasks shall not see of the host: the token's folder if it has one of its own, else it.
+
+    Both where it is named and where it is, when that is a link.
+    """
     tmp = Path("/tmp")  # noqa: S108
     shared = {Path.home(), tmp, *(Path(top) for top in ("/etc", "/run", "/var", "/"))}
-    return () if folder in shared else (folder,)
+    places = dict.fromkeys((token_file.absolute(), token_file.resolve()))
+    return tuple(place if place.parent in shared else place.parent for place in places)
 
 
 async def serve(settings: AgentSettings, stopping: asyncio.Event) -> None:
     """Run an agent until `stopping` is set, or the master will never take it."""
     check_host(settings.host, insecure=settings.insecure)
-    work_dir = WorkDir(settings.work_dir, "agent")
+    work_dir = WorkDir(settings.work_dir, "agent", mode=WORK_DIR_MODE)
     daemon = Daemon(settings, stopping, work_dir)
     try:
         await daemon.run()

@@ -80,8 +80,12 @@ def request(
     uris: tuple[Any, ...],
     become: tuple[int, int, tuple[int, ...]] | None = None,
     limits: Limits | None = None,
+    hidden: tuple[Path, ...] = (),
 ) -> bytes:
-    """The fetcher's input for some `mesoslite.model.Uri`; `become` is uid, gid and all groups."""
+    """The fetcher's input for some `mesoslite.model.Uri`; `become` is uid, gid and all groups.
+
+    `hidden` are real paths of the host: no local file is fetched that is one or lies in one.
+    """
     limits = limits or Limits()
     names = ("value", "extract", "executable", "output_file", "sha256")
     return json.dumps(
@@ -89,6 +93,7 @@ def request(
             "become": become,
             "uris": [{name: getattr(uri, name) for name in names} for uri in uris],
             "limits": {name: getattr(limits, name) for name in Limits.__slots__},
+            "hidden": [str(path) for path in hidden],
         }
     ).encode()
 
@@ -105,19 +110,22 @@ def main() -> int:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     # Relative: the work directory may be closed to this user.
-    complaint = fetch_all(asked["uris"], Path(), limits)
+    hidden = tuple(map(Path, asked["hidden"]))
+    complaint = fetch_all(asked["uris"], Path(), limits, hidden)
     if complaint is not None:
         sys.stderr.write(f"{complaint}\n")
     return 0 if complaint is None else 1
 
 
-def fetch_all(uris: list[dict[str, Any]], sandbox: Path, limits: Limits) -> str | None:
+def fetch_all(
+    uris: list[dict[str, Any]], sandbox: Path, limits: Limits, hidden: tuple[Path, ...] = ()
+) -> str | None:
     """One after another until one fails; then one line that names it."""
     if len(uris) > URIS_MAX:
         return f"a task may have {URIS_MAX} URIs, not {len(uris)}"
     for uri in uris:
         try:
-            fetch(uri, sandbox, limits)
+            fetch(uri, sandbox, limits, hidden)
         except MemoryError:
             return f"{uri['value']}: takes more than {limits.memory_bytes} bytes of memory"
         except FetchFailed as failed:
@@ -127,7 +135,9 @@ def fetch_all(uris: list[dict[str, Any]], sandbox: Path, limits: Limits) -> str 
     return None
 
 
-def fetch(uri: dict[str, Any], sandbox: Path, limits: Limits) -> Path:
+def fetch(
+    uri: dict[str, Any], sandbox: Path, limits: Limits, hidden: tuple[Path, ...] = ()
+) -> Path:
     """Bring one file into the sandbox and do with it what is asked. Raises FetchFailed, OSError."""
     value = str(uri["value"])
     try:
@@ -138,7 +148,7 @@ def fetch(uri: dict[str, Any], sandbox: Path, limits: Limits) -> Path:
     target = inside(sandbox, name)
     make_folders(sandbox, target.parent)
     digest = hashlib.sha256()
-    with _opened(parts, value, limits) as source, _created(target) as file:
+    with _opened(parts, value, limits, hidden) as source, _created(target) as file:
         for chunk in _chunks(source, limits.file_bytes):
             digest.update(chunk)
             file.write(chunk)
@@ -177,7 +187,9 @@ def make_folders(sandbox: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _opened(parts: urllib.parse.SplitResult, value: str, limits: Limits) -> Iterator[IO[bytes]]:
+def _opened(
+    parts: urllib.parse.SplitResult, value: str, limits: Limits, hidden: tuple[Path, ...]
+) -> Iterator[IO[bytes]]:
     try:
         if parts.scheme in {"http", "https"}:
             # Only these two, also after a redirection: no file:, no ftp:.
@@ -200,6 +212,10 @@ def _opened(parts: urllib.parse.SplitResult, value: str, limits: Limits) -> Iter
             with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise FetchFailed("not a regular file")
+                # Of what is open, not of its name: no link can be swapped in between.
+                real = Path(f"/proc/self/fd/{descriptor}").readlink()
+                if any(real.is_relative_to(path) for path in hidden):
+                    raise FetchFailed("the agent's own files are closed to tasks")
                 yield file
         else:
             raise FetchFailed("not file://, http://, https:// or an absolute path")

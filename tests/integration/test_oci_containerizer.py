@@ -69,7 +69,7 @@ async def test_nested_folders_can_be_hidden(place: Place) -> None:
 
 
 async def test_an_image_directory_is_the_root_and_never_changed(oci: Rig, place: Place) -> None:
-    image = place.work_dir / "image"
+    image = place.work_dir.parent / "image"
     for name in ("bin", "proc", "dev", "sys", "etc", "tmp"):
         (image / name).mkdir(parents=True)
     (image / "etc" / "release").write_text("not the host's\n")
@@ -96,6 +96,29 @@ def _copy_program(name: str, image: Path) -> None:
             target = image / word.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(Path(word).resolve(), target)
+
+
+@pytest.mark.parametrize("image", ["/", "work", "work/run", "link"])
+async def test_an_image_does_not_show_what_is_hidden(oci: Rig, place: Place, image: str) -> None:
+    (place.work_dir.parent / "link").symlink_to("/")
+    named = str(place.work_dir.parent / image)
+    oci.containers.start(spec("true", containerizer="oci", image=named))
+    failed = await oci.failed("c1")
+    assert failed.failure is StartFailure.ROOT_FAILED
+    assert failed.message == f"the image {named!r} holds, or lies in, the agent's own files"
+
+
+async def test_a_file_can_be_hidden_and_what_is_beside_it_is_seen(place: Place) -> None:
+    token, other = place.work_dir.parent / "token", place.work_dir.parent / "other"
+    token.write_text("secret\n")
+    other.write_text("seen\n")
+    rig = Rig(place, hidden=(token,))
+    await rig.containers.recover(set())
+    need_oci(rig.containers)
+    task = spec("cat", str(other), str(token), containerizer="oci")
+    await rig.run(task)
+    assert rig.said(task) == "seen\n"
+    await rig.containers.close(kill=True)
 
 
 @pytest.mark.parametrize("image", ["/no/such/image", "/etc/passwd"])

@@ -116,7 +116,7 @@ async def test_what_cannot_start_says_why(rig: Rig) -> None:
 
 
 async def test_a_fetched_file_is_in_the_sandbox_before_the_command(rig: Rig, place: Place) -> None:
-    source = place.work_dir / "greeting"
+    source = place.work_dir.parent / "greeting"
     source.write_text("hello\n")
     task = spec("cat", "greeting", uris=(Uri(f"file://{source}"),))
     assert (await rig.run(task)).exit_code == 0
@@ -128,6 +128,21 @@ async def test_a_file_that_cannot_be_fetched_fails_the_start_and_is_named(rig: R
     failed = await rig.failed("c1")
     assert (failed.phase, failed.failure) == (Phase.FETCH, StartFailure.FETCH_FAILED)
     assert failed.message == "file:///no/such/file: No such file or directory"
+
+
+async def test_the_agents_own_files_are_not_fetched(place: Place) -> None:
+    token, link = place.work_dir.parent / "token", place.work_dir.parent / "link"
+    token.write_text("secret")
+    link.symlink_to(token)
+    (place.work_dir / "checkpoint.sqlite").write_text("secret")
+    rig = Rig(place, hidden=(token,))
+    await rig.containers.recover(set())
+    for number, path in enumerate((token, link, place.work_dir / "checkpoint.sqlite")):
+        rig.containers.start(spec("true", container_id=f"c{number}", uris=(Uri(f"file://{path}"),)))
+        failed = await rig.failed(f"c{number}")
+        assert failed.failure is StartFailure.FETCH_FAILED
+        assert failed.message == f"file://{path}: the agent's own files are closed to tasks"
+    await rig.containers.close(kill=True)
 
 
 async def test_a_start_can_be_given_up_while_it_fetches(rig: Rig, place: Place) -> None:

@@ -83,12 +83,14 @@ def config(
     cgroup_version: int,
     parts: tuple[str, ...] = (),
     hidden: tuple[str, ...] = (),
+    masked: tuple[str, ...] = (),
     names: tuple[tuple[str, str], ...] = (),
 ) -> dict[str, Any]:
     """The bundle's config.json. Pure.
 
     `sandbox` is its place on the host. `parts` are other file systems of the host's root, `hidden`
-    directories to cover, `names` (source, destination) of files for the resolver.
+    directories to cover, `masked` files to cover, `names` (source, destination) of files for the
+    resolver.
     """
     home = user.home if spec.image is None else ("/root" if user.uid == 0 else "/")
     env = environment(spec, SANDBOX, home)
@@ -124,7 +126,7 @@ def config(
             "namespaces": [{"type": kind} for kind in kinds],
             "cgroupsPath": f"/{group}",
             "resources": _limits(spec, cgroup_version),
-            "maskedPaths": list(MASKED),
+            "maskedPaths": [*MASKED, *masked],
             "readonlyPaths": list(READONLY),
         },
     }
@@ -176,17 +178,17 @@ def _names(*, image: bool) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _outermost(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+def _outermost(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """Without those inside another one: what is hidden once has no place to be hidden at again."""
     return tuple(
-        folder
-        for folder in dict.fromkeys(folders)
-        if not any(folder != other and folder.is_relative_to(other) for other in folders)
+        path
+        for path in dict.fromkeys(paths)
+        if not any(path != other and path.is_relative_to(other) for other in paths)
     )
 
 
 class OciContainerizer:
-    """Containers of one agent. `hidden` are directories of the host that tasks shall not see."""
+    """Containers of one agent. `hidden` are paths of the host that tasks shall not see."""
 
     name = "oci"
 
@@ -203,7 +205,7 @@ class OciContainerizer:
         self._state = work_dir / "runc"
         self._parent = f"mesoslite/{agent_id}"
         self._cgroups = cgroups or Cgroups.of_host()
-        self._hidden = _outermost((work_dir, *(folder.resolve() for folder in hidden)))
+        self._hidden = _outermost((work_dir, *(path.resolve() for path in hidden)))
         self._runtime = shutil.which(runtime)
         self._reason = self._find_out()
 
@@ -248,18 +250,15 @@ class OciContainerizer:
             self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("rootfs", "upper", "work"):
                 (folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
-            image = Path("/") if spec.image is None else Path(spec.image).resolve()
-            if not image.is_dir():
-                raise CannotPrepare(f"the image {spec.image!r} is not a directory")
-            mount_overlay(image, folder / "upper", folder / "work", folder / "rootfs")
+            root = Path("/") if spec.image is None else self._image(spec.image)
+            mount_overlay(root, folder / "upper", folder / "work", folder / "rootfs")
             bundle = config(
                 spec,
                 user,
                 str(sandbox),
                 group=group,
                 cgroup_version=self._cgroups.version,
-                parts=() if spec.image else tuple(map(str, parts_of_the_root())),
-                hidden=() if spec.image else tuple(map(str, self._hidden)),
+                **({} if spec.image is not None else self._of_host_root()),
                 names=_names(image=spec.image is not None),
             )
             (folder / "config.json").write_text(json.dumps(bundle))
@@ -287,6 +286,27 @@ class OciContainerizer:
             settle=self._settle(spec, group),
             data=data_of(spec),
         )  # fmt: skip
+
+    def _image(self, named: str) -> Path:
+        """The directory of an image. Raises CannotPrepare, also for one that shows what is hidden.
+
+        A task may name any directory of the host, and nothing is covered in it.
+        """
+        image = Path(named).resolve()
+        if not image.is_dir():
+            raise CannotPrepare(f"the image {named!r} is not a directory")
+        if any(path.is_relative_to(image) or image.is_relative_to(path) for path in self._hidden):
+            raise CannotPrepare(f"the image {named!r} holds, or lies in, the agent's own files")
+        return image
+
+    def _of_host_root(self) -> dict[str, tuple[str, ...]]:
+        """What `config` has to know of the host's root: what belongs to it and what to cover."""
+        files = tuple(path for path in self._hidden if path.is_file())
+        return {
+            "parts": tuple(map(str, parts_of_the_root())),
+            "hidden": tuple(str(path) for path in self._hidden if path not in files),
+            "masked": tuple(map(str, files)),
+        }
 
     def _settle(self, spec: ContainerSpec, group: str) -> tuple[tuple[str, str], ...]:
         """Limits that the runtime itself would not fit into.
