@@ -94,7 +94,11 @@ class Daemon:
             AgentInfo(
                 agent_id=agent_id,
                 hostname=settings.hostname or host.hostname(),
-                resources=settings.resources or host.detect_resources(work_dir.path),
+                resources=(
+                    host.detect_resources(work_dir.path)
+                    if settings.resources is None  # none at all may be what is meant
+                    else settings.resources
+                ),
                 attributes=settings.attributes,
                 containerizers=_containerizers(settings.containerizers, self._containers),
                 version=VERSION,

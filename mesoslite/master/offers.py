@@ -273,7 +273,7 @@ def _why_not_launch(
         return Refusal.INVALID_TASK, operation.message
     task = operation.task
     if task.task_id in framework.tasks:
-        return Refusal.DUPLICATE_TASK, task.task_id
+        return Refusal.DUPLICATE_TASK, f"there is a task {task.task_id} already"
     if not (task.resources.scalar("cpus") or task.resources.scalar("mem")):
         return Refusal.NO_RESOURCES, f"{task.task_id} asks for {task.resources or 'nothing'}"
     if not left.covers(task.resources):
