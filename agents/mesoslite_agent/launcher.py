@@ -437,7 +437,9 @@ class Launcher:
                 return
             if number in FATAL_BY_DEFAULT and shields(container.pid, number):
                 container.stand_in, number = number, signal.SIGKILL
-            for pid in {container.pid, *listed(container.fields["cgroup_procs"])}:
+            # The first process first: it must not see a child die and end by itself of that.
+            kill(container.pid, number)
+            for pid in {*listed(container.fields["cgroup_procs"])} - {container.pid}:
                 kill(pid, number)
 
     def _members(self, container: Container) -> set[int]:
