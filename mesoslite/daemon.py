@@ -30,7 +30,7 @@ class StartError(Exception):
     """A daemon cannot start or go on; `str` is one line for people."""
 
 
-class Common(Protocol):
+class DaemonSettings(Protocol):
     """The settings that every daemon has."""
 
     @property
@@ -49,7 +49,7 @@ class Common(Protocol):
         ...
 
 
-S = TypeVar("S", bound=Common)
+S = TypeVar("S", bound=DaemonSettings)
 Serve = Callable[[S, asyncio.Event], Awaitable[None]]
 
 

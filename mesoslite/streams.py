@@ -86,6 +86,7 @@ class Outbox(Generic[T]):
         self._items: deque[tuple[T, int]] = deque()
         self._bulk: deque[T] = deque()
         self._bulk_room = asyncio.Semaphore(BULK_ITEMS_MAX)
+        self._ended = False
         self._bytes = 0
         self._paused = False
         self._on_paused = paused
@@ -119,10 +120,21 @@ class Outbox(Generic[T]):
                 self._on_paused()
 
     async def put_bulk(self, item: T) -> None:
-        """Say this when nothing more important waits. Returns once there was room for it."""
+        """Say this when nothing more important waits. Returns once there was room for it.
+
+        After `close`, or when nobody writes any more, it is dropped.
+        """
+        if self._is_over():
+            return
         await self._bulk_room.acquire()
+        if self._is_over():
+            self._bulk_room.release()  # for the next that waits, who is dropped too
+            return
         self._bulk.append(item)
         self._wake.set()
+
+    def _is_over(self) -> bool:
+        return self._ended or self.closing.is_set()
 
     def close(self, last: Refused | None = None) -> None:
         """End the stream when everything put so far, then `last`, has been written."""
@@ -132,11 +144,21 @@ class Outbox(Generic[T]):
             self.closing.set()
             self._wake.set()
 
+    def end(self) -> None:
+        """Nobody writes any more: whoever waits for room is let go. O(bulk items)."""
+        self._ended = True
+        self._drop_bulk()
+
     def _overflow(self) -> None:
         self._items.clear()
-        self._bulk.clear()
+        self._drop_bulk()
         self._bytes = 0
         self.close(Refused(Refusal.OUTBOX_FULL, Refusal.OUTBOX_FULL.value))
+
+    def _drop_bulk(self) -> None:
+        while self._bulk:
+            self._bulk.popleft()
+            self._bulk_room.release()
 
     async def write_all(
         self,
@@ -259,6 +281,7 @@ async def converse(
         for task in (reader, writer, closing):
             task.cancel()
         await asyncio.gather(reader, writer, closing, return_exceptions=True)
+        outbox.end()
 
 
 def _error_of(task: asyncio.Task[T]) -> str:

@@ -33,7 +33,6 @@ from mesoslite_agent.state import Agent, AgentConfig
 
 MASTER_HOST = "master"
 PRINCIPAL = "local"
-CONNECT_TIMEOUT_MS = 10_000
 AGENT_BACKOFF_MAX_MS = 60_000
 SCHEDULER_BACKOFF_MAX_MS = 15_000
 CALLBACK_MAX_MS = 5  # how long the author's code takes, at most

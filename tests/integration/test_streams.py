@@ -124,6 +124,33 @@ async def test_files_go_after_everything_else_one_with_a_message_and_wait_for_ro
     await writing
 
 
+@pytest.mark.parametrize("overflow", [False, True])
+async def test_files_that_wait_for_room_are_let_go_when_the_stream_ends(overflow: bool) -> None:
+    outbox, wire = Outbox[object](), Wire()
+    wire.open.clear()
+    never: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
+
+    async def listening() -> Refused | None:
+        return await never
+
+    talk = asyncio.create_task(
+        converse(outbox, listening(), outbox.write_all(wire.pack, wire.write))
+    )
+    files = [asyncio.create_task(outbox.put_bulk(f"file {n}")) for n in range(8)]
+    await until(lambda: len(wire.messages) == 1)
+    assert not all(file.done() for file in files)
+    if overflow:
+        for _ in range(streams.OUTBOX_HARD_BYTES // 1_000_000 + 2):
+            outbox.put(message(1_000_000))
+    else:
+        talk.cancel()
+    await until(lambda: all(file.done() for file in files))
+    async with asyncio.timeout(1):
+        await outbox.put_bulk("too late")
+    talk.cancel()
+    await asyncio.gather(talk, return_exceptions=True)
+
+
 def reading(*messages: bytes | None) -> Callable[[], asyncio.Future[object]]:
     """A `read` that gives these one after the other."""
     left = list(messages)
