@@ -107,6 +107,35 @@ class Refusal(Enum):
     UNSUPPORTED_VERSION = "the peer speaks another version of the protocol"
 
 
+class WhyNot(Enum):
+    """Why a framework is offered nothing (more): closed, for agents counted or for the whole role.
+
+    The first ones hold for the framework or the role, the others for a number of agents each.
+    """
+
+    # The framework, the role or the request
+    DISCONNECTED = "its scheduler is not connected"
+    PAUSED = "its scheduler does not read what it is sent"
+    ROLE_UNKNOWN = "it did not subscribe with this role"
+    SUPPRESSED = "it has suppressed offers in this role"
+    DEMAND_MET = "it states what it wants in this role, and all of that is launched or offered"
+    UNANSWERED_OFFERS = "it has as many unanswered offers as it may"
+    NO_AGENTS = "there are no agents"
+    # Agents, each of them under one of these
+    UNACKNOWLEDGED = "too many statuses of its tasks there wait for acknowledgement"
+    AGENT_AWAY = "the agent is away, and nothing of it is offered"
+    NO_AGENT_FITS = "the agent could not hold one unit of the request, even when empty"
+    WHERE_UNMATCHED = "the agent is not where the request wants to be"
+    NOTHING_FREE = "tasks hold all of the agent"
+    TOO_SMALL = "what is free there is less than an offer must hold"
+    RESERVED = "what is free there is reserved for other roles"
+    DEMAND_TOO_LARGE = "what is free there does not hold one unit of the request"
+    REFUSED = "the framework refused what is free there"
+    LEASE_RAN_OUT = "the framework left an offer of it unanswered until its lease ran out"
+    ANOTHERS_TURN = "it is offered to another framework, whose turn it was"
+    HELD = "another framework holds an offer of it unanswered"
+
+
 @dataclass(frozen=True, slots=True)
 class Uri:
     """A file that the agent fetches into the sandbox before the task starts."""
