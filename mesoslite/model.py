@@ -14,7 +14,8 @@ from enum import Enum
 
 from mesoslite.attributes import Attribute
 from mesoslite.lifecycle import TaskState
-from mesoslite.resources import Resources
+from mesoslite.resources import PORT_MAX, UNRESERVED, Resources, why_not_role
+from mesoslite.where import InvalidWhere, Place, Where
 
 ID_PATTERN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
 
@@ -24,6 +25,7 @@ DEFAULT_REFUSE_MS = 5_000  # Mesos: Filters.refuse_seconds
 REFUSE_MS_MAX = 365 * DAY_MS  # Mesos cuts longer ones to a year as well
 DEFAULT_KILL_GRACE_MS = 3_000  # Mesos: the default executor's grace period
 DEFAULT_FAILOVER_TIMEOUT_MS = 7 * DAY_MS  # docs/decisions.md D4
+REQUEST_COUNT_MAX = 1_000_000  # units of one request: 10 times what the largest cluster runs
 
 
 class Source(Enum):
@@ -90,6 +92,10 @@ class Refusal(Enum):
     AGENT_UNREACHABLE = "the agent of an earlier master's offer is not heard of: it may run there"
     TOO_MANY_UNACKNOWLEDGED = "too many statuses of this framework on this agent wait unread"
     RESULT_FORGOTTEN = "this accept was answered and confirmed before"
+    # Demand
+    NO_AGENT_FITS = "no agent could hold this even if it were empty"
+    TOO_MANY_REQUESTS = "the framework has as many requests as it may: withdraw some"
+    INVALID_REQUEST = "the request's description is not valid"
     # Other calls
     UNKNOWN_TASK = "no such task"
     UNKNOWN_AGENT = "no such agent"
@@ -163,6 +169,14 @@ class AgentInfo:
     containerizers: tuple[str, ...] = ("process",)
     """What it can run tasks in; the first is its default."""
     version: str = ""
+    region: str = ""
+    zone: str = ""
+    """Where it stands, as Mesos's domain: a zone is a part of a region that fails by itself."""
+
+    @property
+    def place(self) -> Place:
+        """What a request's `where` looks at."""
+        return Place(self.hostname, self.attributes, self.region, self.zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +204,63 @@ class Offer:
     containerizers: tuple[str, ...] = ()
     lease_ms: int = 0
     """How long the lease still ran when it was sent; 0: without end."""
+    request_id: str = ""
+    """The request that it was made for, of which it holds one unit or more; empty: none."""
+    region: str = ""
+    zone: str = ""
+
+
+class Policy(Enum):
+    """Which of the agents that could hold a unit are offered first."""
+
+    SPREAD = "spread"
+    """The emptiest: what fails with one agent is little."""
+    BINPACK = "binpack"
+    """The fullest: large amounts stay free elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a framework still wants, in one of its roles (D12): so many units, each on one agent.
+
+    It replaces the request of the same id. Whoever knows how many units are wanted says so; the
+    master counts down by itself with each launch that names the request.
+    """
+
+    request_id: str
+    """Unique within the framework."""
+    role: str
+    unit: Resources
+    """What one unit needs, unreserved, and some cpus or mem among it. It may name single ports,
+    but then an agent can hold only one unit of it."""
+    count: int
+    """Units still wanted, 0 to REQUEST_COUNT_MAX; 0: nothing more under this id."""
+    ports: int = 0
+    """So many ports for each unit, whichever are free."""
+    where: str = ""
+    """Which agents will do: see `mesoslite.where`. Empty: all."""
+    policy: Policy = Policy.SPREAD
+
+
+def why_not_request(request: Request) -> str | None:
+    """What is wrong with a request, in one line; None: nothing. ~2 us when its `where` was seen."""
+    if ID_PATTERN.match(request.request_id) is None:
+        return "request_id must be 1 to 128 of A-Z a-z 0-9 . _ - and neither . nor .."
+    if (why := why_not_role(request.role)) is not None:
+        return why
+    if not 0 <= request.count <= REQUEST_COUNT_MAX:
+        return f"count must be 0 to {REQUEST_COUNT_MAX:,}, not {request.count}"
+    if not 0 <= request.ports <= PORT_MAX:
+        return f"ports must be 0 to {PORT_MAX:,}, not {request.ports}"
+    if request.unit.roles() - {UNRESERVED}:
+        return f"a unit names no roles, as {request.unit} does: what is reserved is used first"
+    if not (request.unit.scalar("cpus") or request.unit.scalar("mem")):
+        return f"a unit must need some cpus or mem, not {request.unit or 'nothing'}"
+    try:
+        Where.parse(request.where)
+    except InvalidWhere as wrong:
+        return str(wrong)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +349,8 @@ class Launch:
     """The operation of an accept that starts a task."""
 
     task: Task
+    request_id: str = ""
+    """The request of which the task takes one unit; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

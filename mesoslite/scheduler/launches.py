@@ -56,6 +56,10 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
     Refusal.AGENT_UNREACHABLE: TaskState.UNREACHABLE,
     Refusal.TOO_MANY_UNACKNOWLEDGED: TaskState.DROPPED,
     Refusal.RESULT_FORGOTTEN: TaskState.UNKNOWN,
+    # Demand
+    Refusal.NO_AGENT_FITS: TaskState.ERROR,
+    Refusal.TOO_MANY_REQUESTS: TaskState.DROPPED,
+    Refusal.INVALID_REQUEST: TaskState.DROPPED,
     # Never the answer to a launch; were they, the launch would not have been sent
     Refusal.UNKNOWN_TASK: TaskState.DROPPED,
     Refusal.UNKNOWN_AGENT: TaskState.DROPPED,

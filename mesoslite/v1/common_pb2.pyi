@@ -95,6 +95,9 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_UNSUPPORTED_VERSION: _ClassVar[Refusal]
     REFUSAL_AGENT_UNREACHABLE: _ClassVar[Refusal]
     REFUSAL_AGENT_FULL: _ClassVar[Refusal]
+    REFUSAL_NO_AGENT_FITS: _ClassVar[Refusal]
+    REFUSAL_TOO_MANY_REQUESTS: _ClassVar[Refusal]
+    REFUSAL_INVALID_REQUEST: _ClassVar[Refusal]
 TASK_STATE_UNSPECIFIED: TaskState
 TASK_STATE_STAGING: TaskState
 TASK_STATE_STARTING: TaskState
@@ -172,6 +175,9 @@ REFUSAL_OUTBOX_FULL: Refusal
 REFUSAL_UNSUPPORTED_VERSION: Refusal
 REFUSAL_AGENT_UNREACHABLE: Refusal
 REFUSAL_AGENT_FULL: Refusal
+REFUSAL_NO_AGENT_FITS: Refusal
+REFUSAL_TOO_MANY_REQUESTS: Refusal
+REFUSAL_INVALID_REQUEST: Refusal
 
 class Range(_message.Message):
     __slots__ = ("low", "high")
