@@ -178,17 +178,20 @@ class Roles:
 
     def give(self, role: Role, eligible: int, gift: Quantities) -> Client:
         """Give `gift` to the poorest client of `role` in `eligible`, of whom there is one."""
-        if role is not self._only:
-            eligible &= role.mask
-        if not role.stale:
+        if role is self._only:
+            role.take(gift)
             self._order.changed(role)
-        role.take(gift)
+        else:
+            eligible &= role.mask
+            self._order.give(role, gift)
         clients = role.clients
-        if eligible.bit_count() > clients.few:
-            return clients.give_first(eligible, gift)
-        client = clients.least(self.clients_of(eligible))
-        clients.changed(client)
-        client.take(gift)
+        client = clients.poorest()
+        if not client.mask & eligible:
+            if eligible.bit_count() > clients.few:
+                client = clients.first(eligible)
+            else:
+                client = clients.least(self.clients_of(eligible))
+        clients.give(client, gift)
         return client
 
     def in_order(self) -> list[Role]:

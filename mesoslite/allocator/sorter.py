@@ -13,6 +13,7 @@ Shares come from one correctly rounded division of integers each, so equal fract
 also across resources (3/9 of the cpus and 6/18 of the memory), and no sum ever drifts.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from fractions import Fraction
 from math import isqrt
@@ -30,6 +31,7 @@ _SHARE_ONE = 2.0**52  # what a float can hold below 1
 _RANK_MAX = (1 << 32) - 1
 _SERVED_ONCE = _RANK_MAX + 1
 _TIE_BITS = 64
+_NO_KEY = -1  # of who has not been sorted in yet
 _RANK_STEP = 1 << 16  # names that arrive in order, up or down: 32,000 before all are ranked anew
 _STALE_FEW = 8  # a SortedList move is 1 us, sorting anew 0.4 us for each: anew if over a quarter
 _ONE = Fraction(1)
@@ -199,8 +201,10 @@ C = TypeVar("C", bound=Competitor)
 class FairOrder(Generic[C]):
     """Competitors, poorest first. Names are unique.
 
-    Who changes is taken out of the list, and put back in its new place by the next question. So
-    ten thousand offers that come back between two cycles move each competitor once.
+    At rest the keys are in a SortedList. The first turn of a cycle lines them up in a plain list,
+    7 us for 1,000, since a turn there costs 0.3 us and in a SortedList 1.0 us; who changes next
+    finds a SortedList made of it. That is made only then: ten thousand offers that come back
+    between two cycles move each competitor once, and all together at the price of one sort.
     """
 
     def __init__(self, total: ClusterTotal) -> None:
@@ -209,8 +213,10 @@ class FairOrder(Generic[C]):
         self._members: dict[str, C] = {}
         self._by_rank: dict[int, C] = {}
         self._names: SortedList[str] = SortedList()
-        #: The keys of those who are not stale.
+        #: The keys that members have, or had when they became stale. Not while there is a line.
         self._order: SortedList[int] = SortedList()
+        #: The same in a plain list while turns are taken; nobody is stale meanwhile.
+        self._line: list[int] = []
         self._stale: list[C] = []
         #: So few candidates are better compared with each other than looked for in the order, at
         #: n / (k + 1) steps on average for k of n: a quarter of a step each.
@@ -235,8 +241,8 @@ class FairOrder(Generic[C]):
             rank = (below + above) // 2
         names.add(new.name)
         self._members[new.name] = new
-        new.stale = True
-        self._stale.append(new)
+        new.key = _NO_KEY
+        self.changed(new)
         self.few = isqrt(len(names)) // 2
         if below < rank < above:
             new.tie = rank
@@ -246,9 +252,10 @@ class FairOrder(Generic[C]):
 
     def remove(self, old: C) -> None:
         """Take `old` out. O(log n), and O(n) when its share has just changed."""
+        self._leave_line()
         if old.stale:
             self._stale.remove(old)
-        else:
+        if old.key != _NO_KEY:
             self._order.remove(old.key)
         self._names.remove(old.name)
         del self._by_rank[old.tie & _RANK_MAX]
@@ -260,16 +267,14 @@ class FairOrder(Generic[C]):
         if not member.stale:
             member.stale = True
             self._stale.append(member)
-            self._order.remove(member.key)
 
     def first(self, eligible: int) -> C:
         """The poorest of those with a bit in `eligible`, of whom there is one or more.
 
         Walks down the order: n / (k + 1) steps on average if k of n are eligible.
         """
-        self._settle()
         by_rank = self._by_rank
-        for key in self._order:
+        for key in self._lined_up():
             member = by_rank[key & _RANK_MAX]
             if member.mask & eligible:
                 return member
@@ -277,30 +282,27 @@ class FairOrder(Generic[C]):
 
     def least(self, candidates: Iterable[C]) -> C:
         """The poorest of these members: O(k), so better than `first` where k is `few`."""
-        self._settle()
+        self._lined_up()
         return min(candidates, key=_key)
 
-    def give_first(self, eligible: int, gift: Quantities) -> C:
-        """`gift` is taken by the `first`, who is returned: in one step, the busiest of all."""
-        if self._stale or self._version != self._total.version:
-            self._settle()
-        order = self._order
-        member = self._by_rank[order[0] & _RANK_MAX]  # making an iterator costs twice as much
-        if member.mask & eligible:
-            order.pop(0)
+    def poorest(self) -> C:
+        """The first of all, of whom there is one or more."""
+        return self._by_rank[self._lined_up()[0] & _RANK_MAX]
+
+    def give(self, member: C, gift: Quantities) -> None:
+        """It is the turn of `member`, who takes `gift`. The busiest step of all: 0.9 us."""
+        line = self._lined_up()
+        if line[0] == member.key:
+            del line[0]
         else:
-            member = self.first(eligible)
-            order.remove(member.key)
+            del line[bisect_left(line, member.key)]
         member.take(gift)
-        share = member.share(self._total)
-        member.key = key = (int(share * _SHARE_ONE) << _TIE_BITS) + member.tie
-        order.add(key)
-        return member
+        member.key = key = (int(member.share(self._total) * _SHARE_ONE) << _TIE_BITS) + member.tie
+        insort(line, key)
 
     def in_order(self) -> list[C]:
         """All members, the poorest first."""
-        self._settle()
-        return [self._by_rank[key & _RANK_MAX] for key in self._order]
+        return [self._by_rank[key & _RANK_MAX] for key in self._lined_up()]
 
     def check(self) -> None:
         """Assert every invariant, O(n log n). Tests call it after each event; production never."""
@@ -308,12 +310,26 @@ class FairOrder(Generic[C]):
         assert list(self._names) == names
         assert [m.name for _rank, m in sorted(self._by_rank.items())] == names
         assert all(rank == member.tie & _RANK_MAX for rank, member in self._by_rank.items())
-        placed = [member for member in self._members.values() if not member.stale]
-        assert list(self._order) == sorted(member.key for member in placed)
+        placed = [member for member in self._members.values() if member.key != _NO_KEY]
+        assert (self._line or list(self._order)) == sorted(member.key for member in placed)
         assert len({id(m) for m in self._stale}) == len(self._stale)
         assert {m.name for m in self._stale} == {n for n, m in self._members.items() if m.stale}
         if self._version == self._total.version and len(self) > 1:
-            assert all(member.key == self._key_of(member) for member in placed)
+            assert all(m.stale or m.key == self._key_of(m) for m in self._members.values())
+            assert all(m.stale or m.key != _NO_KEY for m in self._members.values())
+
+    def _lined_up(self) -> list[int]:
+        """The keys of all, sorted, in a plain list."""
+        if self._stale or self._version != self._total.version:
+            self._settle()
+        if not self._line:
+            self._line = list(self._order)
+        return self._line
+
+    def _leave_line(self) -> None:
+        if self._line:
+            self._order = SortedList(self._line)
+            self._line = []
 
     def _settle(self) -> None:
         """Put everybody in place: O(log n) for each who changed, O(n) for many or a new total."""
@@ -321,7 +337,10 @@ class FairOrder(Generic[C]):
         if self._version != self._total.version or len(stale) > _STALE_FEW + self.few**2:
             self._sort_anew()
             return
+        self._leave_line()
         for member in stale:
+            if member.key != _NO_KEY:
+                self._order.remove(member.key)
             member.key = key = self._key_of(member)
             member.stale = False
             self._order.add(key)
@@ -333,7 +352,7 @@ class FairOrder(Generic[C]):
             member.stale = False
         self._stale.clear()
         self._version = self._total.version
-        self._order = SortedList(member.key for member in self._members.values())
+        self._line = sorted(member.key for member in self._members.values())
 
     def _rank_anew(self) -> None:
         """Spread the ranks evenly around the middle, and sort by them."""

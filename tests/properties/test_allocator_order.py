@@ -55,7 +55,8 @@ def test_the_order_is_the_sorted_order_after_any_moves(
         elif move == "serve" and members:
             poorest = expected(members, served, total)[0]
             assert order.first(eligible=1) is poorest
-            assert order.give_first(eligible=1, gift=amount) is poorest
+            assert order.poorest() is poorest
+            order.give(poorest, amount)
             served[poorest.name] += 1
         elif move == "total":
             total.change(more=amount, less=quantities(Resources.EMPTY))
