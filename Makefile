@@ -31,7 +31,7 @@ check: venv ## Format, lint, types, import rules, protos, quick tests: under a m
 	@echo 'quick tests'; $(BIN)/python -m pytest --quiet -n 2 $(QUICK_TESTS)
 	@echo 'simulation'; $(BIN)/python -m tests.simulation --seeds 20
 
-bench: venv ## Run all benchmarks
+bench: venv ## Run all benchmarks and write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks all
 
 protos: venv ## Generate mesoslite/v1 from protos/

@@ -5,12 +5,13 @@ src/tests/hierarchical_allocator_benchmarks.cpp, so that the figures can be put 
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from itertools import islice
 
-from benchmarks.measure import Figure, settle_memory
+from benchmarks.measure import AtMost, Figure, Unit, settle_memory
+from benchmarks.workload import Sizes, option, runs
 from mesoslite.allocator import Allocator, Grant
 from mesoslite.resources import Resources
 
@@ -24,49 +25,48 @@ ROLE = "*"
 DIRTY_PER_CENT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How large a cluster, how often it is measured, and the seed of what is drawn."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size(Sizes):
+    """How large a cluster."""
 
-    agents: int
-    frameworks: int
-    runs: int
-    seed: int
+    agents: int = option("agents, all alike", at_least=100)
+    frameworks: int = option("frameworks, all in one role", at_least=6)
+    runs: int = runs(15)
 
-    def figure(self, what: str, goal_ms: float | None = None, mesos: str = "-") -> Figure:
-        """A figure of this size."""
-        return Figure(what, {"agents": self.agents, "frameworks": self.frameworks}, goal_ms, mesos)
+
+def _figure(what: str, goal_ms: float | None = None, mesos: str = "-") -> Figure:
+    return Figure(what, Unit.CPU_MS, None if goal_ms is None else AtMost(goal_ms), mesos)
 
 
 def decline(size: Size) -> list[Figure]:
-    """Every agent is offered, and every framework refuses every offer for ever (row 1)."""
+    """Every agent is offered, and every framework refuses every offer for ever."""
     goals: dict[tuple[int, int], tuple[float, str]] = {
         (10_000, 200): (26.0, "261-346 ms"),
         (10_000, 1_000): (38.0, "380-465 ms"),
     }
-    cycle = size.figure("a cycle offers all", *goals.get((size.agents, size.frameworks), ()))
-    answers = size.figure("all are declined")
+    cycle = _figure("a cycle offers all", *goals.get((size.agents, size.frameworks), ()))
+    answers = _figure("all are declined")
     allocator = _cluster(size)
     # The first cycle also makes room in every agent's tables: not what a running master does.
     _decline_all(allocator, allocator.allocate(0))
     settle_memory()
-    for now_ms in range(1, min(size.runs, size.frameworks - 1) + 1):
-        grants = _timed(cycle, partial(allocator.allocate, now_ms))
+    for now_ms in islice(size.each_run(), size.frameworks - 1):
+        grants = cycle.time(partial(allocator.allocate, now_ms))
         assert len({grant.agent_id for grant in grants}) == len(grants) == size.agents
-        _timed(answers, partial(_decline_all, allocator, grants))
+        answers.time(partial(_decline_all, allocator, grants))
     return [cycle, answers]
 
 
 def refused(size: Size) -> list[Figure]:
-    """Everybody has refused everything for ever: a cycle has nothing to offer (row 2)."""
-    idle = size.figure("a cycle, nothing changed", 0.1, "950-970 ms at 1,000 x 200")
+    """Everybody has refused everything for ever: a cycle has nothing to offer."""
+    idle = _figure("a cycle, nothing changed", 0.1, "950-970 ms at 1,000 x 200")
     allocator = _cluster(size)
     _refuse_everything(allocator, size)
     assert allocator.allocate(0) == []
     assert allocator.looked_at == size.agents
     settle_memory()
-    for now_ms in range(1, size.runs + 1):
-        assert _timed(idle, partial(allocator.allocate, now_ms)) == []
+    for now_ms in size.each_run():
+        assert idle.time(partial(allocator.allocate, now_ms)) == []
         assert allocator.looked_at == 0
     return [idle]
 
@@ -74,17 +74,17 @@ def refused(size: Size) -> list[Figure]:
 def dirty(size: Size) -> list[Figure]:
     """As `refused`, and one agent of a hundred changed: half shrink, half outgrow the refusals."""
     rng = random.Random(size.seed)
-    cycle = size.figure("a cycle, 1 % changed", 2.0 if size.agents == 50_000 else None)
-    changes = size.figure("these changes")
+    cycle = _figure("a cycle, 1 % changed", 2.0)
+    changes = _figure("these changes")
     allocator = _cluster(size)
     _refuse_everything(allocator, size)
     assert allocator.allocate(0) == []
     settle_memory()
-    for now_ms in range(1, size.runs + 1):
+    for now_ms in size.each_run():
         agents = rng.sample(range(size.agents), size.agents * DIRTY_PER_CENT // 100)
         shrink, grow = agents[::2], agents[1::2]
-        _timed(changes, partial(_change, allocator, size, shrink, grow))
-        grants = _timed(cycle, partial(allocator.allocate, now_ms))
+        changes.time(partial(_change, allocator, size, shrink, grow))
+        grants = cycle.time(partial(allocator.allocate, now_ms))
         assert {grant.agent_id for grant in grants} == {_agent_id(n) for n in grow}
         assert allocator.looked_at == len(agents)
         for grant in grants:
@@ -95,13 +95,12 @@ def dirty(size: Size) -> list[Figure]:
 
 
 def join(size: Size) -> list[Figure]:
-    """Agents join, and all of them are offered to the frameworks that wait (row 2c)."""
-    goal = (100.0, "573-1,025 ms") if (size.agents, size.frameworks) == (10_000, 1_000) else ()
-    joined = size.figure("all join, all are offered", *goal)
-    for _ in range(size.runs):
+    """Agents join, and all of them are offered to the frameworks that wait."""
+    joined = _figure("all join, all are offered", 100.0, "573-1,025 ms")
+    for _ in size.each_run():
         allocator = _frameworks(size)
         settle_memory()
-        grants = _timed(joined, partial(_join, allocator, size))
+        grants = joined.time(partial(_join, allocator, size))
         assert len({grant.agent_id for grant in grants}) == len(grants) == size.agents
         per_framework = {allocator.outstanding(_framework_id(n)) for n in range(size.frameworks)}
         assert max(per_framework) - min(per_framework) <= 1
@@ -109,14 +108,6 @@ def join(size: Size) -> list[Figure]:
 
 
 # --- the parts of them ----------------------------------------------------------------------------
-
-T = TypeVar("T")
-
-
-def _timed(figure: Figure, run: Callable[[], T]) -> T:
-    result: list[T] = []
-    figure.time(lambda: result.append(run()))
-    return result[0]
 
 
 def _agent_id(number: int) -> str:
