@@ -132,7 +132,7 @@ class Allocator:
         agent.offer(client, amount)
         framework = client.framework
         framework.outstanding += 1
-        if framework.outstanding == self._outstanding_max:
+        if framework.outstanding == framework.outstanding_max:
             self._reconsider(framework)
         return Grant(client.name, role.name, agent.agent_id, amount)
 
@@ -232,7 +232,7 @@ class Allocator:
         self._roles.changed(client)
 
     def _settled(self, framework: Framework, offers: int) -> None:
-        waited = framework.outstanding >= self._outstanding_max
+        waited = framework.outstanding >= framework.outstanding_max
         framework.outstanding -= offers
         if waited:
             self._reconsider(framework)
@@ -354,6 +354,7 @@ class Allocator:
         framework = self._framework(framework_id)
         if not framework.known:
             framework.known = framework.active = True
+            framework.outstanding_max = self._outstanding_max
         wanted, suppressed = dict.fromkeys(roles), set(suppressed_roles)
         for role in wanted:
             client = self._client(framework_id, role)
@@ -404,6 +405,18 @@ class Allocator:
             client.suppressed = False
             self._forget_refusals(client)
             self._reconsider(client.framework)
+
+    def set_outstanding_max(self, framework_id: str, offers: int | None) -> None:
+        """Let the framework, if it is here, have fewer unsettled offers than all others may have.
+
+        At least one; None, or more than the common bound: as all others. Offers beyond it stand.
+        It holds until the framework is removed.
+        """
+        framework = self._frameworks.get(framework_id)
+        if framework is not None:
+            most = self._outstanding_max
+            framework.outstanding_max = most if offers is None else max(1, min(offers, most))
+            self._reconsider(framework)
 
     def set_weight(self, role: str, weight: int | float | Fraction) -> None:
         """Weigh the role from now on: at weight 2 it gets twice the share. Positive, kept exactly.
@@ -469,7 +482,7 @@ class Allocator:
         self._refusals.check(self._agents)
         clients = [c for framework in self._frameworks.values() for c in framework.clients.values()]
         self._check_ledgers(clients)
-        able = [client for client in clients if client.able(self._outstanding_max)]
+        able = [client for client in clients if client.able()]
         assert self._able == sum(client.mask for client in able)
         assert self._woken & ~self._able == 0
         for framework in self._frameworks.values():
@@ -529,7 +542,7 @@ class Allocator:
         """Its clients may be able now, or not any more: whoever is new is woken."""
         for client in framework.clients.values():
             mask = client.mask
-            if not client.able(self._outstanding_max):
+            if not client.able():
                 self._able &= ~mask
                 self._woken &= ~mask
             elif not self._able & mask:
@@ -552,7 +565,9 @@ class Allocator:
     def _framework(self, framework_id: str) -> Framework:
         framework = self._frameworks.get(framework_id)
         if framework is None:
-            framework = self._frameworks[framework_id] = Framework(framework_id)
+            framework = self._frameworks[framework_id] = Framework(
+                framework_id, self._outstanding_max
+            )
         return framework
 
     def _client(self, framework_id: str, role: str) -> Client:

@@ -17,10 +17,12 @@ RETIRED_MAX = 64  # or as many as there are clients: what a sweep costs is then 
 class Framework:
     """A framework as the allocator sees it."""
 
-    __slots__ = ("active", "clients", "framework_id", "known", "outstanding")
+    __slots__ = ("active", "clients", "framework_id", "known", "outstanding", "outstanding_max")
 
-    def __init__(self, framework_id: str) -> None:
+    def __init__(self, framework_id: str, outstanding_max: int) -> None:
         self.framework_id = framework_id
+        #: With so many unsettled offers it waits.
+        self.outstanding_max = outstanding_max
         #: It was added and not removed. One that is not known only holds what its tasks hold.
         self.known = False
         #: It is connected and keeps up with what it is sent.
@@ -48,7 +50,7 @@ class Client(Competitor):
         #: On how many agents it holds something.
         self.agents = 0
 
-    def able(self, outstanding_max: int) -> bool:
+    def able(self) -> bool:
         """Whether it may be offered anything now."""
         framework = self.framework
         return (
@@ -56,7 +58,7 @@ class Client(Competitor):
             and not self.suppressed
             and framework.known
             and framework.active
-            and framework.outstanding < outstanding_max
+            and framework.outstanding < framework.outstanding_max
         )
 
 

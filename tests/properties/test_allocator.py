@@ -63,6 +63,7 @@ class Framework:
     roles: set[str]
     suppressed: set[str] = field(default_factory=set)
     active: bool = True
+    outstanding_max: int = OUTSTANDING_MAX
 
 
 @dataclass
@@ -122,7 +123,7 @@ class World:
             not agent.active
             or not framework.active
             or role in framework.suppressed
-            or outstanding >= OUTSTANDING_MAX
+            or outstanding >= framework.outstanding_max
         ):
             return None
         amount = self.free(agent_id).available_to(role)
@@ -311,6 +312,14 @@ class AnyOrder(RuleBasedStateMachine):
                 framework.suppressed.discard(role)
                 self._forget_refusals(framework_id, role)
         self.allocator.revive(framework_id, named)
+
+    @rule(framework_id=framework_ids, offers=st.sampled_from([None, 0, 1, 2, OUTSTANDING_MAX + 1]))
+    def a_framework_may_have_fewer_offers(self, framework_id: str, offers: int | None) -> None:
+        framework = self.world.frameworks.get(framework_id)
+        if framework is not None:
+            most = OUTSTANDING_MAX if offers is None else offers
+            framework.outstanding_max = min(max(most, 1), OUTSTANDING_MAX)
+        self.allocator.set_outstanding_max(framework_id, offers)
 
     @rule(role=roles, weight=st.sampled_from([1, 2, 3, 0.5, Fraction(1, 3)]))
     def a_weight_changes(self, role: str, weight: int | float | Fraction) -> None:

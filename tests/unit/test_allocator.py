@@ -411,6 +411,23 @@ def test_a_framework_with_too_many_outstanding_offers_waits_and_nobody_else_does
     assert after.agent_id != grants[0].agent_id
 
 
+def test_a_framework_with_a_lower_cap_waits_earlier_and_a_higher_one_lets_it_go_on() -> None:
+    agents = {f"m{n}": Resources(cpus=1) for n in range(9)}
+    allocator = allocator_of(agents, {"A": ["*"]}, offers_outstanding_max=4)
+    allocator.set_outstanding_max("A", 2)
+    first, second = allocator.allocate(0)
+    allocator.set_outstanding_max("A", 0)  # at least one
+    decline(allocator, first)
+    assert allocator.allocate(0) == []
+    decline(allocator, second)
+    assert len(allocator.allocate(0)) == 1
+    allocator.set_outstanding_max("A", 3)
+    assert len(allocator.allocate(0)) == 2
+    allocator.set_outstanding_max("A", None)
+    assert len(allocator.allocate(0)) == 1
+    assert allocator.outstanding("A") == 4
+
+
 def test_agents_and_frameworks_that_are_off_are_left_out_and_come_back() -> None:
     agents = {"m1": Resources(cpus=1), "m2": Resources(cpus=2)}
     allocator = allocator_of(agents, {"A": ["*"], "B": ["*"]})
