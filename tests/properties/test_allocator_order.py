@@ -122,7 +122,7 @@ def test_few_of_many_are_served_as_if_the_whole_order_were_walked(
     everybody: list[Client] = []
     served: dict[str, int] = {}
     for number, (role_number, amount) in enumerate(clients):
-        client = roles.add_client(Framework(f"f{number}"), f"r{role_number % roles_there}", 10)
+        client = roles.add_client(Framework(f"f{number}", 10), f"r{role_number % roles_there}")
         give(roles, client, amount)
         everybody.append(client)
     for picks in chosen:
