@@ -1,9 +1,8 @@
 """Agents: what each has, who holds what of it, and which are worth looking at.
 
-An agent's ledger is exact: total = free + what is held, in every port and every thousandth. What
-is held is what offers and tasks hold together. Where more is held than there is (a total shrank, or
-a task became known late), what is over counts as held, and nothing of it is free until enough was
-given back.
+An agent's ledger is exact: total = free + what tasks hold + what is offered, in every port and
+every thousandth. Where more is held than there is (a total shrank, or a task became known late),
+what is over counts as held, and nothing of it is free until enough was given back.
 """
 
 from collections.abc import Iterator
@@ -68,12 +67,13 @@ class Agent:
         self.free = total
         #: Whether some of it may be offered to some roles only: then each role has its own view.
         self.reserved = has_reserved(total)
-        #: What each client's offers and tasks hold; never an empty amount.
+        #: What each client's tasks hold; never an empty amount.
         self.held: dict[Client, Resources] = {}
         #: What a client holds and could not be added up: one port twice. Only of clients in `held`.
         self.excess: dict[Client, list[Resources]] = {}
-        #: How many of each client's offers of this agent are not settled.
-        self.offers: dict[Client, int] = {}
+        #: The offers that are not settled. A list: an entry comes and goes for half of what a dict
+        #: takes, which makes its table anew every third time; there are few.
+        self.offers: list[tuple[Client, Resources]] = []
         #: More is held than there is: `free` is counted anew whenever something changes.
         self.over = False
         #: Owned by `Refusals`.
@@ -84,36 +84,45 @@ class Agent:
         self.views: dict[str, View] = {}
 
     def hold(self, client: Client, amount: Resources) -> None:
-        """`client` holds this as well, whether or not so much is free."""
+        """`client` has a task that holds this as well, whether or not so much is free."""
         fits = not self.over and self.free.covers(amount)
-        before = self.held.get(client)
-        if before is None:
-            self.held[client] = amount
-            client.agents += 1
-        else:
-            try:
-                self.held[client] = before + amount
-            except (Overlap, MixedKinds):
-                self.excess.setdefault(client, []).append(amount)
-        if not fits:
-            self.count_anew()
-        elif amount is self.free:
-            self.free = _NOTHING
-        else:
+        self._add_held(client, amount)
+        if fits:
             self.free -= amount
+        else:
+            self.count_anew()
 
     def offer(self, client: Client, amount: Resources) -> None:
         """`client` is offered this, which is free: all of it, or what its role may have."""
-        self.offers[client] = self.offers.get(client, 0) + 1
-        if amount is self.free and client not in self.held:
-            self.held[client] = amount
-            client.agents += 1
-            self.free = _NOTHING
+        self.offers.append((client, amount))
+        client.claims += 1
+        self.free = _NOTHING if amount is self.free else self.free - amount
+
+    def settle(self, client: Client, offered: Resources, used: Resources) -> None:
+        """Of an offer `used` is held by tasks from now on, and the rest is free.
+
+        Raises LedgerError when there is no such offer, or less in it; nothing has changed.
+        """
+        if used and not offered.covers(used):
+            raise self._error(client, f"uses {used} of {offered}")
+        try:
+            self.offers.remove((client, offered))
+        except ValueError:
+            raise self._error(client, f"has no outstanding offer of {offered}") from None
+        client.claims -= 1
+        if used:
+            self._add_held(client, used)
+            if used == offered:
+                return
+        if self.over:
+            self.count_anew()
         else:
-            self.hold(client, amount)
+            self.free = self.free + (offered - used if used else offered)
 
     def give_back(self, client: Client, amount: Resources) -> None:
-        """`client` holds this no more. Raises LedgerError when it did not; nothing has changed."""
+        """A task of `client` holds this no more. Raises LedgerError when none did; nothing has
+        changed.
+        """
         held = self.held.get(client, _NOTHING)
         excess = self.excess.get(client, [])
         if amount in excess:
@@ -123,15 +132,11 @@ class Agent:
             if excess:
                 self.held[client] = excess.pop()
             else:
-                client.agents -= 1
+                client.claims -= 1
         elif held.covers(amount):
             self.held[client] = held - amount
         else:
-            raise LedgerError(
-                agent_id=self.agent_id,
-                holder=(client.name, client.role.name),
-                what=f"gives back {amount}, holds {held or 'nothing'}",
-            )
+            raise self._error(client, f"gives back {amount}, holds {held or 'nothing'}")
         if client in self.excess and not excess:
             del self.excess[client]
         if self.over:
@@ -139,19 +144,36 @@ class Agent:
         else:
             self.free = self.free + amount
 
+    def _add_held(self, client: Client, amount: Resources) -> None:
+        before = self.held.get(client)
+        if before is None:
+            self.held[client] = amount
+            client.claims += 1
+            return
+        try:
+            self.held[client] = before + amount
+        except (Overlap, MixedKinds):
+            self.excess.setdefault(client, []).append(amount)
+
+    def _error(self, client: Client, what: str) -> LedgerError:
+        holder = (client.name, client.role.name)
+        return LedgerError(agent_id=self.agent_id, holder=holder, what=what)
+
     def count_anew(self) -> None:
         """Find out from the ledger what is free: of each key what is left, never less than none."""
         free, self.over = self.total, False
-        for amount in self.amounts_held():
+        for _client, amount in self.claims():
             self.over = self.over or not free.covers(amount)
             free = amount.missing(free)
         self.free = free
 
-    def amounts_held(self) -> Iterator[Resources]:
-        """Everything that is held, in parts."""
-        yield from self.held.values()
-        for amounts in self.excess.values():
-            yield from amounts
+    def claims(self) -> Iterator[tuple[Client, Resources]]:
+        """Everything that is held or offered, in parts, and by whom."""
+        yield from self.held.items()
+        for client, amounts in self.excess.items():
+            for amount in amounts:
+                yield client, amount
+        yield from self.offers
 
     def check(self) -> None:
         """Assert every invariant; for tests."""
@@ -162,8 +184,7 @@ class Agent:
         assert all(self.held.values())
         assert all(self.excess.values())
         assert set(self.excess) <= set(self.held)
-        assert set(self.offers) <= set(self.held)
-        assert all(count > 0 for count in self.offers.values())
+        assert all(amount for _client, amount in self.offers)
         assert self.reserved == has_reserved(self.total)
         assert self.view is None if self.reserved else not self.views
 

@@ -175,23 +175,13 @@ class Allocator:
         if agent is None:
             return
         client = self._holder(framework_id, role, agent)
-        offers = agent.offers.get(client, 0)
-        if not offers or not (used is _NOTHING or offered.covers(used)):
-            what = f"uses {used} of {offered}" if offers else "has no outstanding offer"
-            raise LedgerError(agent_id=agent_id, holder=(framework_id, role), what=what)
+        agent.settle(client, offered, used)
         if used != offered:
-            agent.give_back(client, offered)
             self._lose(client, agent, offered)
             if used:
-                self._hold(client, agent, used)
+                self._gain(client, used)
             self._agents.touch(agent)
-        elif client not in agent.held:
-            raise LedgerError(agent_id=agent_id, holder=(framework_id, role), what="holds nothing")
-        if offers == 1:
-            del agent.offers[client]
-        else:
-            agent.offers[client] = offers - 1
-        self._settled(client.framework, 1)
+        self._settled(client.framework)
         self._forget_if_empty(client)
 
     def release(self, framework_id: str, role: str, agent_id: str, resources: Resources) -> None:
@@ -218,6 +208,9 @@ class Allocator:
 
     def _hold(self, client: Client, agent: Agent, amount: Resources) -> None:
         agent.hold(client, amount)
+        self._gain(client, amount)
+
+    def _gain(self, client: Client, amount: Resources) -> None:
         of = quantities(amount)
         client.gain(of)
         client.role.gain(of)
@@ -231,10 +224,9 @@ class Allocator:
         client.role.lose(of)
         self._roles.changed(client)
 
-    def _settled(self, framework: Framework, offers: int) -> None:
-        waited = framework.outstanding >= framework.outstanding_max
-        framework.outstanding -= offers
-        if waited:
+    def _settled(self, framework: Framework) -> None:
+        framework.outstanding -= 1
+        if framework.outstanding == framework.outstanding_max - 1:
             self._reconsider(framework)
 
     # --- refusals ---------------------------------------------------------------------------------
@@ -316,11 +308,14 @@ class Allocator:
             return
         self._refusals.forget(agent)
         self._agents.remove(agent)
+        for client, amount in agent.claims():
+            self._lose(client, agent, amount)
+        for client, _amount in agent.offers:
+            client.claims -= 1
+            self._settled(client.framework)
         for client in agent.held:
-            for amount in (agent.held[client], *agent.excess.get(client, ())):
-                self._lose(client, agent, amount)
-            client.agents -= 1
-            self._settled(client.framework, agent.offers.get(client, 0))
+            client.claims -= 1
+        for client in {client: None for client, _amount in agent.claims()}:
             self._forget_if_empty(client)
 
     def set_total(self, agent_id: str, total: Resources) -> None:
@@ -437,10 +432,10 @@ class Allocator:
         agent = self._agents.get(agent_id)
         if agent is None:
             return {}
-        return {
-            (client.name, client.role.name): [amount, *agent.excess.get(client, ())]
-            for client, amount in agent.held.items()
-        }
+        charges: dict[tuple[str, str], list[Resources]] = {}
+        for client, amount in agent.claims():
+            charges.setdefault((client.name, client.role.name), []).append(amount)
+        return charges
 
     def total(self) -> dict[str, int]:
         """Thousandths of each scalar in the cluster, by name."""
@@ -489,26 +484,26 @@ class Allocator:
             assert framework.known or framework.clients
             assert framework.known or not framework.active
         for client in clients:
-            assert client.subscribed or client.agents
+            assert client.subscribed or client.claims
         for agent in self._agents:
             self._check_views(agent)
 
     def _check_ledgers(self, clients: list[Client]) -> None:
         """The same holdings by agent, by client and by role."""
         held: dict[Competitor, Holding] = {}
-        agents: Counter[Client] = Counter()
+        claims: Counter[Client] = Counter()
         outstanding: Counter[Framework] = Counter()
         for agent in self._agents:
-            agents.update(agent.held.keys())
-            for client, amount in agent.held.items():
-                for each in (amount, *agent.excess.get(client, ())):
-                    held.setdefault(client, Holding()).gain(quantities(each))
-                    held.setdefault(client.role, Holding()).gain(quantities(each))
-            for client, offers in agent.offers.items():
-                outstanding[client.framework] += offers
-        assert set(agents) <= set(clients)
+            claims.update(agent.held.keys())
+            for client, amount in agent.claims():
+                held.setdefault(client, Holding()).gain(quantities(amount))
+                held.setdefault(client.role, Holding()).gain(quantities(amount))
+            for client, _amount in agent.offers:
+                claims[client] += 1
+                outstanding[client.framework] += 1
+        assert set(claims) <= set(clients)
         for client in clients:
-            assert client.agents == agents[client]
+            assert client.claims == claims[client]
             assert client.by_name() == held.get(client, Holding()).by_name()
         for role in self._roles:
             assert role.by_name() == held.get(role, Holding()).by_name()
@@ -584,7 +579,7 @@ class Allocator:
         return client
 
     def _forget_if_empty(self, client: Client) -> None:
-        if not client.subscribed and not client.agents:
+        if not client.subscribed and not client.claims:
             self._able &= ~client.mask
             self._woken &= ~client.mask
             self._roles.remove_client(client)

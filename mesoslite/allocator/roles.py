@@ -35,7 +35,7 @@ class Framework:
 class Client(Competitor):
     """One framework in one role. Its name among the clients of the role is the framework's id."""
 
-    __slots__ = ("agents", "framework", "refused", "role", "slot", "subscribed", "suppressed")
+    __slots__ = ("claims", "framework", "refused", "role", "slot", "subscribed", "suppressed")
 
     def __init__(self, framework: Framework, role: "Role") -> None:
         super().__init__(framework.framework_id)
@@ -47,8 +47,8 @@ class Client(Competitor):
         #: The framework wants offers of this role; else the client only holds what tasks hold.
         self.subscribed = False
         self.suppressed = False
-        #: On how many agents it holds something.
-        self.agents = 0
+        #: The agents on which its tasks hold something, and its outstanding offers, added up.
+        self.claims = 0
 
     def able(self) -> bool:
         """Whether it may be offered anything now."""

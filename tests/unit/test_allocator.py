@@ -502,8 +502,10 @@ def test_giving_back_what_is_not_held_is_a_bug_of_the_caller_and_changes_nothing
         allocator.settle("B", "*", "m", grant.resources, NOTHING)
     with pytest.raises(LedgerError, match="uses cpus:5 of cpus:4"):
         allocator.settle("A", "*", "m", grant.resources, Resources(cpus=5))
-    with pytest.raises(LedgerError, match="gives back cpus:5, holds cpus:4"):
+    with pytest.raises(LedgerError, match="has no outstanding offer of cpus:5"):
         allocator.settle("A", "*", "m", Resources(cpus=5), NOTHING)
+    with pytest.raises(LedgerError, match="gives back cpus:4, holds nothing"):
+        allocator.release("A", "*", "m", grant.resources)
     with pytest.raises(LedgerError, match="holds nothing"):
         allocator.release("C", "*", "m", Resources(cpus=1))
     allocator.check()
