@@ -22,6 +22,8 @@ class Deadlines(Generic[K]):
         self._order: SortedList[tuple[int, int]] = SortedList()
         self._keys: dict[int, K] = {}
         self._count = 0
+        self._next_ms: int | None = None
+        """The first of `_order`: every Tick asks whether anything is due, and mostly nothing is."""
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries
@@ -42,6 +44,8 @@ class Deadlines(Generic[K]):
         self._entries[key] = entry
         self._keys[self._count] = key
         self._order.add(entry)
+        if self._next_ms is None or due_ms < self._next_ms:
+            self._next_ms = due_ms
 
     def drop(self, key: K) -> None:
         """`key` has no deadline any more; it need not have had one."""
@@ -49,14 +53,16 @@ class Deadlines(Generic[K]):
         if entry is not None:
             self._order.remove(entry)
             del self._keys[entry[1]]
+            if entry[0] == self._next_ms:
+                self._next_ms = self._order[0][0] if self._order else None
 
     def next_ms(self) -> int | None:
-        """The earliest deadline; None when there is none."""
-        return self._order[0][0] if self._order else None
+        """The earliest deadline; None when there is none. O(1)."""
+        return self._next_ms
 
     def pop_due(self, now_ms: int) -> K | None:
         """The key that is due first, without its deadline from now on; None when none is due."""
-        if not self._order or self._order[0][0] > now_ms:
+        if self._next_ms is None or self._next_ms > now_ms:
             return None
         key = self._keys[self._order[0][1]]
         self.drop(key)
@@ -65,4 +71,5 @@ class Deadlines(Generic[K]):
     def check(self) -> None:
         """Assert that the three structures agree. For tests; O(n log n)."""
         assert list(self._order) == sorted(self._entries.values())
+        assert self._next_ms == min((due for due, _ in self._order), default=None)
         assert {count: key for key, (_, count) in self._entries.items()} == self._keys
