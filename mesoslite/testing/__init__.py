@@ -27,12 +27,15 @@ from mesoslite.scheduler.protocol import (
     SuppressRoles,
     Teardown,
 )
+from mesoslite.testing.agents import AgentNode
 from mesoslite.testing.containers import Container, Fate, Run, run_as_told
 from mesoslite.testing.harness import Decisions, Harness, SessionHarness, offer, status
 from mesoslite.testing.network import Weather
-from mesoslite.testing.nodes import AgentNode, MasterNode, SchedulerNode, Watcher
+from mesoslite.testing.nodes import MasterNode
 from mesoslite.testing.process import CrashPoint, SpinningError
+from mesoslite.testing.schedulers import SchedulerNode
 from mesoslite.testing.simulation import Simulation
+from mesoslite.testing.world import Watcher
 
 __all__ = [
     "AcceptOffers",

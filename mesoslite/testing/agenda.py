@@ -36,6 +36,14 @@ class Agenda:
         """The time of the next action; None when nothing will ever happen again."""
         return self._actions[0][0] if self._actions else None
 
+    def run(self, until_ms: int) -> None:
+        """Do everything that is due until then, and jump there."""
+        actions, pop = self._actions, heapq.heappop
+        while actions and actions[0][0] <= until_ms:
+            self.now_ms, _, action = pop(actions)
+            action()
+        self.now_ms = max(self.now_ms, until_ms)
+
     def step(self) -> bool:
         """Jump to the next action and do it. False when there is none."""
         if not self._actions:

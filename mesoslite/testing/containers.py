@@ -11,7 +11,9 @@ import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
+from mesoslite.resources import Resources
 from mesoslite.testing.agenda import Agenda
 from mesoslite_agent import protocol
 from mesoslite_agent.container import (
@@ -91,6 +93,9 @@ class Container:
     spec: ContainerSpec
     run: Run
     agent: str
+    role: str
+    resources: Resources
+    """What its task holds of the agent."""
     fate: Fate = Fate.STARTING
     phase: Phase = Phase.FETCH
     started_ms: int | None = None
@@ -106,6 +111,13 @@ class Container:
         return self.fate in (Fate.STARTING, Fate.RUNNING)
 
 
+class Observer(Protocol):
+    """Who looks on as containers come and go: `Watcher` in `world.py` says when each is called."""
+
+    def container_started(self, container: Container) -> None: ...
+    def container_ended(self, container: Container) -> None: ...
+
+
 class ContainerHost:
     """The containers of one host."""
 
@@ -115,27 +127,30 @@ class ContainerHost:
         agenda: Agenda,
         rng: random.Random,
         run_of: Callable[[ContainerSpec], Run],
-        started: Callable[[Container], None],
+        observer: Observer,
+        *,
+        history: bool = True,
     ) -> None:
         self.agent = agent
         self.containers: dict[str, Container] = {}
-        """Every one that there ever was, by id."""
+        """By id: every one that there ever was; without history, those not destroyed yet."""
         self.report: Callable[[protocol.Event], None] | None = None
         """Where events go: the agent's inbox; None while the agent's process is not there."""
         self._agenda = agenda
         self._rng = rng
         self._run_of = run_of
-        self._started = started
+        self._observer = observer
+        self._history = history
 
     # --- what the agent asks ----------------------------------------------------------------------
 
-    def start(self, spec: ContainerSpec) -> None:
+    def start(self, spec: ContainerSpec, role: str, resources: Resources) -> None:
         """Start a container; again means nothing, since an id names one container for ever."""
         if spec.container_id in self.containers:
             return
-        container = Container(spec, self._run_of(spec), self.agent)
+        container = Container(spec, self._run_of(spec), self.agent, role, resources)
         self.containers[spec.container_id] = container
-        self._started(container)
+        self._observer.container_started(container)
         self._enter(container, 0)
 
     def stop(self, container_id: str, signal: int) -> None:
@@ -164,7 +179,7 @@ class ContainerHost:
         container = self.containers.get(container_id)
         if container is not None:
             assert not container.live, f"{container_id} is destroyed while it lives"
-            container.destroyed = True
+            self._forget(container)
 
     def hand_over(self, container_id: str, data: bytes) -> None:
         """Bytes of a framework for the process of a task that is attached."""
@@ -192,9 +207,11 @@ class ContainerHost:
                 self._say(protocol.ExecutorAttached(container_id))
             if container.end is not None:
                 self._say(container.end)
-        for container in self.containers.values():
+        for container in list(self.containers.values()):
             if container.spec.container_id not in known and not container.destroyed:
-                self._end_unknown(container)
+                if container.live:  # the agent does not know it: it is ended without a word
+                    self._over(container, None)
+                self._forget(container)
 
     # --- what happens to it -----------------------------------------------------------------------
 
@@ -209,12 +226,10 @@ class ContainerHost:
     def host_died(self) -> None:
         """Everything on the host is gone, and nobody is told."""
         self.report = None
-        for container in self.containers.values():
+        for container in list(self.containers.values()):
             if container.live:
-                container.fate = Fate.EXITED
-                container.ended_ms = self._agenda.now_ms
-                container.end = None
-            container.destroyed = True
+                self._over(container, None)
+            self._forget(container)
         # The journal of ends is the launcher's, in memory and files that a reboot empties.
 
     def launcher_died(self) -> int:
@@ -252,7 +267,6 @@ class ContainerHost:
 
     def _fail(self, container: Container, phase: Phase, message: str) -> None:
         if container.fate is Fate.STARTING:
-            container.fate = Fate.FAILED_TO_START
             self._end(
                 container,
                 ContainerStartFailed(
@@ -294,20 +308,25 @@ class ContainerHost:
         )
 
     def _end(self, container: Container, end: ContainerExited | ContainerStartFailed) -> None:
-        container.end = end
-        container.ended_ms = self._agenda.now_ms
-        if isinstance(end, ContainerExited):
-            container.fate = Fate.EXITED
-            if container.run.echoes:
-                self._say(protocol.ExecutorDetached(container.spec.container_id))
+        self._over(container, end)
+        if isinstance(end, ContainerExited) and container.run.echoes:
+            self._say(protocol.ExecutorDetached(container.spec.container_id))
         self._say(end)
 
-    def _end_unknown(self, container: Container) -> None:
-        """The agent does not know it: it is ended and cleaned up without a word."""
-        if container.live:
-            container.fate = Fate.EXITED
-            container.ended_ms = self._agenda.now_ms
+    def _over(
+        self, container: Container, end: ContainerExited | ContainerStartFailed | None
+    ) -> None:
+        """Nothing of it lives any more. None: and nobody is ever told how it ended."""
+        failed = isinstance(end, ContainerStartFailed)
+        container.fate = Fate.FAILED_TO_START if failed else Fate.EXITED
+        container.end = end
+        container.ended_ms = self._agenda.now_ms
+        self._observer.container_ended(container)
+
+    def _forget(self, container: Container) -> None:
         container.destroyed = True
+        if not self._history:
+            del self.containers[container.spec.container_id]
 
     def _say(self, event: ContainerEvent | _ExecutorEvent) -> None:
         if self.report is not None:

@@ -44,6 +44,11 @@ class Endpoint(Protocol):
 class End:
     """One side of a connection: what its process holds of it."""
 
+    __slots__ = ("connection", "endpoint", "host", "lane", "open", "peer")
+
+    peer: End
+    """The other side."""
+
     def __init__(self, connection: Connection, endpoint: Endpoint, host: str) -> None:
         self.connection = connection
         self.endpoint = endpoint
@@ -57,12 +62,6 @@ class End:
     def name(self) -> str:
         """The connection's name, the same on both sides and never given again."""
         return self.connection.name
-
-    @property
-    def peer(self) -> End:
-        """The other side."""
-        one, other = self.connection.ends
-        return other if self is one else one
 
     def say(self, message: object) -> None:
         """Send this. On a connection that is over it is lost, as the sender cannot know yet."""
@@ -88,6 +87,17 @@ class End:
 
 class Lane:
     """One direction of a connection."""
+
+    __slots__ = (
+        "_connection",
+        "_goodbye",
+        "_last_due_ms",
+        "_queue",
+        "_sender",
+        "_waking",
+        "cut",
+        "stalled_until_ms",
+    )
 
     def __init__(self, connection: Connection, sender: End) -> None:
         self._connection = connection
@@ -145,26 +155,28 @@ class Lane:
         self._waking = False
         network = self._connection.network
         now_ms = network.agenda.now_ms
-        held_ms = network.held_until_ms(self._connection)
-        receiver = self._sender.peer
-        if max(held_ms, self.stalled_until_ms) > now_ms:
-            self.stalled_until_ms = max(held_ms, self.stalled_until_ms)
+        held_ms = max(network.held_until_ms(self._connection), self.stalled_until_ms)
+        receiver, queue = self._sender.peer, self._queue
+        if held_ms > now_ms:
+            self.stalled_until_ms = held_ms
         else:
-            while self._queue and self._queue[0][0] <= now_ms:
-                message = self._queue.popleft()[1]
+            while queue and queue[0][0] <= now_ms:
+                message = queue.popleft()[1]
                 if receiver.open:
                     receiver.endpoint.received(receiver, message)
-            if not self._queue and self._goodbye is not None:
+            if not queue and self._goodbye is not None:
                 if receiver.open:
                     receiver.open = False
                     receiver.endpoint.ended(receiver, self._goodbye)
                 return
-        if self._queue or self._goodbye is not None:
+        if queue or self._goodbye is not None:
             self._wake()
 
 
 class Connection:
     """Two lanes between the process that dialled and the one that listens."""
+
+    __slots__ = ("ends", "hosts", "name", "network")
 
     def __init__(
         self,
@@ -175,12 +187,9 @@ class Connection:
     ) -> None:
         self.network = network
         self.name = name
-        self.ends = (End(self, *client), End(self, *server))
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """The two hosts that it connects."""
-        return frozenset(end.host for end in self.ends)
+        one, other = self.ends = (End(self, *client), End(self, *server))
+        one.peer, other.peer = other, one
+        self.hosts = frozenset((one.host, other.host))
 
     @property
     def alive(self) -> bool:
@@ -234,10 +243,11 @@ class Network:
 
     def delay_ms(self) -> int:
         """How long a message takes."""
-        rng, weather = self.rng, self.weather
-        if weather.slow_one_in and rng.randrange(weather.slow_one_in) == 0:
-            return rng.randint(weather.delay_max_ms, weather.slow_max_ms)
-        return rng.randint(weather.delay_min_ms, weather.delay_max_ms)
+        drawn, weather = self.rng.random, self.weather
+        least, most = weather.delay_min_ms, weather.delay_max_ms
+        if weather.slow_one_in and drawn() * weather.slow_one_in < 1:
+            least, most = most, weather.slow_max_ms
+        return least + int(drawn() * (most - least + 1))  # a fifth of what randint takes
 
     def partition(self, one: str, other: str, for_ms: int = FOREVER_MS) -> None:
         """Nothing passes between two hosts for a while, and neither is told."""
@@ -251,7 +261,7 @@ class Network:
 
     def held_until_ms(self, connection: Connection) -> int:
         """Until when a partition holds what is on its way on this connection."""
-        return self._partitions.get(connection.hosts, 0)
+        return self._partitions.get(connection.hosts, 0) if self._partitions else 0
 
     def heal(self) -> None:
         """All hosts reach each other again, and nothing stalls."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from mesoslite.attributes import parse_attributes
 from mesoslite.lifecycle import TaskState
@@ -18,20 +19,18 @@ from mesoslite.model import AgentInfo, Offer, TaskStatus
 from mesoslite.resources import Resources
 from mesoslite.scheduler.scheduler import Scheduler
 from mesoslite.testing.agenda import BEGIN_MS, Agenda
+from mesoslite.testing.agents import AgentNode
 from mesoslite.testing.containers import Container, Run, run_as_told
 from mesoslite.testing.network import Network, Weather
-from mesoslite.testing.nodes import (
-    MASTER_HOST,
-    AgentNode,
-    MasterNode,
-    Node,
-    SchedulerNode,
-    Watcher,
-    World,
-)
+from mesoslite.testing.nodes import MASTER_HOST, MasterNode
 from mesoslite.testing.process import CrashPoint
+from mesoslite.testing.schedulers import SchedulerNode
 from mesoslite.testing.story import LINES_MAX, Story
+from mesoslite.testing.world import Node, Watcher, World
 from mesoslite_agent.container import ContainerSpec
+
+Shape = str | Callable[[int], str]
+"""What agents have: the same for all, or said by a function of each one's number, from 1."""
 
 
 class Simulation:
@@ -47,8 +46,14 @@ class Simulation:
     `runs` says what the command of a task does; the default takes `sleep N`, `true`, `false` and
     `sh -c 'exit N'` at their word, and everything else runs for ten seconds.
 
+    Agents are alike, or each as a function of its number says, which counts from 1:
+
+        Simulation(seed=1, agents=10_000, attributes=lambda n: f"rack:r{n % 40}", history=False)
+
     An exception in a callback of a scheduler is raised by `run`. With `check`, each machine
     asserts its invariants after each batch, which costs about as much time as all the rest.
+    With `history`, every offer, status and container there ever was is kept for tests to read;
+    without, memory does not grow with virtual time.
     """
 
     def __init__(
@@ -56,12 +61,13 @@ class Simulation:
         seed: int,
         *,
         agents: int = 3,
-        resources: str = "cpus:4;mem:4096",
-        attributes: str = "",
+        resources: Shape = "cpus:4;mem:4096",
+        attributes: Shape = "",
         runs: Callable[[ContainerSpec], Run] = run_as_told,
         master: MasterConfig | None = None,
         weather: Weather | None = None,
         check: bool = False,
+        history: bool = True,
         story_lines_max: int | None = LINES_MAX,
     ) -> None:
         self.seed = seed
@@ -73,7 +79,7 @@ class Simulation:
         self.story = Story(agenda, story_lines_max)
         network = Network(agenda, self.rng("network"), weather or Weather())
         self._world = World(
-            agenda, network, self.story, self.counts, self.watchers, self.rng, check
+            agenda, network, self.story, self.counts, self.watchers, self.rng, check, history
         )
         self.master = MasterNode(self._world, master or MasterConfig())
         self.agents: dict[str, AgentNode] = {}
@@ -82,8 +88,7 @@ class Simulation:
         """By name: the framework's, with a number for each further one of the same."""
         self._runs = runs
         self.master.start()
-        for _ in range(agents):
-            self.add_agent(resources, attributes)
+        self.add_agents(agents, resources, attributes)
 
     # --- the cluster ------------------------------------------------------------------------------
 
@@ -91,11 +96,19 @@ class Simulation:
         """A source of randomness for one purpose, so that one does not disturb the others."""
         return random.Random(f"{self.seed}/{name}")
 
-    def add_agent(self, resources: str, attributes: str = "") -> AgentNode:
+    def add_agents(self, count: int, resources: Shape, attributes: Shape = "") -> list[AgentNode]:
+        """So many more agents, which start now."""
+        return [self.add_agent(resources, attributes) for _ in range(count)]
+
+    def add_agent(self, resources: Shape, attributes: Shape = "") -> AgentNode:
         """One more agent, which starts now."""
-        name = f"a{len(self.agents) + 1}"
+        number = len(self.agents) + 1
+        name = f"a{number}"
         info = AgentInfo(
-            name, f"{name}.example", Resources.parse(resources), parse_attributes(attributes)
+            agent_id=name,
+            hostname=f"{name}.example",
+            resources=_resources(_of(resources, number)),
+            attributes=_attributes(_of(attributes, number)),
         )
         node = AgentNode(self._world, info, self.master, self._runs)
         self.agents[name] = node
@@ -149,9 +162,11 @@ class Simulation:
         """Seconds since the beginning of the simulation."""
         return (self.now_ms - BEGIN_MS) / 1_000
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float = 0, *, hours: float = 0) -> None:
         """Let so much virtual time pass."""
-        self.run_until(lambda _: False, seconds)
+        agenda = self._world.agenda
+        end_ms = agenda.now_ms + round(seconds * 1_000 + hours * 3_600_000)
+        agenda.run(end_ms)
 
     def run_until(self, condition: Callable[[Simulation], bool], seconds: float = 3_600) -> bool:
         """Let time pass until `condition` holds, at most so many seconds. Whether it does."""
@@ -312,6 +327,15 @@ class Simulation:
         if not isinstance(node, str):
             return node
         return next(each for each in self.nodes() if each.name == node)
+
+
+def _of(shape: Shape, number: int) -> str:
+    return shape if isinstance(shape, str) else shape(number)
+
+
+#: Agents of one shape share what is immutable, and are parsed once.
+_resources = lru_cache(maxsize=1_000)(Resources.parse)
+_attributes = lru_cache(maxsize=1_000)(parse_attributes)
 
 
 def _kind(node: Node) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any, get_args
 
 from mesoslite.master import protocol as master
 from mesoslite.messages import FrameworkReference
@@ -17,6 +18,9 @@ from mesoslite_agent import protocol as agent
 
 Key = tuple[str, str]
 """(framework id, task id)"""
+
+_OF_MASTERS = frozenset(get_args(master.Durable))
+_OF_AGENTS = frozenset(get_args(agent.Durable))
 
 
 class Disk:
@@ -38,7 +42,7 @@ class Registry:
 
     def commit(self, effects: Sequence[master.Effect]) -> bool:
         """Write a batch in one transaction. False when the disk is full: nothing is written."""
-        durable = [effect for effect in effects if isinstance(effect, master.Durable)]
+        durable: list[Any] = [effect for effect in effects if type(effect) in _OF_MASTERS]
         if durable and self.disk.full:
             return False
         for effect in durable:
@@ -79,13 +83,13 @@ class Checkpoint:
 
     def commit(self, effects: Sequence[agent.Effect]) -> bool:
         """Write a batch in one transaction. False when the disk is full: nothing is written."""
-        durable = tuple(effect for effect in effects if isinstance(effect, agent.Durable))
+        durable: tuple[Any, ...] = tuple(e for e in effects if type(e) in _OF_AGENTS)
         if not durable:
             return True
         if self.disk.full:
             return False
         self._unsynced.append(durable)
-        if any(isinstance(effect, agent.SaveEpoch) for effect in durable):
+        if any(type(effect) is agent.SaveEpoch for effect in durable):
             self._sync(len(self._unsynced))
         return True
 

@@ -1,0 +1,142 @@
+"""Agents of a simulated cluster, each on a host of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+from mesoslite.master import protocol as master
+from mesoslite.messages import AgentCall, AgentEvent
+from mesoslite.model import AgentInfo
+from mesoslite.testing.containers import Container, ContainerHost, Run
+from mesoslite.testing.nodes import Client, MasterNode
+from mesoslite.testing.storage import Checkpoint, Disk
+from mesoslite.testing.world import World
+from mesoslite_agent import protocol as agent
+from mesoslite_agent.container import ContainerSpec
+from mesoslite_agent.state import Agent, AgentConfig
+
+BACKOFF_MAX_MS = 60_000
+AGENT_CALLS = frozenset(get_args(AgentCall))
+AGENT_EVENTS = frozenset(get_args(AgentEvent))
+
+
+class AgentNode(Client[agent.Event, agent.Effect]):
+    """An agent, its launcher and its containers on a host of their own."""
+
+    kind = "agent"
+    backoff_max_ms = BACKOFF_MAX_MS
+
+    def __init__(
+        self,
+        world: World,
+        info: AgentInfo,
+        master_node: MasterNode,
+        run_of: Callable[[ContainerSpec], Run],
+    ) -> None:
+        super().__init__(world, info.agent_id, info.agent_id, master_node)
+        self.info = info
+        self.disk = Disk()
+        self.checkpoint = Checkpoint(self.disk, info)
+        self.machine: Agent | None = None
+        self.aborted = ""
+        """Why a master would never take it as it is; empty when none has said so."""
+        self.containers = ContainerHost(
+            self.name,
+            world.agenda,
+            world.rng(f"{self.name}'s containers"),
+            run_of,
+            self,
+            history=world.history,
+        )
+        self._intent: agent.TaskRecord | None = None
+        """The newest launch intent: its container's start is the next that is performed."""
+
+    def start(self) -> None:
+        """Start its process, from the checkpoint; containers that live on are reported to it."""
+        seed = self.name.encode().ljust(16, b".")
+        config = AgentConfig(secret_seed=seed, executor_socket="/run/mesoslite/executor.sock")
+        machine = Agent(self.checkpoint.recover(), config)
+        self.machine = machine
+        self.process = self._run(machine, agent.Tick, self.checkpoint.commit, self._perform)
+        self.containers.report = self.process.post
+        self.containers.recover(sorted(machine.container_ids()))
+        self._attempt = 0
+        self._dial_later()
+
+    def reboot(self) -> None:
+        """The host dies, with all containers and what its disk had not synced yet."""
+        if self.process is not None:
+            self.process.stop()
+        self._down("host dies")
+        lost = self.checkpoint.host_died(self.rng)
+        self.containers.host_died()
+        if lost:
+            self.world.counts["fault: a host died with commits that were not synced"] += 1
+        for watcher in self.world.watchers:
+            watcher.host_died(self, lost)
+
+    def kill_launcher(self) -> int:
+        """The launcher dies, and with it all running containers. How many there were."""
+        self.world.story.note(self.name, "its launcher dies")
+        return self.containers.launcher_died()
+
+    def _perform(self, effect: agent.Effect) -> None:
+        containers = self.containers
+        match effect:
+            case agent.ToMaster(said):
+                self._say(said)
+            case agent.DropStream(why):
+                self._drop(why)
+            case agent.Abort(why):
+                self.aborted = why
+                self.crash()
+            case agent.SaveTask(record):
+                self._intent = record
+            case agent.StartContainer(spec):
+                intent = self._intent
+                assert intent is not None, f"{spec.container_id} starts without an intent"
+                assert intent.container_id == spec.container_id, (intent, spec)
+                containers.start(spec, intent.role, intent.task.resources)
+            case agent.StopContainer(container_id, signal):
+                containers.stop(container_id, signal)
+            case agent.AbortStart(container_id):
+                containers.abort(container_id)
+            case agent.DestroyContainer(container_id):
+                containers.destroy(container_id)
+            case agent.ToExecutor(container_id, data):
+                containers.hand_over(container_id, data)
+            case _:
+                pass  # durable: committed before
+
+    def container_started(self, container: Container) -> None:
+        """One of its containers is in the first phase of its start."""
+        for watcher in self.world.watchers:
+            watcher.container_started(container)
+
+    def container_ended(self, container: Container) -> None:
+        """Nothing of one of its containers lives any more."""
+        for watcher in self.world.watchers:
+            watcher.container_ended(container)
+
+    def _down(self, why: str) -> None:
+        self.world.story.note(self.name, why)
+        self.process = None
+        self.machine = None
+        self.containers.agent_died()
+        self._hang_up()
+
+    def called(self, stream: str, said: Any) -> master.Event:
+        """What the master's process is told when this one says something."""
+        assert type(said) in AGENT_CALLS, f"no agent says {said!r}"
+        return master.AgentCalled(stream, said)
+
+    def _heard(self, epoch: int, said: Any) -> agent.Event:
+        assert type(said) in AGENT_EVENTS, f"nobody says {said!r} to an agent"
+        return agent.MasterSpoke(epoch, said)
+
+    def _opened(self) -> agent.Event:
+        return agent.StreamOpened()
+
+    def _lost(self, why: str) -> agent.Event:
+        return agent.StreamLost()

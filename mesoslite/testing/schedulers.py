@@ -1,0 +1,169 @@
+"""Schedulers of a simulated cluster: the author's class in the real session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.master import protocol as master
+from mesoslite.messages import SchedulerCall, SchedulerEvent
+from mesoslite.model import Offer, Source, TaskStatus
+from mesoslite.scheduler import protocol as session
+from mesoslite.scheduler.calling import call
+from mesoslite.scheduler.scheduler import Returned, Scheduler, framework_info
+from mesoslite.scheduler.session import Session, SessionConfig
+from mesoslite.testing.nodes import Client, MasterNode
+from mesoslite.testing.world import World
+
+PRINCIPAL = "local"
+BACKOFF_MAX_MS = 15_000
+CALLBACK_MAX_MS = 5  # how long the author's code takes, at most
+SCHEDULER_CALLS = frozenset(get_args(SchedulerCall))
+SCHEDULER_EVENTS = frozenset(get_args(SchedulerEvent))
+
+
+class SchedulerNode(Client[session.Event, session.Effect]):
+    """A scheduler's process: the author's class, and the real session around it."""
+
+    kind = "session"
+    backoff_max_ms = BACKOFF_MAX_MS
+
+    def __init__(
+        self, world: World, name: str, master_node: MasterNode, make: Callable[[], Scheduler]
+    ) -> None:
+        super().__init__(world, name, name, master_node)
+        self._make = make
+        self.scheduler = make()
+        """The author's object of the newest run."""
+        self.machine: Session | None = None
+        self.framework_id = ""
+        self.finish: session.Finish | None = None
+        """How the newest run ended by itself; None while it has not."""
+        self.statuses: list[TaskStatus] = []
+        """What `status_update` was told, by all runs, in order."""
+        self.offers: list[Offer] = []
+        """What `resource_offers` was given, by all runs, in order."""
+        self.states: dict[str, TaskState] = {}
+        """The last state that its `status_update` was told of each task. Without the history of
+        the simulation: of each that has not ended."""
+
+    def start(self) -> None:
+        """Start its process anew: a new object of the author's class, a new session."""
+        if self.runs:
+            self.scheduler = self._make()
+        scheduler = self.scheduler
+        self.finish = None
+        machine = Session(
+            SessionConfig(
+                framework_info(scheduler),
+                session_id=f"{self.name}-{self.runs + 1}",
+                acknowledge_automatically=scheduler.acknowledge_automatically,
+            )
+        )
+        self.machine = machine
+        self.process = self._run(machine, session.Tick, lambda _: True, self._perform)
+        scheduler._on_call(self._take_calls)
+        self._take_calls()
+        self._attempt = 0
+        self._dial_later()
+
+    def _take_calls(self) -> None:
+        for decision in self.scheduler._take_calls():
+            self.world.counts[f"decision: {type(decision).__name__}"] += 1
+            self.post(session.Decided(decision))
+
+    def _perform(self, effect: session.Effect) -> None:
+        match effect:
+            case session.ToMaster(said):
+                self._say(said)
+            case session.DropStream(why):
+                self._drop(why)
+            case session.RunCallback(callback):
+                process = self.process
+                delay_ms = self.rng.randint(0, CALLBACK_MAX_MS)
+
+                def run() -> None:
+                    if self.process is process is not None:
+                        self._call(callback)
+
+                self.world.agenda.after(delay_ms, run)
+            case session.Finish():
+                self.finish = effect
+                if effect.refusal is not None:
+                    self.world.counts[f"finish: {effect.refusal.name}"] += 1
+                self._leave()
+
+    def _call(self, callback: session.Callback) -> None:
+        """Run the author's code; an exception in it ends the simulation."""
+        self.world.counts[f"callback: {type(callback).__name__}"] += 1
+        self.world.story.callback(self.name, callback)
+        match callback:
+            case session.OnSubscribed(framework_id):
+                self.framework_id = framework_id
+            case session.OnStatus(status):
+                if status.source is Source.SESSION and status.refusal is not None:
+                    self.world.counts[f"refusal: {status.refusal.name}"] += 1
+                self._note(status)
+                for watcher in self.world.watchers:
+                    watcher.status_told(self, status)
+            case session.OnOffers(offers):
+                if self.world.history:
+                    self.offers += offers
+                for watcher in self.world.watchers:
+                    watcher.offers_told(self, offers)
+            case _:
+                pass
+        _finish(call(self.scheduler, callback))
+        self.post(session.CallbackReturned())
+
+    def _note(self, status: TaskStatus) -> None:
+        if self.world.history:
+            self.statuses.append(status)
+        elif status.terminal:
+            self.states.pop(status.task_id, None)
+            return
+        self.states[status.task_id] = status.state
+
+    def _leave(self) -> None:
+        """It ends by itself: what it said before is still written."""
+        if self.process is not None:
+            self.process.stop()
+        if self._end is not None:
+            self._end.close()
+            self._end = None
+        self._down("ends")
+
+    def _down(self, why: str) -> None:
+        self.world.story.note(self.name, why)
+        self.process = None
+        self.machine = None
+        self.scheduler._on_call(None)
+        self._hang_up()
+
+    def called(self, stream: str, said: Any) -> master.Event:
+        """What the master's process is told when this one says something."""
+        assert type(said) in SCHEDULER_CALLS, f"no scheduler says {said!r}"
+        return master.SchedulerCalled(stream, PRINCIPAL, said)
+
+    def _heard(self, epoch: int, said: Any) -> session.Event:
+        assert type(said) in SCHEDULER_EVENTS, f"nobody says {said!r} to a scheduler"
+        return session.MasterSpoke(epoch, said)
+
+    def _opened(self) -> session.Event:
+        return session.StreamOpened()
+
+    def _lost(self, why: str) -> session.Event:
+        return session.StreamLost(why)
+
+
+def _finish(returned: Returned) -> None:
+    """Run a coroutine of the author's to its end, which must not wait for anything real."""
+    if returned is None:
+        return
+    steps = returned.__await__()
+    try:
+        next(steps)
+    except StopIteration:
+        return
+    raise RuntimeError("in a simulation a callback can not await: there is no time but virtual")
