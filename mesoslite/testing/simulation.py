@@ -63,6 +63,8 @@ class Simulation:
         agents: int = 3,
         resources: Shape = "cpus:4;mem:4096",
         attributes: Shape = "",
+        region: Shape = "",
+        zone: Shape = "",
         runs: Callable[[ContainerSpec], Run] = run_as_told,
         master: MasterConfig | None = None,
         weather: Weather | None = None,
@@ -88,7 +90,7 @@ class Simulation:
         """By name: the framework's, with a number for each further one of the same."""
         self._runs = runs
         self.master.start()
-        self.add_agents(agents, resources, attributes)
+        self.add_agents(agents, resources, attributes, region=region, zone=zone)
 
     # --- the cluster ------------------------------------------------------------------------------
 
@@ -96,11 +98,28 @@ class Simulation:
         """A source of randomness for one purpose, so that one does not disturb the others."""
         return random.Random(f"{self.seed}/{name}")
 
-    def add_agents(self, count: int, resources: Shape, attributes: Shape = "") -> list[AgentNode]:
+    def add_agents(
+        self,
+        count: int,
+        resources: Shape,
+        attributes: Shape = "",
+        *,
+        region: Shape = "",
+        zone: Shape = "",
+    ) -> list[AgentNode]:
         """So many more agents, which start now."""
-        return [self.add_agent(resources, attributes) for _ in range(count)]
+        return [
+            self.add_agent(resources, attributes, region=region, zone=zone) for _ in range(count)
+        ]
 
-    def add_agent(self, resources: Shape, attributes: Shape = "") -> AgentNode:
+    def add_agent(
+        self,
+        resources: Shape,
+        attributes: Shape = "",
+        *,
+        region: Shape = "",
+        zone: Shape = "",
+    ) -> AgentNode:
         """One more agent, which starts now."""
         number = len(self.agents) + 1
         name = f"a{number}"
@@ -109,6 +128,8 @@ class Simulation:
             hostname=f"{name}.example",
             resources=_resources(_of(resources, number)),
             attributes=_attributes(_of(attributes, number)),
+            region=_of(region, number),
+            zone=_of(zone, number),
         )
         node = AgentNode(self._world, info, self.master, self._runs)
         self.agents[name] = node

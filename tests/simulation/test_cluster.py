@@ -71,12 +71,13 @@ def test_what_a_command_does_is_up_to_the_test() -> None:
 
 def test_tasks_outlive_their_scheduler_their_agent_and_the_master() -> None:
     cluster = Simulation(seed=2, check=True)
-    cluster.add(lambda: Sleepers(seconds="300"))
+    cluster.add(lambda: Sleepers(seconds="1000"))
     assert cluster.run_until(all_running, seconds=60)
     for who in ("sleepers", "a1", "master"):
         cluster.crash(who, down_s=5)
         cluster.run(30)
-    assert cluster.run_until(all_running, seconds=60)  # an agent may take a while to be back
+    # One that hears nothing of the master's end notices the silence, after 75 s.
+    assert cluster.run_until(all_running, seconds=300)
     assert sum(len(tasks) for tasks in cluster.placement().values()) == 6
     assert len(list(cluster.containers())) == 6
 
@@ -203,3 +204,47 @@ def test_operators_kill_tasks_and_remove_frameworks() -> None:
     cluster.teardown("sleepers")
     assert cluster.run_until(lambda c: not any(c.placement().values()), seconds=30)
     assert node.finish is not None
+
+
+def test_agents_differ_by_their_number() -> None:
+    cluster = Simulation(
+        seed=14,
+        agents=4,
+        resources=lambda n: f"cpus:{n};mem:64",
+        attributes=lambda n: f"rack:r{n % 2}",
+        region="north",
+        zone=lambda n: f"z{n}",
+    )
+    big = cluster.add_agents(2, "cpus:64;mem:1024", zone="z9")
+    node = cluster.add(Sleepers(0))
+    assert cluster.run_until(lambda _: len({offer.agent_id for offer in node.offers}) == 6, 60)
+    offered = {offer.agent_id: offer for offer in node.offers}
+    assert offered["a3"].resources == Resources(cpus=3, mem=64)
+    assert [str(attribute) for attribute in offered["a3"].attributes] == ["rack:r1"]
+    assert [agent.name for agent in big] == ["a5", "a6"]
+    places = [(agent.info.region, agent.info.zone) for agent in (cluster.agents["a3"], big[1])]
+    assert places == [("north", "z3"), ("", "z9")]
+
+
+def test_without_history_only_what_lives_is_kept() -> None:
+    cluster = Simulation(seed=15, agents=2, resources="cpus:1;mem:64", history=False, check=True)
+    node = cluster.add(Sleepers(20))
+    assert cluster.run_until(lambda c: c.counts["callback: OnStatus"] == 40, seconds=600)
+    cluster.run(60)
+    assert (node.offers, node.statuses, node.states) == ([], [], {})
+    assert list(cluster.containers()) == []
+
+
+def test_hours_are_a_word_too() -> None:
+    cluster = Simulation(seed=16, agents=1)
+    cluster.run(hours=2)
+    assert cluster.passed_s == 7_200
+
+
+def test_heartbeats_alone_leave_no_line_and_count() -> None:
+    cluster = Simulation(seed=17, agents=1)
+    cluster.run(60)
+    before = list(cluster.story.lines())
+    cluster.run(600)
+    assert list(cluster.story.lines()) == before
+    assert cluster.counts["word: Heartbeat"] >= 80
