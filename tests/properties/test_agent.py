@@ -165,8 +165,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.cut()
         if rebooted:
             self.containers.clear()
-        # Once it starts again, a kill has the task's own grace and begins anew.
-        self.grace_ms, self.term_ms = {}, {}
+        self.term_ms = {}  # a kill begins anew, with the grace that it was asked with
         self.agent = Agent(self.disk.recovered(rebooted=rebooted), CONFIG)
         self.agent.check()
         self.handle(Tick(self.now_ms))
