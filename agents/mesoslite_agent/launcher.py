@@ -4,8 +4,9 @@ It outlives the agent, so that an agent can crash, restart or be upgraded and no
 a child subreaper and reaps with wait4(2): exit codes, signals, peak memory and CPU time are exact,
 and they are kept in a journal until the agent says that it has them (docs/decisions.md D8, D9).
 
-Standard library alone, with `processes` and `journal` beside it, so that it stays small (~11 MiB)
-and nothing else of mesoslite can break a launcher that runs. `launcher_client.command` starts it.
+Standard library alone, with `journal`, `processes` and `spawning` beside it, so that it stays small
+(~11 MiB) and nothing else of mesoslite can break a launcher that runs. `launcher_client.command`
+starts it.
 
 In DIR (made 0700) are `lock` (one launcher for a DIR), `pid`, `journal` and `launcher.sock`, where
 both sides write one JSON object a line. A request has `seq` and `op`; its answer repeats `seq` and
@@ -37,7 +38,6 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
 import traceback
@@ -56,6 +56,7 @@ from mesoslite_agent.journal import (
 )
 from mesoslite_agent.processes import (
     FATAL_BY_DEFAULT,
+    OomScore,
     all_processes,
     boot_id,
     children_of,
@@ -64,12 +65,11 @@ from mesoslite_agent.processes import (
     kill,
     kill_group,
     listed,
-    oom_score,
     read_process,
-    set_oom_score,
     shields,
     tree_of,
 )
+from mesoslite_agent.spawning import Spawner
 
 VERSION = 1
 
@@ -86,7 +86,6 @@ WATCH_S_MIN = 0.1  # the shortest time between two looks at memory and process c
 WATCH_SHARE = 50  # a look may cost one fiftieth of the time: 2 % of a core
 DIR_CHECK_S = 2.0
 PR_SET_CHILD_SUBREAPER = 36
-OOM_SCORE = -1000  # never picked when memory runs out: its death would cost every task (D8)
 
 
 class Refused(Exception):
@@ -153,7 +152,7 @@ class Launcher:
         listener: socket.socket,
         journal: Journal,
         containers: dict[str, Container],
-        task_score: int | None,
+        spawner: Spawner,
     ) -> None:
         self._folder = folder
         self._listener = listener
@@ -172,7 +171,7 @@ class Launcher:
         self._reaped_any = False
         self._connections: dict[int, Connection] = {}
         self._selector = selectors.DefaultSelector()
-        self._task_score = task_score
+        self._spawner = spawner
         self._draining = False
         self._drained_until = 0.0
         self._complain_at = 0.0
@@ -205,6 +204,7 @@ class Launcher:
                 self._reap()
                 self._sweep()
                 self._look()
+                self._write()
                 self._flush()
             except Exception:  # noqa: BLE001 - its death would cost every task on the host
                 self._complain()
@@ -259,6 +259,16 @@ class Launcher:
                 more = True
         return more
 
+    def _write(self) -> None:
+        """All that happened in this turn into the journal, before anybody is told of it.
+
+        It is told even when the disk is full.
+        """
+        try:
+            self._journal.write(self._containers)
+        except OSError:
+            self._complain()
+
     def _flush(self) -> None:
         for fd, connection in list(self._connections.items()):
             connection.flush()
@@ -286,7 +296,7 @@ class Launcher:
         try:
             request: Json = json.loads(line)
             seq = request["seq"]
-            answer = self._do(connection, request)
+            answer = self._do(connection, request, len(line))
         except Refused as refused:
             answer = {"ok": False, "code": refused.code, "error": str(refused)}
         except OSError as error:
@@ -295,7 +305,7 @@ class Launcher:
             answer = {"ok": False, "code": "malformed", "error": f"{type(error).__name__}: {error}"}
         connection.say({"seq": seq, "ok": True} | answer)
 
-    def _do(self, connection: Connection, request: Json) -> Json:
+    def _do(self, connection: Connection, request: Json, size: int) -> Json:
         if request["op"] == "hello":
             if request["version"] != VERSION:
                 raise Refused("version", f"this launcher speaks version {VERSION}")
@@ -305,7 +315,7 @@ class Launcher:
             raise Refused("hello", "hello comes first")
         match request["op"]:
             case "start":
-                self._start(request)
+                self._start(request, size)
             case "signal":
                 self._signal(self._known(request), int(request["signal"]))
             case "forget":
@@ -326,7 +336,7 @@ class Launcher:
             raise Refused("no-container", f"no container {request['id']!r} here")
         return container
 
-    def _start(self, request: Json) -> None:
+    def _start(self, request: Json, size: int) -> None:
         container_id = str(request["id"])
         if container_id in self._containers:
             self._tell(self._containers[container_id])
@@ -335,19 +345,24 @@ class Launcher:
             raise Refused("draining", "this launcher is shutting down")
         if len(self._containers) >= CONTAINERS_MAX:
             raise Refused("full", f"{CONTAINERS_MAX} containers are running or not forgotten")
-        if len(json.dumps(request.get("data"))) > DATA_BYTES_MAX:
+        if size > DATA_BYTES_MAX and len(json.dumps(request.get("data"))) > DATA_BYTES_MAX:
             raise Refused("malformed", f"data is longer than {DATA_BYTES_MAX} bytes")
         if not request["argv"]:
             raise Refused("malformed", "argv is empty")
         container = Container(container_id, request)
         argv, env = [str(word) for word in request["argv"]], dict(request["env"])
         stdout, stderr = str(request["stdout"]), str(request["stderr"])
-        self._journal.add(intent(container), self._containers)
         self._containers[container_id] = container
+        try:
+            self._journal.add(intent(container))
+            self._journal.write(self._containers)  # before there is anything to be found by it
+        except OSError:
+            del self._containers[container_id]
+            raise
         self._running += 1
         try:
-            pid = self._spawn(argv, env, str(request["cwd"]), stdout, stderr)
-        except (OSError, ValueError, TypeError, subprocess.SubprocessError) as error:
+            pid = self._spawner.spawn(argv, env, str(request["cwd"]), stdout, stderr)
+        except (OSError, ValueError, TypeError) as error:
             self._failed(container, str(error))
             return
         if container.fields["pid_file"] is None:
@@ -358,29 +373,6 @@ class Launcher:
             self._runtimes[pid] = container
             self._tell(container)
 
-    def _spawn(self, argv: list[str], env: Json, cwd: str, stdout: str, stderr: str) -> int:
-        """vfork and exec, with the session, the files and nothing else of ours (D9); ~1 ms."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-        with contextlib.ExitStack() as files:
-            outputs = []
-            for path in (stdout, stderr):
-                outputs.append(os.open(path, flags, 0o644))
-                files.callback(os.close, outputs[-1])
-            if self._task_score is not None:  # a child inherits; a task is no better than others
-                set_oom_score(self._task_score)
-                files.callback(set_oom_score, OOM_SCORE)
-            child = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=outputs[0],
-                stderr=outputs[1],
-                start_new_session=True,
-            )
-            child.returncode = 0  # wait4 in _reap has the real one; Popen must not wait by itself
-            return child.pid
-
     def _started(self, container: Container, pid: int) -> None:
         process = read_process(pid)
         container.pid, container.start = pid, process.start if process else None
@@ -389,18 +381,11 @@ class Launcher:
         fields = container.fields
         if not has_cgroup(container) and (fields["mem_bytes_max"] or fields["pids_max"]):
             self._watched[container.id] = container
-        self._note(record(container))
+        self._journal.add(record(container))
         for path, text in fields["settle"] or ():
             with contextlib.suppress(OSError):  # it may be over already, and its cgroup with it
                 Path(path).write_text(text)
         self._tell(container)
-
-    def _note(self, entry: Json) -> None:
-        """Into the journal; what has happened is told even when the disk is full."""
-        try:
-            self._journal.add(entry, self._containers)
-        except OSError:
-            self._complain()
 
     def _failed(self, container: Container, error: str) -> None:
         container.end = {"error": error}
@@ -411,7 +396,7 @@ class Launcher:
         self._running -= 1
         if container.pid is not None:
             self._sessions.pop(container.pid, None)
-        self._note(ended(container))
+        self._journal.add(ended(container))
         self._tell(container)
 
     def _signal(self, container: Container, number: int) -> None:
@@ -457,7 +442,7 @@ class Launcher:
         if container.state not in {"failed", "exited"}:
             raise Refused("running", f"container {container_id!r} is not over")
         del self._containers[container_id]
-        self._note({"is": "forget", "id": container_id})
+        self._journal.add({"is": "forget", "id": container_id})
 
     def _shut_down(self, *, kill_all: bool) -> None:
         self._draining = True
@@ -648,8 +633,7 @@ def main() -> int:
     os.umask(0o022)
     if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("this kernel has no child subreapers (Linux 3.4)")
-    score = oom_score()
-    lowered = set_oom_score(OOM_SCORE)
+    spawner = Spawner(OomScore())
     journal = Journal(folder / "journal")
     boot, containers = journal.load()
     lost = [container for container in containers.values() if not container.end]
@@ -658,7 +642,7 @@ def main() -> int:
     for container in lost:
         container.lose()
     journal.rewrite(containers.values())
-    launcher = Launcher(folder, listen(folder), journal, containers, score if lowered else None)
+    launcher = Launcher(folder, listen(folder), journal, containers, spawner)
     os.write(1, b"ready\n")
     os.dup2(2, 1)
     launcher.run()
