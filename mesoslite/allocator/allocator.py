@@ -211,18 +211,13 @@ class Allocator:
         self._gain(client, amount)
 
     def _gain(self, client: Client, amount: Resources) -> None:
-        of = quantities(amount)
-        client.gain(of)
-        client.role.gain(of)
-        self._roles.changed(client)
+        self._roles.gain(client, quantities(amount))
 
     def _lose(self, client: Client, agent: Agent, amount: Resources) -> None:
         view = agent.view
         same = view is not None and view.amount is amount
         of = view.quantities if view is not None and same else quantities(amount)
-        client.lose(of)
-        client.role.lose(of)
-        self._roles.changed(client)
+        self._roles.lose(client, of)
 
     def _settled(self, framework: Framework) -> None:
         framework.outstanding -= 1
@@ -506,7 +501,7 @@ class Allocator:
             assert client.claims == claims[client]
             assert client.by_name() == held.get(client, Holding()).by_name()
         for role in self._roles:
-            assert role.by_name() == held.get(role, Holding()).by_name()
+            assert self.held_by_role(role.name) == held.get(role, Holding()).by_name()
         for framework in self._frameworks.values():
             assert framework.outstanding == outstanding[framework]
 

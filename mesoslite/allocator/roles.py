@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
 
-from mesoslite.allocator.sorter import ClusterTotal, Competitor, FairOrder, Quantities
+from mesoslite.allocator.sorter import SERVED_ONCE, ClusterTotal, Competitor, FairOrder, Quantities
 
 RETIRED_MAX = 64  # or as many as there are clients: what a sweep costs is then shared by as many
 
@@ -71,16 +71,26 @@ class Role(Competitor):
         super().__init__(name, weight=weight)
         self.clients: FairOrder[Client] = FairOrder(total)
 
+    def sum_up(self) -> None:
+        """Hold what its clients hold together. O(clients)."""
+        self.hold_nothing()
+        for client in self.clients:
+            self.add(client)
+
 
 class Roles:
-    """All roles with clients, and the slot of each client."""
+    """All roles with clients, and the slot of each client.
+
+    A role holds what its clients hold together. While there is but one role nobody compares it, so
+    its sums are made when somebody asks, a twentieth of what a grant costs.
+    """
 
     def __init__(self, total: ClusterTotal, weights: dict[str, Fraction]) -> None:
         self._total = total
         self._weights = weights
         self._roles: dict[str, Role] = {}
         self._order: FairOrder[Role] = FairOrder(total)
-        #: The role if there is but one: whose turn it is then needs no order.
+        #: The role if there is but one: whose turn it is then needs no order and no sums.
         self._only: Role | None = None
         self._slots: list[Client | None] = []
         self._unused: list[int] = []  # a heap: the lowest slot first, so that masks stay short
@@ -91,7 +101,10 @@ class Roles:
 
     def get(self, name: str) -> Role | None:
         """The role, when it has clients."""
-        return self._roles.get(name)
+        role = self._roles.get(name)
+        if role is not None and role is self._only:
+            role.sum_up()
+        return role
 
     def weight(self, name: str) -> Fraction:
         """1 unless set."""
@@ -114,6 +127,9 @@ class Roles:
             role = Role(role_name, self.weight(role_name), self._total)
             self._roles[role_name] = role
             self._order.add(role)
+            if self._only is not None:
+                self._only.sum_up()
+                self._order.changed(self._only)
             self._only = role if len(self._roles) == 1 else None
         client = Client(framework, role)
         framework.clients[role_name] = client
@@ -161,12 +177,24 @@ class Roles:
 
     # --- the order --------------------------------------------------------------------------------
 
-    def changed(self, client: Client) -> None:
-        """What decides this client's place, and so that of its role, has changed."""
+    def gain(self, client: Client, amount: Quantities) -> None:
+        """The client, and so its role, holds this as well."""
+        client.gain(amount)
         role = client.role
         if not client.stale:
             role.clients.changed(client)
-        if not role.stale:
+        if role is not self._only:
+            role.gain(amount)
+            self._order.changed(role)
+
+    def lose(self, client: Client, amount: Quantities) -> None:
+        """The client, and so its role, holds this no more."""
+        client.lose(amount)
+        role = client.role
+        if not client.stale:
+            role.clients.changed(client)
+        if role is not self._only:
+            role.lose(amount)
             self._order.changed(role)
 
     def first(self, eligible: int) -> Role:
@@ -181,8 +209,7 @@ class Roles:
     def give(self, role: Role, eligible: int, gift: Quantities) -> Client:
         """Give `gift` to the poorest client of `role` in `eligible`, of whom there is one."""
         if role is self._only:
-            role.take(gift)
-            self._order.changed(role)
+            role.tie += SERVED_ONCE
         else:
             eligible &= role.mask
             self._order.give(role, gift)

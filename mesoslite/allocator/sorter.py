@@ -14,7 +14,7 @@ also across resources (3/9 of the cpus and 6/18 of the memory), and no sum ever 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import isqrt
 from typing import Generic, TypeVar
@@ -29,7 +29,7 @@ tuple: unpacking one is five times faster than reading a mapping."""
 
 _SHARE_ONE = 2.0**52  # what a float can hold below 1
 _RANK_MAX = (1 << 32) - 1
-_SERVED_ONCE = _RANK_MAX + 1
+SERVED_ONCE = _RANK_MAX + 1
 _TIE_BITS = 64
 _NO_KEY = -1  # of who has not been sorted in yet
 _RANK_STEP = 1 << 16  # names that arrive in order, up or down: 32,000 before all are ranked anew
@@ -71,7 +71,7 @@ class Holding:
         self.disk += disk
         self.gpus += gpus
         if other:
-            self._gain_other(other)
+            self.gain_other(other)
 
     def lose(self, amount: Quantities) -> None:
         """Hold this no more; it was held."""
@@ -85,9 +85,15 @@ class Holding:
             if not self.other[name]:
                 del self.other[name]
 
-    def _gain_other(self, other: tuple[tuple[str, int], ...]) -> None:
+    def gain_other(self, other: tuple[tuple[str, int], ...]) -> None:
+        """Hold these as well, by name."""
         for name, thousandths in other:
             self.other[name] = self.other.get(name, 0) + thousandths
+
+    def hold_nothing(self) -> None:
+        """As at first."""
+        self.cpus = self.mem = self.disk = self.gpus = 0
+        self.other.clear()
 
     def add(self, other: "Holding") -> None:
         """Hold what the other holds as well."""
@@ -149,17 +155,6 @@ class Competitor(Holding):
     def set_weight(self, weight: Fraction) -> None:
         """Above 0. The order is to be told by `FairOrder.changed`."""
         self.weight = _ONE if weight == _ONE else weight  # compared by identity: 20 times faster
-
-    def take(self, gift: Quantities) -> None:
-        """Its turn: it holds `gift` as well. The order is to be told, as of any change."""
-        cpus, mem, disk, gpus, other = gift  # as `gain`, without another call
-        self.cpus += cpus
-        self.mem += mem
-        self.disk += disk
-        self.gpus += gpus
-        if other:
-            self._gain_other(other)
-        self.tie += _SERVED_ONCE
 
     def share(self, total: ClusterTotal) -> float:
         """The weighted dominant share: 0 for nothing, 1 for all of a resource at weight 1."""
@@ -225,6 +220,9 @@ class FairOrder(Generic[C]):
     def __len__(self) -> int:
         return len(self._members)
 
+    def __iter__(self) -> Iterator[C]:
+        return iter(self._members.values())
+
     def add(self, new: C) -> None:
         """Give `new` a place. O(log n), and O(n log n) when the ranks must be spread anew."""
         names = self._names
@@ -287,17 +285,39 @@ class FairOrder(Generic[C]):
 
     def poorest(self) -> C:
         """The first of all, of whom there is one or more."""
-        return self._by_rank[self._lined_up()[0] & _RANK_MAX]
+        if self._stale or not self._line or self._version != self._total.version:
+            self._lined_up()
+        return self._by_rank[self._line[0] & _RANK_MAX]
 
     def give(self, member: C, gift: Quantities) -> None:
-        """It is the turn of `member`, who takes `gift`. The busiest step of all: 0.9 us."""
-        line = self._lined_up()
+        """It is the turn of `member`, who was found by the question before: it takes `gift`.
+
+        The busiest step of all, so it is one piece: 1.0 us, and 1.5 us with a call for each part.
+        """
+        line = self._line
         if line[0] == member.key:
             del line[0]
         else:
             del line[bisect_left(line, member.key)]
-        member.take(gift)
-        member.key = key = (int(member.share(self._total) * _SHARE_ONE) << _TIE_BITS) + member.tie
+        cpus, mem, disk, gpus, other = gift
+        member.cpus = cpus = member.cpus + cpus
+        member.mem = mem = member.mem + mem
+        member.disk = disk = member.disk + disk
+        member.gpus = gpus = member.gpus + gpus
+        member.tie = tie = member.tie + SERVED_ONCE
+        if other or member.other or member.weight is not _ONE:
+            member.gain_other(other)
+            share = member.share(self._total)
+        else:
+            of_cpus, of_mem, of_disk, of_gpus = self._total.divisors
+            share = cpus / of_cpus
+            if (share_of_mem := mem / of_mem) > share:
+                share = share_of_mem
+            if (share_of_disk := disk / of_disk) > share:
+                share = share_of_disk
+            if gpus and (share_of_gpus := gpus / of_gpus) > share:
+                share = share_of_gpus
+        member.key = key = (int(share * _SHARE_ONE) << _TIE_BITS) + tie
         insort(line, key)
 
     def in_order(self) -> list[C]:

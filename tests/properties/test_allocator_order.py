@@ -123,7 +123,7 @@ def test_few_of_many_are_served_as_if_the_whole_order_were_walked(
     served: dict[str, int] = {}
     for number, (role_number, amount) in enumerate(clients):
         client = roles.add_client(Framework(f"f{number}", 10), f"r{role_number % roles_there}")
-        give(roles, client, amount)
+        roles.gain(client, amount)
         everybody.append(client)
     for picks in chosen:
         eligible = {everybody[pick % len(everybody)] for pick in picks} or {everybody[0]}
@@ -140,12 +140,6 @@ def test_few_of_many_are_served_as_if_the_whole_order_were_walked(
         served[winner.name] = served.get(winner.name, 0) + 1
         served["role " + role.name] = served.get("role " + role.name, 0) + 1
         roles.check()
-
-
-def give(roles: Roles, client: Client, amount: Quantities) -> None:
-    client.gain(amount)
-    client.role.gain(amount)
-    roles.changed(client)
 
 
 def exact_share(member: Competitor, total: ClusterTotal) -> Fraction:
