@@ -34,6 +34,7 @@ from mesoslite.settings import (
     show_switch,
     switch,
     text,
+    whole,
 )
 from mesoslite.spelling import why_not_role
 from mesoslite.streams import CLOSE_S
@@ -140,6 +141,27 @@ class MasterSettings:
         show=show_weights,
     )
     offer_lease_s: float = _seconds(DEFAULTS.offer_lease_ms, "how long an offer stands")
+    offers_max: int = setting(
+        DEFAULTS.offers_outstanding_max,
+        whole(1, 1_000_000),
+        f"offers that a framework may have at a time (default {DEFAULTS.offers_outstanding_max:,})",
+        metavar="COUNT",
+    )
+    refuse_floor_s: float = setting(
+        DEFAULTS.refuse_floor_ms / 1_000,
+        seconds(0, 3_600),
+        "the least that refusals of a framework hold which gives offers back in a loop; 0: no such "
+        f"bound (default {DEFAULTS.refuse_floor_ms / 1_000:g})",
+        metavar="SECONDS",
+        show=show_number,
+    )
+    revives_per_s: int = setting(
+        DEFAULTS.revives_per_s,
+        whole(1, 1_000_000),
+        f"revives of a framework that take effect, beyond {DEFAULTS.revives_max} at once "
+        f"(default {DEFAULTS.revives_per_s})",
+        metavar="COUNT",
+    )
     heartbeat_s: float = _seconds(DEFAULTS.heartbeat_ms, "between two signs of life on a stream")
     silence_s: float = _seconds(DEFAULTS.silence_ms, "without one until a peer counts as gone")
     reregister_s: float = _seconds(
@@ -154,6 +176,9 @@ class MasterSettings:
         return MasterConfig(
             weights=thousandths,
             offer_lease_ms=round(self.offer_lease_s * 1_000),
+            offers_outstanding_max=self.offers_max,
+            refuse_floor_ms=round(self.refuse_floor_s * 1_000),
+            revives_per_s=self.revives_per_s,
             heartbeat_ms=round(self.heartbeat_s * 1_000),
             silence_ms=round(self.silence_s * 1_000),
             reregister_ms=round(self.reregister_s * 1_000),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesoslite.master import offers, tasks
+from mesoslite.master import conduct, offers, tasks
 from mesoslite.master.protocol import (
     CloseStream,
     CompletedRecord,
@@ -49,7 +49,7 @@ def subscribe(t: Tables, stream: str, principal: str, call: Subscribe) -> None:
     t.emit(SaveFramework(framework.record()))
     t.emit(ToScheduler(stream, Subscribed(framework.framework_id)))
     t.allocator.activate_framework(framework.framework_id)
-    revive(t, framework, Revive())
+    _revive(t, framework, framework.info.roles)
     if call.suppressed_roles:
         suppress(t, framework, Suppress(call.suppressed_roles))
     for entry in framework.tasks.values():
@@ -120,9 +120,11 @@ def _take_over(t: Tables, framework: FrameworkEntry, call: Subscribe) -> None:
         framework.results.clear()
         framework.waiting.clear()
         framework.confirmed = 0
+        conduct.begin_anew(t, framework)
     if set(call.framework.roles) != set(framework.info.roles):
         t.allocator.remove_framework(framework.framework_id)
         t.allocator.add_framework(framework.framework_id, call.framework.roles)
+        t.allocator.set_outstanding_max(framework.framework_id, framework.conduct.offers_max)
     framework.info = call.framework
     framework.suppressed &= set(call.framework.roles)
 
@@ -137,6 +139,7 @@ def disconnected(t: Tables, framework: FrameworkEntry) -> None:
     framework.stream = None
     framework.since_ms = t.now_ms
     t.allocator.deactivate_framework(framework.framework_id)
+    conduct.put_off_no_more(t, framework, framework.info.roles)
     for offer in list(framework.offers.values()):
         offers.give_back(t, offer)
     await_return(t, framework, t.now_ms + framework.info.failover_timeout_ms)
@@ -164,6 +167,7 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
     del t.frameworks[framework.framework_id]
     del t.identities[framework.principal, framework.info.name]
     t.timers.drop((Timer.FAILOVER, framework.framework_id))
+    t.timers.drop((Timer.REVIVE, framework.framework_id))
     t.allocator.remove_framework(framework.framework_id)
     for agent_id in dict.fromkeys(entry.agent_id for entry in framework.tasks.values()):
         agent = t.agents[agent_id]
@@ -182,16 +186,28 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
 
 
 def revive(t: Tables, framework: FrameworkEntry, call: Revive) -> None:
-    """Forget refusals and suppression for these roles of the framework."""
-    if roles := _own_roles(t, framework, call.roles):
-        framework.suppressed -= set(roles)
-        t.allocator.revive(framework.framework_id, roles)
+    """Forget refusals and suppression for these roles of the framework, or soon if it is hasty."""
+    roles = _own_roles(t, framework, call.roles)
+    if roles and conduct.may_revive(t, framework, roles):
+        _revive(t, framework, roles)
+
+
+def revive_late(t: Tables, framework: FrameworkEntry) -> None:
+    """Revive what was put off."""
+    _revive(t, framework, conduct.due_revive(t, framework))
+
+
+def _revive(t: Tables, framework: FrameworkEntry, roles: tuple[str, ...]) -> None:
+    framework.suppressed.difference_update(roles)
+    t.allocator.revive(framework.framework_id, roles)
+    conduct.revived(t, framework, roles)
 
 
 def suppress(t: Tables, framework: FrameworkEntry, call: Suppress) -> None:
     """No more offers for these roles; those already made stay."""
     if roles := _own_roles(t, framework, call.roles):
         framework.suppressed |= set(roles)
+        conduct.put_off_no_more(t, framework, roles)
         t.allocator.suppress(framework.framework_id, roles)
 
 

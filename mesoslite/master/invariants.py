@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mesoslite.master.records import AgentState, Tables
+from mesoslite.master.records import AgentState, Tables, Timer
 
 PRESENT = (AgentState.ACTIVE, AgentState.DISCONNECTED)
 
@@ -31,6 +31,10 @@ def _check_streams(t: Tables) -> None:
         assert t.identities[framework.principal, framework.info.name] is framework
         assert (framework.stream is None) == (framework.deadline_ms is not None)
         assert framework.stream is None or t.peers[framework.stream].framework_id == framework_id
+        later = framework.conduct.revive_later
+        assert bool(later) == ((Timer.REVIVE, framework_id) in t.timers)
+        assert not later or framework.stream is not None
+        assert later <= set(framework.info.roles)
     assert len(t.identities) == len(t.frameworks)
     streams = [a.stream for a in t.agents.values()] + [f.stream for f in t.frameworks.values()]
     assert sorted(s for s in streams if s is not None) == sorted(t.peers)

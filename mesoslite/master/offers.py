@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mesoslite.lifecycle import TaskState
+from mesoslite.master import conduct
 from mesoslite.master.protocol import ToAgent, ToScheduler
 from mesoslite.master.records import (
     AgentEntry,
@@ -103,13 +104,17 @@ def rescind(t: Tables, offers: Iterable[OutstandingOffer]) -> None:
 
 
 def end_leases(t: Tables) -> None:
-    """Rescind the offers whose lease has run out."""
+    """Rescind the offers whose lease has run out, and hold it against their frameworks."""
     ended: list[OutstandingOffer] = []
     while t.leases and t.leases[0][0] <= t.now_ms:
         offer = t.offers.get(t.leases.popleft()[1])
         if offer is not None:
             ended.append(offer)
+    conduct.leases_ran_out(t, ended)
     rescind(t, ended)
+    for offer in ended:
+        framework = t.frameworks[offer.framework_id]
+        refuse(t, framework, offer, offer.resources, framework.conduct.lapse_refuse_ms)
 
 
 def next_lease_ms(t: Tables) -> int | None:
@@ -131,13 +136,25 @@ def decline(t: Tables, framework: FrameworkEntry, call: Decline) -> None:
         elif offer.framework_id != framework.framework_id:
             t.no(Refusal.NOT_YOUR_OFFER)
         else:
-            give_back(t, offer)
-            refuse(t, offer, offer.resources, call.refuse_ms)
+            return_unused(t, framework, offer, call.refuse_ms)
 
 
-def refuse(t: Tables, offer: OutstandingOffer, amount: Resources, refuse_ms: int) -> None:
+def return_unused(
+    t: Tables, framework: FrameworkEntry, offer: OutstandingOffer, refuse_ms: int
+) -> None:
+    """The framework does not want an offer of its: end it, and refuse what it holds."""
+    conduct.answered(t, framework, offer)
+    give_back(t, offer)
+    refuse_ms = conduct.refuse_ms(t, framework, refuse_ms)
+    refuse(t, framework, offer, offer.resources, refuse_ms)
+
+
+def refuse(
+    t: Tables, framework: FrameworkEntry, offer: OutstandingOffer, amount: Resources, refuse_ms: int
+) -> None:
     """Do not offer so little of this agent to this framework and role for a while."""
     if amount and refuse_ms > 0:
+        framework.conduct.refused_in.add(offer.role)
         until_ms = t.now_ms + min(refuse_ms, REFUSE_MS_MAX)
         t.allocator.refuse(offer.framework_id, offer.role, offer.agent_id, amount, until_ms)
 
@@ -183,7 +200,7 @@ def _accept_now(
     # Any void offer voids the whole accept; what is valid in it goes back (docs/semantics.md 3.5).
     for offer in {o.offer_id: o for o in offers if o is not None}.values():
         if offer.framework_id == framework.framework_id:
-            give_back(t, offer)
+            return_unused(t, framework, offer, 0)
     if refusal is Refusal.STALE_OFFER:
         return _accept_of_an_earlier_master(t, framework, call)
     return _refuse_all(t, call, refusal, f"offers {', '.join(call.offer_ids)}"[:200])
@@ -248,9 +265,14 @@ def _use(
         agent.tasks[framework.framework_id, task.task_id] = entry
         launched.append(entry)
         results.append(DONE)
+    for offer in offers:
+        conduct.answered(t, framework, offer)
     _settle(t, offers, left)
     if left:
-        refuse(t, offers[0], left, call.refuse_ms)
+        # Who launches something may go on as fast as it likes.
+        refuse_ms = call.refuse_ms
+        refuse_ms = refuse_ms if launched else conduct.refuse_ms(t, framework, refuse_ms)
+        refuse(t, framework, offers[0], left, refuse_ms)
     _send_launches(t, framework, agent, launched)
     return tuple(results)
 

@@ -6,6 +6,7 @@ Read `Event` and `Effect` first: they are closed. What travels on the streams is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from mesoslite.messages import AgentCall, AgentEvent, SchedulerCall, SchedulerEvent
 from mesoslite.model import AgentInfo, FrameworkInfo, Refusal
@@ -205,5 +206,24 @@ class Answer:
     tasks: int = 0
 
 
+class Misconduct(Enum):
+    """What a framework does at the cost of the others, and is bounded for: see `conduct.py`."""
+
+    SILENT = "it leaves offers unanswered until their leases run out"
+    DECLINES = "it gives offers back in a loop, with hardly any refuse time"
+    REVIVES = "it revives in a loop"
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell the operator of the master what a framework does. At most once a minute for each."""
+
+    framework_id: str
+    name: str
+    what: Misconduct
+    numbers: tuple[tuple[str, int], ...]
+    """What it was measured by: names with their unit, and values."""
+
+
 Durable = SaveAgent | ForgetAgent | SaveFramework | CompleteFramework
-Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer
+Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer | Warn

@@ -14,7 +14,14 @@ from fractions import Fraction
 from mesoslite.allocator import Allocator
 from mesoslite.deadlines import Deadlines
 from mesoslite.lifecycle import TaskState
-from mesoslite.master.protocol import CompletedRecord, Effect, FrameworkRecord, Recovered
+from mesoslite.master.bucket import Bucket
+from mesoslite.master.protocol import (
+    CompletedRecord,
+    Effect,
+    FrameworkRecord,
+    Misconduct,
+    Recovered,
+)
 from mesoslite.messages import HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, Accept
 from mesoslite.model import (
     DAY_MS,
@@ -38,6 +45,19 @@ class MasterConfig:
     """Mesos's default is for ever, and frameworks hoard; 30 s is ages for a program."""
     offers_outstanding_max: int = 10_000
     """For each framework; ~400 B each, so 4 MB. Beyond it that framework waits, nobody else."""
+    lease_refuse_ms: int = 5_000
+    """How long an agent is refused for a framework that let an offer of it lapse: as Mesos's
+    default refusal at first, twice as long each time."""
+    lease_refuse_max_ms: int = 60_000
+    refuse_floor_ms: int = 1_000
+    """The shortest refusal of a framework that gives offers back in a loop; 0: none is too short.
+    A second of each agent is 1 % of a core for 1,000 agents, at ~10 us an offer and its answer."""
+    short_declines_max: int = 100
+    """Beside one for each agent: offers given back at once, with less than the floor."""
+    revives_max: int = 10
+    """That take effect at once; then `revives_per_s`. Each may offer all idle agents again, which
+    is ~40 ms for 10,000 of them: five a second are a fifth of a core."""
+    revives_per_s: int = 5
     heartbeat_ms: int = HEARTBEAT_INTERVAL_MS
     silence_ms: int = SILENCE_MAX_MS
     reregister_ms: int = 600_000
@@ -124,6 +144,37 @@ class AgentEntry:
 
 
 @dataclass(slots=True)
+class Episode:
+    """Something that a framework does, from when it began until it is calm."""
+
+    since_ms: int
+    times: int
+    """How often since then."""
+
+
+@dataclass(slots=True)
+class Conduct:
+    """How a framework treats what it is offered: `conduct.py` says what follows."""
+
+    offers_max: int | None = None
+    """How many offers it may have at a time; None: as many as any."""
+    lapse_refuse_ms: int = 0
+    """How long the last agents whose lease ran out were refused for it."""
+    lapses: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(role, agent id) -> until when it is refused since a lease ran out; oldest first. May be
+    over already."""
+    declines: Bucket = field(default_factory=Bucket)
+    revives: Bucket = field(default_factory=Bucket)
+    refused_in: set[str] = field(default_factory=set)
+    """The roles in which it has refused something since they were last revived."""
+    revive_later: set[str] = field(default_factory=set)
+    """The roles whose revive is put off until Timer.REVIVE."""
+    episodes: dict[Misconduct, Episode] = field(default_factory=dict)
+    warned_ms: dict[Misconduct, int] = field(default_factory=dict)
+    """When the operator was last told."""
+
+
+@dataclass(slots=True)
 class FrameworkEntry:
     """A framework from its first subscribe until it is removed."""
 
@@ -138,6 +189,13 @@ class FrameworkEntry:
     suppressed: set[str] = field(default_factory=set)
     tasks: dict[str, TaskEntry] = field(default_factory=dict)
     offers: dict[str, OutstandingOffer] = field(default_factory=dict)
+    offers_answered: int = 0
+    offers_lapsed: int = 0
+    """Left unanswered until their lease ran out."""
+    held_ms: int = 0
+    """How long all offers of the two counts above were outstanding, together."""
+    held_longest_ms: int = 0
+    conduct: Conduct = field(default_factory=Conduct)
     results: dict[int, tuple[OperationResult, ...]] = field(default_factory=dict)
     """By accept number, for the current session, until confirmed."""
     waiting: set[int] = field(default_factory=set)
@@ -183,6 +241,7 @@ class Timer(Enum):
     BEAT = "say a heartbeat on a stream"
     SILENCE = "a stream was silent for too long"
     FAILOVER = "a framework stayed away for too long"
+    REVIVE = "revives that came too fast take effect"
     AGENT = "an agent stayed away for too long"
     FORGET = "an unreachable agent is forgotten"
 

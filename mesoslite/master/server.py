@@ -34,6 +34,7 @@ from mesoslite.master.protocol import (
     StreamResumed,
     ToAgent,
     ToScheduler,
+    Warn,
 )
 from mesoslite.master.reads import Reads
 from mesoslite.master.records import Tables
@@ -108,6 +109,9 @@ class Streams:
                 self._operator.answered(effect)
             case ForgetAgent(agent_id):
                 self._offers.forget(agent_id)
+            case Warn(framework_id, name, what, numbers):
+                told: dict[str, int] = dict(numbers)
+                log.warning(what.value, framework=name, framework_id=framework_id, **told)
             case SaveAgent() | SaveFramework() | CompleteFramework():
                 pass  # committed before
             case _:

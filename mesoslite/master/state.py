@@ -163,6 +163,8 @@ class Master:
             case Timer.FAILOVER:
                 framework = t.frameworks[subject]
                 frameworks.remove(t, framework, "it stayed away for longer than it may")
+            case Timer.REVIVE:
+                frameworks.revive_late(t, t.frameworks[subject])
             case Timer.AGENT:
                 agents.give_up(t, t.agents[subject])
             case Timer.FORGET:

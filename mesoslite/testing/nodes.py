@@ -306,6 +306,9 @@ class MasterNode(Daemon[master.Event, master.Effect]):
                     self.post(master.StreamClosed(stream))
             case master.Answer():
                 self.answers[effect.request] = effect
+            case master.Warn(_, name, what, _):
+                self.world.counts[f"misconduct: {what.name}"] += 1
+                self.world.story.note(self.name, f"warns of {name}: {what.value}")
             case _:
                 pass  # durable: committed before
 

@@ -118,7 +118,7 @@ def test_revive_forgets_refusals_and_suppress_keeps_offers_away() -> None:
     assert len(world.offers()) == 1
 
 
-def test_a_lease_that_runs_out_is_rescinded_and_offered_again() -> None:
+def test_a_lease_that_runs_out_is_rescinded_and_offered_again_after_a_refusal() -> None:
     world = World()
     world.framework()
     world.agent()
@@ -128,6 +128,8 @@ def test_a_lease_that_runs_out_is_rescinded_and_offered_again() -> None:
     assert world.master.next_deadline_ms() == world.now_ms + 1
     world.wait(1)
     assert world.heard("f", Rescind) == [Rescind((offer.offer_id,))]
+    assert world.offers() == []
+    world.wait(world.config.lease_refuse_ms)
     [again] = world.offers()
     assert again.offer_id != offer.offer_id
     results = world.accept(offer, task())

@@ -1,0 +1,192 @@
+"""Conduct: nobody hoards, and nobody keeps the others waiting by being fast.
+
+A framework that behaves never meets any of this; accepts that launch something are never slowed.
+
+- An offer whose lease runs out is held against its framework: that agent is refused for it, 5 s at
+  first and twice as long each time up to 60 s, and it may have half as many offers at a time as it
+  had, down to one. Each offer that it answers doubles that again, until it is as good as any.
+- An offer that comes back unused with hardly any refuse time goes out again at once. A framework
+  may do that once for each agent and SHORT_DECLINES_MAX times more, which is filled up again
+  within 10 s; beyond it every refusal of its holds for a second at least.
+- A revive with something to forget makes the allocator look at all idle agents. Ten of them take
+  effect at once and five a second after that; those in between are put together into one at the
+  next such time, so none is lost.
+
+Each is named in one warning when it begins, and shown for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mesoslite.master.protocol import Misconduct, Warn
+from mesoslite.master.records import Episode, FrameworkEntry, OutstandingOffer, Tables, Timer
+
+WARN_AGAIN_MS = 60_000  # two warnings about the same of the same framework are so far apart
+LAPSES_MAX = 1_000  # of a framework, to be shown: ~200 B each
+
+# --- holding --------------------------------------------------------------------------------------
+
+
+def answered(t: Tables, framework: FrameworkEntry, offer: OutstandingOffer) -> None:
+    """The framework answered an offer in time, whatever it answered."""
+    framework.offers_answered += 1
+    _held(t, framework, offer)
+    conduct = framework.conduct
+    if conduct.offers_max is not None:
+        doubled = 2 * conduct.offers_max
+        conduct.offers_max = doubled if doubled < t.config.offers_outstanding_max else None
+        t.allocator.set_outstanding_max(framework.framework_id, conduct.offers_max)
+        if conduct.offers_max is None:
+            conduct.episodes.pop(Misconduct.SILENT, None)
+
+
+def leases_ran_out(t: Tables, offers: Iterable[OutstandingOffer]) -> None:
+    """These offers, which still stand, were left unanswered. The caller takes them back."""
+    of_framework: dict[str, list[OutstandingOffer]] = {}
+    for offer in offers:
+        of_framework.setdefault(offer.framework_id, []).append(offer)
+    for framework_id, left in of_framework.items():
+        _was_silent(t, t.frameworks[framework_id], left)
+
+
+def _was_silent(t: Tables, framework: FrameworkEntry, left: list[OutstandingOffer]) -> None:
+    conduct, standing = framework.conduct, len(framework.offers)
+    if conduct.offers_max is None:
+        conduct.lapse_refuse_ms = t.config.lease_refuse_ms
+        conduct.offers_max = standing
+    else:
+        doubled = 2 * conduct.lapse_refuse_ms
+        conduct.lapse_refuse_ms = min(doubled, t.config.lease_refuse_max_ms)
+    # Half for each: one of a hundred costs half of them, a hundred of a hundred all but one.
+    conduct.offers_max = max(1, min(conduct.offers_max, standing) >> len(left))
+    t.allocator.set_outstanding_max(framework.framework_id, conduct.offers_max)
+    framework.offers_lapsed += len(left)
+    for offer in left:
+        _held(t, framework, offer)
+        conduct.lapses.pop((offer.role, offer.agent_id), None)
+        conduct.lapses[offer.role, offer.agent_id] = t.now_ms + conduct.lapse_refuse_ms
+    while len(conduct.lapses) > LAPSES_MAX:
+        del conduct.lapses[next(iter(conduct.lapses))]
+    numbers = {"leases_run_out": len(left), "offers_max": conduct.offers_max}
+    _hold_against(t, framework, Misconduct.SILENT, numbers, len(left))
+
+
+def _held(t: Tables, framework: FrameworkEntry, offer: OutstandingOffer) -> None:
+    held_ms = t.now_ms - offer.made_ms
+    framework.held_ms += held_ms
+    framework.held_longest_ms = max(framework.held_longest_ms, held_ms)
+
+
+# --- declining ------------------------------------------------------------------------------------
+
+
+def refuse_ms(t: Tables, framework: FrameworkEntry, asked_ms: int) -> int:
+    """How long to refuse what came back unused, when the framework asked for `asked_ms`."""
+    floor_ms = t.config.refuse_floor_ms
+    if asked_ms >= floor_ms:
+        return asked_ms
+    conduct = framework.conduct
+    at_once, per_s = _short_declines(t)
+    if conduct.declines.full(t.now_ms, per_s=per_s):
+        conduct.episodes.pop(Misconduct.DECLINES, None)
+    if conduct.declines.take(t.now_ms, at_once=at_once, per_s=per_s):
+        return asked_ms
+    numbers = {"at_once": at_once, "per_s": per_s, "refuse_ms_min": floor_ms}
+    _hold_against(t, framework, Misconduct.DECLINES, numbers)
+    return floor_ms
+
+
+def _short_declines(t: Tables) -> tuple[int, int]:
+    """How many a framework may make at once, and how many a second after that.
+
+    Whoever declines each agent once is in no loop, however many agents there are. It is filled up
+    within 10 s: a loop at the floor, each agent once a second, finds it empty for good as soon as
+    there are a dozen agents; with fewer of them it is no burden.
+    """
+    at_once = t.config.short_declines_max + len(t.agents)
+    return at_once, max(1, at_once // 10)
+
+
+# --- reviving -------------------------------------------------------------------------------------
+
+
+def may_revive(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> bool:
+    """Whether a revive of these roles takes effect now; else it is put off until Timer.REVIVE."""
+    conduct = framework.conduct
+    if not any(role in conduct.refused_in or role in framework.suppressed for role in roles):
+        return True  # there is nothing to forget
+    at_once, per_s = t.config.revives_max, t.config.revives_per_s
+    if conduct.revives.full(t.now_ms, per_s=per_s):
+        conduct.episodes.pop(Misconduct.REVIVES, None)
+    if conduct.revives.take(t.now_ms, at_once=at_once, per_s=per_s):
+        return True
+    if not conduct.revive_later:
+        due_ms = conduct.revives.next_ms(t.now_ms, at_once=at_once, per_s=per_s)
+        t.timers.set((Timer.REVIVE, framework.framework_id), due_ms)
+    conduct.revive_later.update(roles)
+    numbers = {"at_once": at_once, "per_s": per_s}
+    _hold_against(t, framework, Misconduct.REVIVES, numbers)
+    return False
+
+
+def due_revive(t: Tables, framework: FrameworkEntry) -> tuple[str, ...]:
+    """The roles whose revive was put off until now; it takes a token as any other."""
+    conduct = framework.conduct
+    conduct.revives.take(t.now_ms, at_once=t.config.revives_max, per_s=t.config.revives_per_s)
+    return tuple(sorted(conduct.revive_later))
+
+
+def revived(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> None:
+    """Nothing is refused in these roles any more."""
+    conduct = framework.conduct
+    conduct.refused_in.difference_update(roles)
+    for key in [key for key in conduct.lapses if key[0] in roles]:
+        del conduct.lapses[key]
+    put_off_no_more(t, framework, roles)
+
+
+def put_off_no_more(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> None:
+    """A revive of these roles that was put off is done, or not wanted any more."""
+    conduct = framework.conduct
+    conduct.revive_later.difference_update(roles)
+    if not conduct.revive_later:
+        t.timers.drop((Timer.REVIVE, framework.framework_id))
+
+
+# --- episodes -------------------------------------------------------------------------------------
+
+
+def begin_anew(t: Tables, framework: FrameworkEntry) -> None:
+    """Another process answers for the framework: what the last one left unanswered is over."""
+    framework.conduct.offers_max = None
+    framework.conduct.episodes.pop(Misconduct.SILENT, None)
+    t.allocator.set_outstanding_max(framework.framework_id, None)
+
+
+def standing(t: Tables, framework: FrameworkEntry) -> dict[Misconduct, Episode]:
+    """What is held against the framework now."""
+    conduct = framework.conduct
+    per_s = _short_declines(t)[1]
+    calm = {
+        Misconduct.SILENT: conduct.offers_max is None,
+        Misconduct.DECLINES: conduct.declines.full(t.now_ms, per_s=per_s),
+        Misconduct.REVIVES: conduct.revives.full(t.now_ms, per_s=t.config.revives_per_s),
+    }
+    return {what: episode for what, episode in conduct.episodes.items() if not calm[what]}
+
+
+def _hold_against(
+    t: Tables, framework: FrameworkEntry, what: Misconduct, numbers: dict[str, int], times: int = 1
+) -> None:
+    """Count it, and name the framework when this is the first time in an episode."""
+    conduct = framework.conduct
+    episode = conduct.episodes.get(what)
+    if episode is not None:
+        episode.times += times
+        return
+    conduct.episodes[what] = Episode(t.now_ms, times)
+    warned_ms = conduct.warned_ms.get(what)
+    if warned_ms is None or t.now_ms - warned_ms >= WARN_AGAIN_MS:
+        conduct.warned_ms[what] = t.now_ms
+        t.emit(Warn(framework.framework_id, framework.info.name, what, tuple(numbers.items())))
