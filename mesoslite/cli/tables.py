@@ -234,7 +234,7 @@ def framework_table(
     frameworks: Sequence[operator_pb2.FrameworkRow], now_ms: int, wide: bool
 ) -> Table:
     """`framework ls`."""
-    more = ("PRINCIPAL", "HOST", "SUPPRESSED", "FAILOVER") if wide else ()
+    more = ("HOLDS", "PRINCIPAL", "HOST", "SUPPRESSED", "FAILOVER") if wide else ()
     columns = ("FRAMEWORK", "NAME", "STATE", "SINCE", "ROLES", "TASKS", "OFFERS", "CPUS", "MEM")
     out = table(*columns, *more, right=_NUMBERS)
     short = short_ids(row.framework_id for row in frameworks)
@@ -252,6 +252,7 @@ def framework_table(
         ]
         if wide:
             cells += [
+                mean_hold(row.conduct),
                 plain(row.principal),
                 plain(row.info.hostname),
                 ",".join(row.suppressed_roles) or "-",
@@ -259,6 +260,12 @@ def framework_table(
             ]
         out.add_row(*cells)
     return out
+
+
+def mean_hold(conduct: operator_pb2.Conduct) -> str:
+    """How long an offer was held on average; `-` before the first."""
+    ended = conduct.answered + conduct.lapsed
+    return duration(conduct.held_ms // ended) if ended else "-"
 
 
 def task_table(tasks: Sequence[operator_pb2.TaskRow], now_ms: int, wide: bool) -> Table:
@@ -360,9 +367,26 @@ def framework_page(row: operator_pb2.FrameworkRow) -> RenderableType:
         ("offered", text_of(row.offered)),
         ("failover timeout", duration(row.info.failover_timeout_ms)),
     ]
+    if row.HasField("conduct"):
+        pairs += conduct_facts(row.conduct)
     if row.HasField("failover_deadline_ms"):
         pairs.append(("removed at", moment(row.failover_deadline_ms)))
     return facts(pairs)
+
+
+def conduct_facts(conduct: operator_pb2.Conduct) -> list[tuple[str, RenderableType]]:
+    """How a framework treats what it is offered, and what it is bounded for."""
+    pairs: list[tuple[str, RenderableType]] = []
+    if conduct.answered or conduct.lapsed:
+        times = f"{mean_hold(conduct)} on average, {duration(conduct.held_longest_ms)} at most"
+        answers = f"{conduct.answered:,} answered, {conduct.lapsed:,} left until the lease ran out"
+        pairs += [("offers so far", answers), ("held for", times)]
+    if conduct.HasField("offers_max"):
+        pairs.append(("offers at a time", f"{conduct.offers_max:,}, until it answers more"))
+    for one in conduct.standing:
+        text = f"{one.message}: {one.times:,} times since {moment(one.since_ms)}"
+        pairs.append(("bounded", Text(text, style="yellow")))
+    return pairs
 
 
 def task_page(row: operator_pb2.TaskRow) -> RenderableType:

@@ -139,6 +139,8 @@ class Operator:
                 suppressed_roles=row.suppressed_roles,
                 failover_deadline_ms=row.failover_deadline_ms,
             )
+            if row.conduct is not None:
+                _write_conduct(slot.conduct, row.conduct)
             write_framework_info(slot.info, row.info)
             write_resources(slot.allocated, row.allocated)
             write_resources(slot.offered, row.offered)
@@ -255,6 +257,17 @@ class _Refused(Exception):
     def __init__(self, refusal: Refusal, message: str) -> None:
         super().__init__(message)
         self.refusal = refusal
+
+
+def _write_conduct(slot: pb.Conduct, row: view.ConductRow) -> None:
+    slot.answered, slot.lapsed = row.answered, row.lapsed
+    slot.held_ms, slot.held_longest_ms = row.held_ms, row.held_longest_ms
+    if row.offers_max is not None:
+        slot.offers_max = row.offers_max
+    for one in row.standing:
+        slot.standing.add(
+            what=one.what.name, message=one.what.value, since_ms=one.since_ms, times=one.times
+        )
 
 
 def _code_of(refusal: Refusal) -> grpc.StatusCode:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from mesoslite.lifecycle import TaskState
+from mesoslite.master import conduct
+from mesoslite.master.protocol import Misconduct
 from mesoslite.master.records import (
     AgentEntry,
     AgentState,
@@ -58,6 +60,27 @@ class AgentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EpisodeRow:
+    """Something that a framework is bounded for now."""
+
+    what: Misconduct
+    since_ms: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConductRow:
+    """How a framework treats what it is offered. Times are of offers that it answered or let go."""
+
+    answered: int
+    lapsed: int
+    held_ms: int
+    held_longest_ms: int
+    offers_max: int | None
+    standing: tuple[EpisodeRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FrameworkRow:
     """One framework, or one that was removed."""
 
@@ -73,6 +96,8 @@ class FrameworkRow:
     offers: int = 0
     suppressed_roles: tuple[str, ...] = ()
     failover_deadline_ms: int | None = None
+    conduct: ConductRow | None = None
+    """None of one that was removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +172,7 @@ def frameworks(
     t: Tables, wanted: str = "", after: str = "", *, completed: bool = False
 ) -> Page[FrameworkRow]:
     """Frameworks whose id starts with `wanted`, or whose name it is."""
-    rows = {f.framework_id: _framework_row(f) for f in t.frameworks.values()}
+    rows = {f.framework_id: _framework_row(t, f) for f in t.frameworks.values()}
     if completed:
         for record in t.completed:
             rows[record.framework_id] = FrameworkRow(
@@ -241,7 +266,7 @@ def _agent_row(agent: AgentEntry) -> AgentRow:
     )
 
 
-def _framework_row(framework: FrameworkEntry) -> FrameworkRow:
+def _framework_row(t: Tables, framework: FrameworkEntry) -> FrameworkRow:
     return FrameworkRow(
         framework_id=framework.framework_id,
         principal=framework.principal,
@@ -254,6 +279,21 @@ def _framework_row(framework: FrameworkEntry) -> FrameworkRow:
         offers=len(framework.offers),
         suppressed_roles=tuple(sorted(framework.suppressed)),
         failover_deadline_ms=framework.deadline_ms,
+        conduct=_conduct_row(t, framework),
+    )
+
+
+def _conduct_row(t: Tables, framework: FrameworkEntry) -> ConductRow:
+    return ConductRow(
+        framework.offers_answered,
+        framework.offers_lapsed,
+        framework.held_ms,
+        framework.held_longest_ms,
+        framework.conduct.offers_max,
+        tuple(
+            EpisodeRow(what, episode.since_ms, episode.times)
+            for what, episode in conduct.standing(t, framework).items()
+        ),
     )
 
 

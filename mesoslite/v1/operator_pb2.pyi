@@ -101,7 +101,7 @@ class ListFrameworksResponse(_message.Message):
     def __init__(self, frameworks: _Optional[_Iterable[_Union[FrameworkRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class FrameworkRow(_message.Message):
-    __slots__ = ("framework_id", "principal", "info", "state", "since_ms", "allocated", "offered", "tasks", "offers", "suppressed_roles", "failover_deadline_ms")
+    __slots__ = ("framework_id", "principal", "info", "state", "since_ms", "allocated", "offered", "tasks", "offers", "suppressed_roles", "failover_deadline_ms", "conduct")
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     INFO_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +113,7 @@ class FrameworkRow(_message.Message):
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     SUPPRESSED_ROLES_FIELD_NUMBER: _ClassVar[int]
     FAILOVER_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    CONDUCT_FIELD_NUMBER: _ClassVar[int]
     framework_id: str
     principal: str
     info: _common_pb2.FrameworkInfo
@@ -124,7 +125,36 @@ class FrameworkRow(_message.Message):
     offers: int
     suppressed_roles: _containers.RepeatedScalarFieldContainer[str]
     failover_deadline_ms: int
-    def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., info: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., state: _Optional[str] = ..., since_ms: _Optional[int] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., tasks: _Optional[int] = ..., offers: _Optional[int] = ..., suppressed_roles: _Optional[_Iterable[str]] = ..., failover_deadline_ms: _Optional[int] = ...) -> None: ...
+    conduct: Conduct
+    def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., info: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., state: _Optional[str] = ..., since_ms: _Optional[int] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., tasks: _Optional[int] = ..., offers: _Optional[int] = ..., suppressed_roles: _Optional[_Iterable[str]] = ..., failover_deadline_ms: _Optional[int] = ..., conduct: _Optional[_Union[Conduct, _Mapping]] = ...) -> None: ...
+
+class Conduct(_message.Message):
+    __slots__ = ("answered", "lapsed", "held_ms", "held_longest_ms", "offers_max", "standing")
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    LAPSED_FIELD_NUMBER: _ClassVar[int]
+    HELD_MS_FIELD_NUMBER: _ClassVar[int]
+    HELD_LONGEST_MS_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_MAX_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    answered: int
+    lapsed: int
+    held_ms: int
+    held_longest_ms: int
+    offers_max: int
+    standing: _containers.RepeatedCompositeFieldContainer[Episode]
+    def __init__(self, answered: _Optional[int] = ..., lapsed: _Optional[int] = ..., held_ms: _Optional[int] = ..., held_longest_ms: _Optional[int] = ..., offers_max: _Optional[int] = ..., standing: _Optional[_Iterable[_Union[Episode, _Mapping]]] = ...) -> None: ...
+
+class Episode(_message.Message):
+    __slots__ = ("what", "message", "since_ms", "times")
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    what: str
+    message: str
+    since_ms: int
+    times: int
+    def __init__(self, what: _Optional[str] = ..., message: _Optional[str] = ..., since_ms: _Optional[int] = ..., times: _Optional[int] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
     __slots__ = ("id", "framework", "agent_id", "after", "completed")

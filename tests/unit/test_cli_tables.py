@@ -115,3 +115,20 @@ def test_empty_rows_are_shown_as_dashes() -> None:
         tables.offer_page(operator_pb2.OfferRow(), NOW_MS),
     ):
         assert all(line for line in printed(page))
+
+
+def test_a_framework_s_page_tells_how_it_treats_its_offers() -> None:
+    episode = operator_pb2.Episode(
+        what="SILENT", message="it leaves offers", since_ms=NOW_MS, times=1_200
+    )
+    conduct = operator_pb2.Conduct(
+        answered=3, lapsed=1, held_ms=8_000, held_longest_ms=6_000, offers_max=2, standing=[episode]
+    )
+    row = operator_pb2.FrameworkRow(framework_id="f-1", conduct=conduct)
+    page = "\n".join(printed(tables.framework_page(row)))
+    for text in ("3 answered, 1 left", "2.0s on average, 6.0s", "2, until", "1,200 times since"):
+        assert text in page
+    head, line = printed(tables.framework_table([row], NOW_MS, wide=True))
+    assert line[head.index("HOLDS") :].startswith("2.0s")
+    quiet = operator_pb2.FrameworkRow(framework_id="f-1", conduct=operator_pb2.Conduct())
+    assert "held for" not in "\n".join(printed(tables.framework_page(quiet)))

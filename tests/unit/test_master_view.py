@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import view
+from mesoslite.master.protocol import Misconduct
 from mesoslite.master.records import AgentState
 from mesoslite.messages import Acknowledge, Teardown
 from mesoslite.resources import Resources
@@ -79,3 +80,12 @@ def test_a_list_comes_in_pages() -> None:
     found = {"c": 3, "a": 1, "b": 2}.items()
     assert view.page_of(found, "", str, 2) == view.Page(("1", "2"), more=True)
     assert view.page_of(found, "b", str, 2) == view.Page(("3",), more=False)
+
+
+def test_a_framework_shows_how_it_treats_its_offers_and_what_it_is_bounded_for() -> None:
+    world = _busy()
+    world.wait(world.config.offer_lease_ms)
+    [row] = view.frameworks(world.master.tables).rows
+    lapsed_ms = world.config.offer_lease_ms
+    silent = view.EpisodeRow(Misconduct.SILENT, world.now_ms, 1)
+    assert row.conduct == view.ConductRow(1, 1, lapsed_ms, lapsed_ms, 1, (silent,))
