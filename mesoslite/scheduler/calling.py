@@ -13,6 +13,7 @@ from mesoslite.scheduler.protocol import (
     OnOffers,
     OnRescinded,
     OnStatus,
+    OnStatuses,
     OnSubscribed,
 )
 from mesoslite.scheduler.scheduler import Returned, Scheduler
@@ -50,6 +51,13 @@ def call(scheduler: Scheduler, callback: Callback) -> Returned:
             return scheduler.error(refusal, message)
         case _:
             assert_never(callback)
+
+
+def each(callback: Callback | OnStatuses) -> tuple[Callback, ...]:
+    """The calls that it stands for, in order."""
+    if isinstance(callback, OnStatuses):
+        return tuple(map(OnStatus, callback.statuses))
+    return (callback,)
 
 
 def method_of(scheduler: Scheduler, callback: Callback) -> object:

@@ -17,7 +17,8 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -28,7 +29,7 @@ from mesoslite.credentials import TokenFileError, find_token_file, read_tokens
 from mesoslite.link import Backoff, Ends, Link
 from mesoslite.loop import Inbox, drive
 from mesoslite.messages import Accept, AcceptResult, Decline, Heartbeat, SchedulerCall
-from mesoslite.model import OperationResult, Refusal
+from mesoslite.model import OperationResult, Refusal, TaskStatus
 from mesoslite.scheduler import calling
 from mesoslite.scheduler.protocol import (
     Callback,
@@ -40,7 +41,10 @@ from mesoslite.scheduler.protocol import (
     Event,
     Finish,
     MasterSpoke,
+    OnStatus,
+    OnStatuses,
     RunCallback,
+    StatusesTold,
     StreamLost,
     StreamOpened,
     Tick,
@@ -60,6 +64,7 @@ from mesoslite.wire import (
 MASTER_VARIABLE = "MESOSLITE_MASTER"
 DEFAULT_MASTER = "localhost:5060"
 DEFAULT_PORT = 5060
+TOLD_INTERVAL_S = 0.005  # acknowledgements of statuses that are told together wait no longer
 RECONNECT_MAX_S = 15.0  # Mesos: a scheduler is back within 15 s of its master
 # What weighs less fits into a message in any case: a character has up to four bytes.
 SURELY_SENDABLE_BYTES = MESSAGE_BYTES_MAX // 4
@@ -194,6 +199,7 @@ class Driver:
             timeout = self._loop.call_later(self._connect_timeout_s, self._give_up)
         try:
             await asyncio.wait({driving, dialling}, return_when=asyncio.FIRST_COMPLETED)
+            self._link.close()  # what the session said before it ended is still written
             if driving.done() and driving.exception() is None and self._link.connected:
                 await asyncio.wait({dialling}, timeout=3 * CLOSE_S)
         finally:
@@ -234,7 +240,7 @@ class Driver:
                 self._start(callback)
             case Finish():
                 self._finish = effect
-                self._close()
+                self._inbox.close()
             case _:
                 assert_never(effect)
 
@@ -252,19 +258,67 @@ class Driver:
                 return
         self._link.say(call)
 
-    def _close(self) -> None:
-        self._link.close()
-        self._inbox.close()
-
     # --- callbacks --------------------------------------------------------------------------------
 
-    def _start(self, callback: Callback) -> None:
-        if not calling.overridden(self._scheduler, callback):
+    def _start(self, callback: Callback | OnStatuses) -> None:
+        if isinstance(callback, OnStatuses):
+            self._tell(callback.statuses)
+        elif not calling.overridden(self._scheduler, callback):
             self._inbox.post(CallbackReturned())
         elif inspect.iscoroutinefunction(calling.method_of(self._scheduler, callback)):
             self._returned(calling.call(self._scheduler, callback))
         else:
             self._thread.run(lambda: calling.call(self._scheduler, callback))
+
+    def _tell(self, statuses: tuple[TaskStatus, ...]) -> None:
+        update = self._scheduler.status_update
+        if not calling.overridden(self._scheduler, OnStatus(statuses[0])):
+            self._told(len(statuses))
+            self._inbox.post(CallbackReturned())
+        elif inspect.iscoroutinefunction(update):
+            self._returned(self._tell_each(statuses))
+        else:
+            self._thread.run(lambda: self._tell_all(statuses))
+
+    async def _tell_each(self, statuses: tuple[TaskStatus, ...]) -> None:
+        """On the loop, where handing over costs nothing: each is counted at once."""
+        for status in statuses:
+            if self._scheduler._stop_called:
+                return
+            returned = self._scheduler.status_update(status)
+            if returned is not None:
+                await returned
+            self._told(1)
+
+    def _tell_all(self, statuses: tuple[TaskStatus, ...]) -> None:
+        """In the thread: they are counted together, but none waits for long to be."""
+        count = 0
+        counted_s = time.monotonic()
+        try:
+            for status in statuses:
+                if self._scheduler._stop_called:
+                    break
+                returned = self._scheduler.status_update(status)
+                if returned is not None:
+                    self._wait_for(returned)
+                count += 1
+                if (now_s := time.monotonic()) - counted_s >= TOLD_INTERVAL_S:
+                    self._soon(self._told, count)
+                    count, counted_s = 0, now_s
+        finally:
+            self._soon(self._told, count)
+
+    def _wait_for(self, returned: Awaitable[None]) -> None:
+        """In the thread: a plain function has returned something to be awaited."""
+
+        async def wait() -> None:
+            await returned
+
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
+
+    def _told(self, count: int) -> None:
+        self._inbox.post(StatusesTold(count))
 
     def _returned(self, returned: Returned) -> None:
         if inspect.isawaitable(returned):
@@ -287,7 +341,7 @@ class Driver:
         if self._failure is None and not self._inbox.closed:
             self._failure = error
             self._collect()
-            self._close()
+            self._inbox.close()
 
     def _give_up(self) -> None:
         if not self._session.framework_id:

@@ -140,6 +140,17 @@ class OnStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class OnStatuses:
+    """-> Scheduler.status_update for each in turn, until one of them calls `stop`.
+
+    Statuses that arrived together are handed over together: a thread takes 100 us to be handed
+    anything, and so the acknowledgements go out together too.
+    """
+
+    statuses: tuple[TaskStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OnMessage:
     """-> Scheduler.framework_message"""
 
@@ -213,8 +224,18 @@ class MasterSpoke:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusesTold:
+    """Of the OnStatuses that runs, `status_update` has returned for so many more."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackReturned:
-    """The callback that ran has returned; what it decided has come as Decided before."""
+    """The callback that ran has returned; what it decided has come as Decided before.
+
+    After OnStatuses: no more of them are told. Those that StatusesTold did not count were not.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +255,16 @@ class Tick:
     now_ms: int
 
 
-Event = StreamOpened | StreamLost | Denied | MasterSpoke | CallbackReturned | Decided | Tick
+Event = (
+    StreamOpened
+    | StreamLost
+    | Denied
+    | MasterSpoke
+    | StatusesTold
+    | CallbackReturned
+    | Decided
+    | Tick
+)
 
 # --- effects --------------------------------------------------------------------------------------
 
@@ -258,7 +288,7 @@ class RunCallback:
     """Run the author's code. One at a time: the next comes after CallbackReturned. An exception
     in it ends everything: the machine is not told, so nothing is acknowledged (D13)."""
 
-    callback: Callback
+    callback: Callback | OnStatuses
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class Scheduler:
     _calls_lock: threading.Lock
     _calls: deque[Decision]
     _notify: Callable[[], None] | None
+    _stop_called: bool
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Self:
         # Not in __init__: who subclasses this need not think of calling it.
@@ -107,6 +108,7 @@ class Scheduler:
         scheduler._calls_lock = threading.Lock()
         scheduler._calls = deque()
         scheduler._notify = None
+        scheduler._stop_called = False
         return scheduler
 
     # --- callbacks: override these ----------------------------------------------------------------
@@ -252,6 +254,7 @@ class Scheduler:
             if len(self._calls) >= DECISIONS_WAITING_MAX:
                 raise RuntimeError(f"{len(self._calls)} calls wait: is this scheduler run?")
             self._calls.append(decision)
+            self._stop_called = self._stop_called or isinstance(decision, Stop)
             notify = self._notify
         if notify is not None:
             notify()
@@ -264,9 +267,11 @@ class Scheduler:
         return calls
 
     def _on_call(self, notify: Callable[[], None] | None) -> None:
-        """Have `notify` called, in the caller's thread, after each call; None: no more."""
+        """Have `notify` called, in the caller's thread, after each call; None: the run is over."""
         with self._calls_lock:
             self._notify = notify
+            if notify is None:
+                self._stop_called = False
 
     def _own(self, roles: tuple[str, ...]) -> tuple[str, ...]:
         for role in roles:

@@ -75,11 +75,13 @@ from mesoslite.scheduler.protocol import (
     OnOffers,
     OnRescinded,
     OnStatus,
+    OnStatuses,
     OnSubscribed,
     ReconcileTasks,
     ReviveRoles,
     RunCallback,
     SendMessage,
+    StatusesTold,
     Stop,
     StreamLost,
     StreamOpened,
@@ -90,6 +92,7 @@ from mesoslite.scheduler.protocol import (
 from mesoslite.scheduler.reconciliation import Reconciliation
 from mesoslite.scheduler.updates import Arrival, Updates
 
+STATUSES_TOGETHER_MAX = 250  # for one OnStatuses: little is to be told again after a crash
 CALLBACKS_WAITING_MAX = 1_000  # ~1 s of an author's code at 1 ms each; then reading stops
 #: Kills, questions, acknowledgements and role calls that wait for a stream, ~150 B each. Beyond
 #: it the oldest goes: agents repeat statuses, reconciliation repeats questions, and so a kill
@@ -142,7 +145,9 @@ class Session:
         self._updates = Updates()
         self._reconciliation = Reconciliation()
         self._queue: deque[Callback] = deque()
-        self._running: Callback | None = None
+        self._running: Callback | OnStatuses | None = None
+        self._told = 0
+        """How many of the OnStatuses that runs have been told."""
         self._fatal: OnError | None = None
         self._stopping = False
         self._tearing_down = False
@@ -201,6 +206,8 @@ class Session:
                 self._refused(refusal, message)
             case MasterSpoke(epoch, said):
                 self._hear(epoch, said)
+            case StatusesTold(count):
+                self._statuses_told(count)
             case CallbackReturned():
                 self._returned()
             case Decided(decision):
@@ -509,8 +516,10 @@ class Session:
                 return
             if not self._queue:
                 return
-            callback = self._queue.popleft()
-            if isinstance(callback, OnOffers):
+            callback: Callback | OnStatuses = self._queue.popleft()
+            if isinstance(callback, OnStatus):
+                callback = self._with_statuses_after(callback)
+            elif isinstance(callback, OnOffers):
                 offers = self._offers.show(callback.offers)
                 if not offers:
                     continue
@@ -518,8 +527,28 @@ class Session:
             self._running = callback
             self._out.append(RunCallback(callback))
 
+    def _with_statuses_after(self, first: OnStatus) -> OnStatus | OnStatuses:
+        """It, or it and the statuses that wait right behind it."""
+        queue = self._queue
+        statuses = [first.status]
+        while queue and len(statuses) < STATUSES_TOGETHER_MAX:
+            following = queue[0]
+            if not isinstance(following, OnStatus):
+                break
+            statuses.append(following.status)
+            queue.popleft()
+        return first if len(statuses) == 1 else OnStatuses(tuple(statuses))
+
+    def _statuses_told(self, count: int) -> None:
+        if isinstance(self._running, OnStatuses):
+            told = self._running.statuses[self._told : self._told + count]
+            self._told += count
+            if self.config.acknowledge_automatically:
+                for status in told:
+                    self._acknowledge(status)
+
     def _returned(self) -> None:
-        callback, self._running = self._running, None
+        callback, self._running, self._told = self._running, None, 0
         match callback:
             case OnOffers(offers):
                 self._decline(self._offers.take_unanswered(offers), None)
@@ -613,6 +642,7 @@ class Session:
         assert not self._out
         assert not (self.subscribed and self._kept), "kept calls are said when subscribed"
         assert self._running is not None or not self._queue or self._over
+        assert self._told == 0 or isinstance(self._running, OnStatuses)
         assert len(self._kept) <= KEPT_CALLS_MAX
         assert not (self._fatal is not None and self._stream is not _Stream.CLOSED)
         known = self._reconciliation.known

@@ -14,7 +14,7 @@ from mesoslite.lifecycle import TaskState
 from mesoslite.messages import SchedulerCall, SchedulerEvent, Subscribed
 from mesoslite.model import Launch, Offer, Reason, Refusal, Task, TaskStatus
 from mesoslite.resources import Number, Pairs, Resources
-from mesoslite.scheduler.calling import call
+from mesoslite.scheduler.calling import call, each
 from mesoslite.scheduler.protocol import (
     AcceptOffers,
     Callback,
@@ -34,8 +34,10 @@ from mesoslite.scheduler.protocol import (
     OnOffers,
     OnRescinded,
     OnStatus,
+    OnStatuses,
     OnSubscribed,
     RunCallback,
+    StatusesTold,
     StreamLost,
     StreamOpened,
     Tick,
@@ -311,8 +313,13 @@ class SessionHarness:
                     case ToMaster(call):
                         said.append(call)
                     case RunCallback(callback):
-                        self.callbacks.append(callback)
-                        events += [Decided(one) for one in self.bench.call(callback)]
+                        for one in each(callback):
+                            if self.scheduler._stop_called:
+                                break
+                            self.callbacks.append(one)
+                            events += map(Decided, self.bench.call(one))
+                            if isinstance(callback, OnStatuses):
+                                events.append(StatusesTold(1))
                         events.append(CallbackReturned())
                     case DropStream(why):
                         self.dropped.append(why)

@@ -10,7 +10,7 @@ from mesoslite.master import protocol as master
 from mesoslite.messages import SchedulerCall, SchedulerEvent
 from mesoslite.model import Offer, Source, TaskStatus
 from mesoslite.scheduler import protocol as session
-from mesoslite.scheduler.calling import call
+from mesoslite.scheduler.calling import call, each
 from mesoslite.scheduler.scheduler import Returned, Scheduler, framework_info
 from mesoslite.scheduler.session import Session, SessionConfig
 from mesoslite.testing.nodes import Client, MasterNode
@@ -85,7 +85,13 @@ class SchedulerNode(Client[session.Event, session.Effect]):
 
                 def run() -> None:
                     if self.process is process is not None:
-                        self._call(callback)
+                        for one in each(callback):
+                            if self.scheduler._stop_called:
+                                break
+                            self._call(one)
+                            if isinstance(callback, session.OnStatuses):
+                                self.post(session.StatusesTold(1))
+                        self.post(session.CallbackReturned())
 
                 self.world.agenda.after(delay_ms, run)
             case session.Finish():
@@ -115,7 +121,6 @@ class SchedulerNode(Client[session.Event, session.Effect]):
             case _:
                 pass
         _finish(call(self.scheduler, callback))
-        self.post(session.CallbackReturned())
 
     def _note(self, status: TaskStatus) -> None:
         if self.world.history:

@@ -58,7 +58,7 @@ def _in_words(what: object) -> str:
             return "" if isinstance(said, Heartbeat) else f"({epoch}) {tell(said)}"
         case agent.ToMaster(said) | session.ToMaster(said):
             return "" if isinstance(said, Heartbeat) else tell(said)
-        case session.RunCallback() | session.CallbackReturned():
+        case session.RunCallback() | session.StatusesTold() | session.CallbackReturned():
             return ""
         case session.OnStatus(status) | agent.SaveUpdate(_, status):
             return f"{type(what).__name__} {tell_status(status)}"

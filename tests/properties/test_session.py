@@ -10,7 +10,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import SILENCE_MAX_MS, Accept, Offers
-from mesoslite.model import FrameworkInfo, Launch, Offer, Reason, Refusal, Task, TaskReference
+from mesoslite.model import (
+    FrameworkInfo,
+    Launch,
+    Offer,
+    Reason,
+    Refusal,
+    Task,
+    TaskReference,
+    TaskStatus,
+)
 from mesoslite.resources import Resources
 from mesoslite.scheduler.launches import STATE_OF_REFUSED
 from mesoslite.scheduler.protocol import (
@@ -29,9 +38,11 @@ from mesoslite.scheduler.protocol import (
     OnOffers,
     OnRescinded,
     OnStatus,
+    OnStatuses,
     ReconcileTasks,
     ReviveRoles,
     RunCallback,
+    StatusesTold,
     StreamLost,
     StreamOpened,
     Tick,
@@ -54,7 +65,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.world = World()
         self.now_ms = 1_000_000
         self.lost_untold = False  # the stream is gone, the session has not noticed
-        self.running: Callback | None = None
+        self.running: Callback | OnStatuses | None = None
+        self.untold: list[TaskStatus] = []  # of the statuses that are being told together
         self.mine: dict[str, Offer] = {}  # what the author may use, as far as it was told
         self.task_count = 0
         self.launched: dict[str, str] = {}  # task id -> agent id
@@ -83,8 +95,12 @@ class AnyOrder(RuleBasedStateMachine):
                     raise AssertionError("nobody asked for the end")
         self.session.check()
 
-    def hear(self, callback: Callback) -> None:
+    def hear(self, callback: Callback | OnStatuses) -> None:
         match callback:
+            case OnStatuses(statuses):
+                self.untold = list(statuses)
+                for status in statuses:
+                    self.hear(OnStatus(status))
             case OnOffers(offers):
                 assert offers
                 for offer in offers:
@@ -243,10 +259,23 @@ class AnyOrder(RuleBasedStateMachine):
         self.decide(ReconcileTasks((TaskReference(task_id),)))
         self.asked.add(task_id)
 
+    def tell(self, count: int) -> None:
+        """`status_update` has returned for so many of the statuses that are told together."""
+        told, self.untold = self.untold[:count], self.untold[count:]
+        self.dealt_with |= {(status.task_id, status.update_id) for status in told}
+        self.feed(StatusesTold(len(told)))
+
+    @precondition(lambda self: len(self.untold) > 1)
+    @rule(count=st.integers(1, 3))
+    def some_of_the_statuses_are_told(self, count: int) -> None:
+        self.tell(count)
+
     @precondition(lambda self: self.running is not None)
     @rule()
     def the_callback_returns(self) -> None:
         callback, self.running = self.running, None
+        if isinstance(callback, OnStatuses) and self.untold:
+            self.tell(len(self.untold))
         if isinstance(callback, OnStatus):
             self.dealt_with.add((callback.status.task_id, callback.status.update_id))
         if isinstance(callback, OnOffers):

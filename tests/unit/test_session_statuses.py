@@ -5,6 +5,7 @@ from mesoslite.messages import (
     HEARTBEAT_INTERVAL_MS,
     AcceptResult,
     Acknowledge,
+    AgentLost,
     Heartbeat,
     Offers,
     Reconcile,
@@ -14,14 +15,21 @@ from mesoslite.messages import (
 from mesoslite.model import Reason, TaskReference
 from mesoslite.scheduler.protocol import (
     CallbackReturned,
+    Decided,
+    Event,
+    Finish,
     MasterSpoke,
+    OnAgentLost,
     OnStatus,
+    OnStatuses,
     RunCallback,
+    StatusesTold,
+    Stop,
     StreamOpened,
     Tick,
     ToMaster,
 )
-from mesoslite.scheduler.session import CALLBACKS_WAITING_MAX, Session
+from mesoslite.scheduler.session import CALLBACKS_WAITING_MAX, STATUSES_TOGETHER_MAX, Session
 from mesoslite.testing import SessionHarness, offer, status
 from tests.unit.session_bench import DONE, Holder, Launcher, kinds, launched, subscribed, task
 
@@ -102,17 +110,65 @@ def test_a_scheduler_may_acknowledge_by_hand() -> None:
     assert bench.callbacks == [OnStatus(running)]
 
 
-def test_callbacks_come_one_at_a_time_and_in_order() -> None:
+def acknowledgements(session: Session, event: Event) -> list[str]:
+    """The tasks that are acknowledged thereupon."""
+    said = [effect.call for effect in session.handle(event) if isinstance(effect, ToMaster)]
+    return [call.task_id for call in said if isinstance(call, Acknowledge)]
+
+
+def busy_session() -> Session:
+    """One whose `subscribed` callback runs."""
     session = Session(SessionHarness(Launcher()).session.config)
     session.handle(StreamOpened())
     session.handle(MasterSpoke(1, Subscribed("f")))
-    waiting = [OnStatus(status(f"t{n}", TaskState.RUNNING)) for n in range(3)]
-    for one in waiting:
-        assert session.handle(MasterSpoke(1, Update(one.status))) == []
+    return session
+
+
+def test_callbacks_come_one_at_a_time_and_in_order() -> None:
+    session = busy_session()
+    for name in ("a1", "a2"):
+        assert session.handle(MasterSpoke(1, AgentLost(name))) == []
+    update = status("t1", TaskState.RUNNING)
+    assert session.handle(MasterSpoke(1, Update(update))) == []
     seen = []
-    for _ in waiting:
+    for _ in range(3):
         seen += [e for e in session.handle(CallbackReturned()) if isinstance(e, RunCallback)]
+    waiting = (OnAgentLost("a1"), OnAgentLost("a2"), OnStatus(update))
     assert seen == [RunCallback(one) for one in waiting]
+
+
+def test_statuses_that_wait_are_told_together_and_acknowledged_as_they_are_told() -> None:
+    session = busy_session()
+    names = ("t1", "t2", "t3")
+    waiting = tuple(status(name, TaskState.RUNNING) for name in names)
+    for one in waiting:
+        session.handle(MasterSpoke(1, Update(one)))
+    session.handle(MasterSpoke(1, AgentLost("a1")))
+    session.handle(MasterSpoke(1, Update(status("t4", TaskState.RUNNING))))
+    assert session.handle(CallbackReturned()) == [RunCallback(OnStatuses(waiting))]
+    assert acknowledgements(session, StatusesTold(2)) == ["t1", "t2"]
+    assert acknowledgements(session, StatusesTold(1)) == ["t3"]
+    assert session.handle(CallbackReturned()) == [RunCallback(OnAgentLost("a1"))]
+
+
+def test_a_stop_among_statuses_leaves_those_behind_it_untold_and_unacknowledged() -> None:
+    session = busy_session()
+    for name in ("t1", "t2", "t3"):
+        session.handle(MasterSpoke(1, Update(status(name, TaskState.RUNNING))))
+    session.handle(CallbackReturned())
+    session.handle(Decided(Stop()))
+    assert acknowledgements(session, StatusesTold(1)) == ["t1"]
+    assert session.handle(CallbackReturned()) == [Finish()]
+
+
+def test_no_more_statuses_are_told_together_than_may_be_told_again() -> None:
+    session = busy_session()
+    for n in range(STATUSES_TOGETHER_MAX + 1):
+        session.handle(MasterSpoke(1, Update(status(f"t{n}", TaskState.RUNNING))))
+    [run] = session.handle(CallbackReturned())
+    assert isinstance(run, RunCallback)
+    assert isinstance(run.callback, OnStatuses)
+    assert len(run.callback.statuses) == STATUSES_TOGETHER_MAX
 
 
 def test_slow_callbacks_make_a_session_congested_and_heartbeats_go_on() -> None:
