@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from benchmarks import allocator
+from benchmarks import allocator, idle, latency, rates
 from benchmarks.allocator import Size
+from benchmarks.idle import Rest
+from benchmarks.latency import Samples
+from benchmarks.rates import Burst
 from benchmarks.workload import Workload
 
 WORKLOADS: tuple[Workload[Any], ...] = (
@@ -15,4 +18,17 @@ WORKLOADS: tuple[Workload[Any], ...] = (
     Workload("allocator-refused", allocator.refused, (Size(agents=10_000, frameworks=1_000),)),
     Workload("allocator-dirty", allocator.dirty, (Size(agents=50_000, frameworks=200),)),
     Workload("allocator-join", allocator.join, (Size(agents=10_000, frameworks=1_000),)),
+    Workload("reoffer", latency.reoffer, (Samples(samples=200),)),
+    Workload("launch-latency", latency.launch_latency, (Samples(samples=200),)),
+    Workload(
+        "process-rate",
+        rates.process_rate,
+        (
+            Burst(containerizer="process", tasks=3_000, slots=100),
+            Burst(containerizer="oci", tasks=60, slots=8),
+        ),
+    ),
+    Workload("subscribe", latency.subscribe, (Samples(samples=40),)),
+    Workload("idle", idle.idle, (Rest(seconds=20),)),
+    Workload("reuse", latency.reuse, (Samples(samples=200),)),
 )
