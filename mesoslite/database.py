@@ -13,11 +13,13 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mesoslite.loop import CommitError
+from mesoslite.measures import CommitMeasures
 
 BUSY_TIMEOUT_S = 5.0  # somebody looks into the file with the sqlite3 command: wait for so long
 CACHE_KIB = 8 * 1024
@@ -80,6 +82,7 @@ class Database:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._full = True
+        self.measures = CommitMeasures()
         try:
             with contextlib.suppress(FileExistsError):  # SQLite makes the log like the file
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -145,6 +148,7 @@ class Database:
 
     def _write(self, statements: Sequence[Statement], host: bool) -> None:
         connection = self._connection
+        began_s = time.perf_counter()
         try:
             if host is not self._full:
                 connection.execute(f"PRAGMA synchronous={'FULL' if host else 'NORMAL'}")
@@ -158,7 +162,10 @@ class Database:
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
+            self.measures.failures += 1
             raise CommitError(f"cannot write {self._path}: {error}") from None
+        self.measures.rows += len(statements)
+        self.measures.seconds.observe(time.perf_counter() - began_s)
 
     def close(self) -> None:
         """Finish what is being written, then close the file. Blocks."""

@@ -18,6 +18,7 @@ import structlog
 
 from mesoslite.credentials import TokenFileError, call_metadata
 from mesoslite.loop import Inbox
+from mesoslite.measures import Traffic
 from mesoslite.model import Refusal
 from mesoslite.streams import (
     CHANNEL_OPTIONS,
@@ -96,6 +97,8 @@ class Link(Generic[C, E]):
         self._token = token
         self._backoff = backoff
         self._rng = rng
+        self.traffic = Traffic()
+        """Of all its streams."""
         self._outbox: Outbox[C] | None = None
         self._dropped = ""
         self._complaint = ""
@@ -105,6 +108,11 @@ class Link(Generic[C, E]):
     def connected(self) -> bool:
         """True while a stream is open."""
         return self._outbox is not None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What was said and is not written yet, about."""
+        return self._outbox.waiting_bytes if self._outbox is not None else 0
 
     def say(self, call: C) -> None:
         """Write this to the master; without a stream it is dropped, as if lost on the way."""
@@ -169,7 +177,7 @@ class Link(Generic[C, E]):
 
     async def _speak(self, call: Call) -> None:
         ends = self._ends
-        outbox: Outbox[C] = Outbox()
+        outbox: Outbox[C] = Outbox(traffic=self.traffic)
         self._complaint = self._dropped = ""
         log.info("connected to the master", master=self._address)
         self._inbox.post(ends.opened())
@@ -178,7 +186,14 @@ class Link(Generic[C, E]):
         try:
             why = await converse(
                 outbox,
-                listen(call.read, ends.parse, self._inbox, ends.still_there, outbox.closing),
+                listen(
+                    call.read,
+                    ends.parse,
+                    self._inbox,
+                    ends.still_there,
+                    outbox.closing,
+                    traffic=self.traffic,
+                ),
                 outbox.write_all(ends.pack, call.write),
                 call.done_writing,
             )

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import structlog
+
+from mesoslite.measures import LoopMeasures
 
 E = TypeVar("E")
 F = TypeVar("F")
@@ -80,7 +83,11 @@ class Inbox(Generic[E]):
         self._put = 0
         self._handled = 0
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._since_s = 0.0
         self.closed = False
+        self.waited_s = 0.0
+        """How long the oldest event of the last batch had been in; of one that was left behind by
+        a full batch, since that batch was taken."""
 
     def __len__(self) -> int:
         return len(self._events)
@@ -94,6 +101,8 @@ class Inbox(Generic[E]):
         """Add an event at once. After `close` it is dropped. O(1)."""
         if self.closed:
             return
+        if not self._events:
+            self._since_s = time.perf_counter()
         self._events.append(event)
         self._put += 1
         self._wake_taker()
@@ -135,6 +144,9 @@ class Inbox(Generic[E]):
             await self._wait(until_ms)
         events = self._events
         batch = [events.popleft() for _ in range(min(batch_max, len(events)))]
+        taken_s = time.perf_counter()
+        self.waited_s = taken_s - self._since_s if batch else 0.0
+        self._since_s = taken_s
         self._wake_giver()
         return batch
 
@@ -198,6 +210,7 @@ async def drive(
     now_ms: Callable[[], int],
     *,
     health: Health | None = None,
+    measures: LoopMeasures | None = None,
     batch_max: int = BATCH_MAX,
     commit_deadline_s: float | None = None,
 ) -> None:
@@ -209,13 +222,15 @@ async def drive(
     and returns when they are durable; with none among them it returns at once. `perform` must only
     enqueue. A commit that fails is tried again unchanged, with nothing handled meanwhile and
     `health` not ready; past `commit_deadline_s` (None: never) CommitError ends the loop, and
-    nothing of the batch has been performed.
+    nothing of the batch has been performed. `measures` is told of each turn, at ~3 us.
     """
     health = health or Health()
+    measures = measures or LoopMeasures()
     health.why_not = ""
     ticked_ms = None
     while not (inbox.closed and not len(inbox)):
         batch = await inbox.take(batch_max, machine.next_deadline_ms())
+        began_s = time.perf_counter()
         effects: list[F] = []
         now = now_ms()
         if batch and now != ticked_ms:
@@ -223,12 +238,21 @@ async def drive(
         for event in batch:
             effects += machine.handle(event)
         ticked_ms = now_ms()
+        ticking_s = time.perf_counter()
         effects += machine.handle(tick(ticked_ms))
+        handled_s = time.perf_counter()
         if effects:
             await _commit(commit, effects, inbox, health, commit_deadline_s)
             for effect in effects:
                 perform(effect)
         inbox.handled(len(batch))
+        measures.turned(
+            events=len(batch),
+            waited_s=inbox.waited_s,
+            handled_s=handled_s - began_s,
+            ticked_s=handled_s - ticking_s,
+            whole_s=time.perf_counter() - began_s,
+        )
 
 
 async def _commit(

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from mesoslite.files import FileChunk
 from mesoslite.loop import Inbox
+from mesoslite.measures import Traffic
 from mesoslite.messages import (
     Accept,
     AcceptResult,
@@ -82,7 +83,10 @@ class Outbox(Generic[T]):
         paused: Callable[[], None] | None = None,
         resumed: Callable[[], None] | None = None,
         refused: Callable[[Refused], T] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
+        self.traffic = traffic or Traffic()
+        """Counts the messages of the stream, both ways; may be shared with others."""
         self._items: deque[tuple[T, int]] = deque()
         self._bulk: deque[T] = deque()
         self._bulk_room = asyncio.Semaphore(BULK_ITEMS_MAX)
@@ -175,7 +179,10 @@ class Outbox(Generic[T]):
                 continue
             batch, size = self._take()
             for message in pack(batch):
-                await write(message.SerializeToString())
+                data = message.SerializeToString()
+                self.traffic.sent += 1
+                self.traffic.sent_bytes += len(data)
+                await write(data)
             # An overflow meanwhile has counted everything as gone.
             self._bytes = max(0, self._bytes - size)
             if self._paused and self._bytes <= OUTBOX_LOW_BYTES and not self.closing.is_set():
@@ -204,6 +211,7 @@ async def listen(
     still_there: Callable[[], E] | None,
     closing: asyncio.Event,
     *,
+    traffic: Traffic | None = None,
     still_there_s: float = STILL_THERE_S,
 ) -> Refused | None:
     """Read a stream into the inbox until its end. Returns what is wrong with it, if it was that.
@@ -213,10 +221,13 @@ async def listen(
     would be declared dead (D18). Once `closing` is set what arrives is thrown away. Raises as
     `read` does.
     """
+    traffic = traffic or Traffic()
     while True:
         message = await read()
         if not isinstance(message, bytes):
             return None
+        traffic.received += 1
+        traffic.received_bytes += len(message)
         if closing.is_set():
             continue
         try:

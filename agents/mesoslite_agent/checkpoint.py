@@ -78,6 +78,7 @@ class Checkpoint:
         """
         self.path: Path = work_dir.path / FILE_NAME
         self._database = Database(self.path, MIGRATIONS)
+        self.measures = self._database.measures
         try:
             self._begin(boot_id)
         except BaseException:

@@ -5,9 +5,11 @@ The effects that a handler causes gather here, in the order in which they are ca
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from mesoslite.lifecycle import TaskState
+from mesoslite.measures import Distribution
 from mesoslite.messages import FrameworkReference, StatusReport, TaskOnAgent
 from mesoslite.model import Reason, Refusal, TaskStatus
 from mesoslite_agent.protocol import (
@@ -38,6 +40,10 @@ class Ledger:
         self.now_ms = 0
         self.listening = False
         """A master has registered the agent, and hears what is said."""
+        self.ended: Counter[tuple[str, str]] = Counter()
+        """Tasks that ended in this run of the agent, by the names of their state and reason."""
+        self.launched = Distribution()
+        """Seconds from the arrival of a launch until its command ran."""
         self.held = 0
         """Tasks and streams without one: what `tasks_max` bounds."""
         self.frameworks: dict[str, FrameworkHere] = {}
@@ -156,6 +162,7 @@ class Ledger:
             timestamp_ms=self.now_ms,
         )
         self.append(stream, status)
+        self.ended[state.name, reason.name] += 1
 
     def say_once(
         self,

@@ -62,6 +62,7 @@ class TaskHere:
     """A task from the intent to run it until its end is acknowledged. Compared by identity."""
 
     __slots__ = (
+        "asked_ms",
         "attached",
         "ending",
         "framework",
@@ -85,6 +86,8 @@ class TaskHere:
         self.recovered = False
         self.started = False
         """Its command is known to run, or to have run."""
+        self.asked_ms: int | None = None
+        """When its launch arrived; None: in an earlier run of the agent."""
         self.phase: Phase | None = None
         """Of its start; None until the first one was told."""
         self.phase_told = False

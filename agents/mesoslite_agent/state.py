@@ -130,6 +130,11 @@ class Agent:
         """The highest epoch of a master that was ever heard."""
         return self._epoch
 
+    @property
+    def ledger(self) -> Ledger:
+        """What is here, to be looked at and never changed."""
+        return self._ledger
+
     def container_ids(self) -> frozenset[str]:
         """The containers whose tasks have not ended. O(n)."""
         return frozenset(self._ledger.containers)
@@ -370,7 +375,7 @@ class Agent:
         record = TaskRecord(run.framework_id, run.role, run.task, container_id, secret)
         stream = UpdateStream(run.framework_id, task_id)
         here = TaskHere(record, framework, stream)
-        here.since_ms = self._ledger.now_ms
+        here.asked_ms = here.since_ms = self._ledger.now_ms
         framework.tasks[task_id] = here
         framework.streams[task_id] = stream
         self._ledger.containers[container_id] = here
@@ -470,6 +475,8 @@ class Agent:
         elif not here.started:
             here.started = True
             here.since_ms = self._ledger.now_ms
+            if here.asked_ms is not None:
+                self._ledger.launched.observe((here.since_ms - here.asked_ms) / 1_000)
             self._move(here, TaskState.RUNNING, None, "")
             self._count_completion_time(here)
 
@@ -587,6 +594,7 @@ class Agent:
             cpu_ms=None if usage is None else usage.cpu_ms,
         )
         here.state = ending.state
+        self._ledger.ended[ending.state.name, ending.reason.name] += 1
         here.attached = 0
         self._timers.drop(here)
         del self._ledger.containers[here.record.container_id]

@@ -53,6 +53,7 @@ def _check_offers(t: Tables) -> None:
     assert sum(len(f.offers) for f in t.frameworks.values()) == len(t.offers)
     assert list(t.leases) == sorted(t.leases, key=lambda lease: lease[0])
     assert {offer_id for _, offer_id in t.leases} >= t.offers.keys()
+    assert t.offer_count == len(t.offers) + sum(t.offers_ended.values())
 
 
 def _check_tasks(t: Tables) -> None:

@@ -11,6 +11,7 @@ from mesoslite.master.records import (
     AgentEntry,
     AgentState,
     FrameworkEntry,
+    OfferEnd,
     OutstandingOffer,
     Tables,
     TaskEntry,
@@ -71,6 +72,7 @@ def make_offers(t: Tables) -> None:
                 t.config.offer_lease_ms,
             )
         )
+    t.looked_at += t.allocator.looked_at
     for framework_id, offers in made.items():
         stream = t.frameworks[framework_id].stream
         if stream is None:
@@ -78,24 +80,25 @@ def make_offers(t: Tables) -> None:
         t.emit(ToScheduler(stream, Offers(tuple(offers))))
 
 
-def forget_offer(t: Tables, offer: OutstandingOffer) -> None:
+def forget_offer(t: Tables, offer: OutstandingOffer, how: OfferEnd) -> None:
     """Take an offer out of the tables; the caller settles it with the allocator."""
+    t.offers_ended[how] += 1
     del t.offers[offer.offer_id]
     del t.agents[offer.agent_id].offers[offer.offer_id]
     del t.frameworks[offer.framework_id].offers[offer.offer_id]
 
 
-def give_back(t: Tables, offer: OutstandingOffer) -> None:
+def give_back(t: Tables, offer: OutstandingOffer, how: OfferEnd = "returned") -> None:
     """End an offer unused."""
-    forget_offer(t, offer)
+    forget_offer(t, offer, how)
     t.allocator.settle(offer.framework_id, offer.role, offer.agent_id, offer.resources, NOTHING)
 
 
-def rescind(t: Tables, offers: Iterable[OutstandingOffer]) -> None:
+def rescind(t: Tables, offers: Iterable[OutstandingOffer], how: OfferEnd = "rescinded") -> None:
     """End these offers unused, and tell their frameworks, those that are there."""
     told: dict[str, list[str]] = {}
     for offer in list(offers):
-        give_back(t, offer)
+        give_back(t, offer, how)
         stream = t.frameworks[offer.framework_id].stream
         if stream is not None:
             told.setdefault(stream, []).append(offer.offer_id)
@@ -111,7 +114,7 @@ def end_leases(t: Tables) -> None:
         if offer is not None:
             ended.append(offer)
     conduct.leases_ran_out(t, ended)
-    rescind(t, ended)
+    rescind(t, ended, "expired")
     for offer in ended:
         framework = t.frameworks[offer.framework_id]
         refuse(t, framework, offer, offer.resources, framework.conduct.lapse_refuse_ms)
@@ -144,7 +147,7 @@ def return_unused(
 ) -> None:
     """The framework does not want an offer of its: end it, and refuse what it holds."""
     conduct.answered(t, framework, offer)
-    give_back(t, offer)
+    give_back(t, offer, "declined")
     refuse_ms = conduct.refuse_ms(t, framework, refuse_ms)
     refuse(t, framework, offer, offer.resources, refuse_ms)
 
@@ -316,7 +319,7 @@ def _why_not_launch(
 def _settle(t: Tables, offers: list[OutstandingOffer], left: Resources) -> None:
     """Tell the allocator what of the offers stays in use: all but `left`."""
     for offer in offers:
-        forget_offer(t, offer)
+        forget_offer(t, offer, "accepted")
     first = offers[0]
     if len(offers) == 1:
         used = first.resources - left
@@ -335,6 +338,7 @@ def _send_launches(
 ) -> None:
     if not launched:
         return
+    t.launch_count += len(launched)
     if agent.stream is None:
         raise AssertionError(f"offers of {agent.info.agent_id} outlived its stream")
     if framework.framework_id not in agent.introduced:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
+from typing import Literal, get_args
 
 from mesoslite.allocator import Allocator
 from mesoslite.deadlines import Deadlines
@@ -87,6 +88,10 @@ class AgentState(Enum):
     AWAITED = "awaited"
     """In the registry, not heard of since this master started."""
     UNREACHABLE = "unreachable"
+
+
+OfferEnd = Literal["accepted", "declined", "rescinded", "expired", "returned"]
+"""What became of an offer; returned: its framework left, or its accept was void as a whole."""
 
 
 @dataclass(slots=True)
@@ -272,6 +277,14 @@ class Tables:
         self.framework_count = 0
         self.offer_count = 0
         self.refusals: Counter[Refusal] = Counter()
+        self.offers_ended: dict[OfferEnd, int] = dict.fromkeys(get_args(OfferEnd), 0)
+        """With those that are outstanding they are `offer_count`."""
+        self.looked_at = 0
+        """How many agents the allocator has looked at, over all cycles."""
+        self.launch_count = 0
+        """Launches sent to agents."""
+        self.tasks_ended: Counter[tuple[str, str]] = Counter()
+        """Ends that agents told, each once, by the names of their state and reason."""
         self.completed: deque[CompletedRecord] = deque(
             recovered.completed, maxlen=config.completed_frameworks_max
         )

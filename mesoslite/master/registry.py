@@ -64,6 +64,7 @@ class Registry:
         """Open it and take the next epoch. Raises StorageError, CommitError; blocks."""
         self.path: Path = work_dir.path / FILE_NAME
         self._database = Database(self.path, MIGRATIONS)
+        self.measures = self._database.measures
         try:
             # Before anything is said: a master that dies at once has used its epoch up too (D1).
             self._database.write_now([("UPDATE epoch SET epoch = epoch + 1", ())])

@@ -38,6 +38,7 @@ from mesoslite.master.protocol import (
 )
 from mesoslite.master.reads import Reads
 from mesoslite.master.records import Tables
+from mesoslite.measures import Traffic
 from mesoslite.messages import Heartbeat, SchedulerEvent
 from mesoslite.streams import Outbox, Outgoing, converse, listen
 from mesoslite.v1 import agent_pb2, scheduler_pb2
@@ -73,6 +74,8 @@ class Streams:
         self._offers = OfferEncoder()
         self._to_schedulers: dict[str, Outbox[SchedulerEvent]] = {}
         self._to_agents: dict[str, Outbox[AgentHears]] = {}
+        self.traffic = {"scheduler": Traffic(), "agent": Traffic()}
+        """By the kind of peer."""
         self._reads = Reads(tables, self._to_agents.get)
         self._operator = Operator(tables, inbox, self._reads, started_ms)
 
@@ -124,6 +127,13 @@ class Streams:
             for outbox in outboxes.values():
                 outbox.close()
 
+    def waiting(self) -> dict[str, list[int]]:
+        """The bytes that wait in each open stream's outbox, by the kind of peer. O(streams)."""
+        return {
+            "scheduler": [outbox.waiting_bytes for outbox in self._to_schedulers.values()],
+            "agent": [outbox.waiting_bytes for outbox in self._to_agents.values()],
+        }
+
     async def _scheduler(self, _requests: object, context: Context) -> None:
         principal = self._tokens.principal_of_call(_metadata(context)) or ""
         name = self._name("s")
@@ -139,7 +149,7 @@ class Streams:
         def still_there() -> Event:
             return SchedulerCalled(name, principal, Heartbeat())
 
-        outbox: Outbox[SchedulerEvent] = self._outbox(name)
+        outbox: Outbox[SchedulerEvent] = self._outbox(name, self.traffic["scheduler"])
         await self._serve(context, name, self._to_schedulers, outbox, parse, pack, still_there)
 
     async def _agent(self, _requests: object, context: Context) -> None:
@@ -162,7 +172,7 @@ class Streams:
         def still_there() -> Event:
             return AgentCalled(name, Heartbeat())
 
-        outbox: Outbox[AgentHears] = self._outbox(name)
+        outbox: Outbox[AgentHears] = self._outbox(name, self.traffic["agent"])
         try:
             await self._serve(context, name, self._to_agents, outbox, parse, pack, still_there)
         finally:
@@ -188,7 +198,14 @@ class Streams:
         try:
             why = await converse(
                 outbox,
-                listen(_reading(context), parse, self._inbox, still_there, outbox.closing),
+                listen(
+                    _reading(context),
+                    parse,
+                    self._inbox,
+                    still_there,
+                    outbox.closing,
+                    traffic=outbox.traffic,
+                ),
                 outbox.write_all(pack, context.write),
             )
         finally:
@@ -201,8 +218,9 @@ class Streams:
         self._opened += 1
         return f"{kind}{self._opened}"
 
-    def _outbox(self, name: str) -> Outbox[Any]:
+    def _outbox(self, name: str, traffic: Traffic) -> Outbox[Any]:
         return Outbox(
+            traffic=traffic,
             paused=lambda: self._inbox.post(StreamPaused(name)),
             resumed=lambda: self._inbox.post(StreamResumed(name)),
             refused=lambda last: last,

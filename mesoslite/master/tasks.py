@@ -61,11 +61,14 @@ def forget(t: Tables, entry: TaskEntry) -> None:
     t.completed_tasks.append(entry)
 
 
-def remember(entry: TaskEntry, status: TaskStatus) -> None:
+def remember(t: Tables, entry: TaskEntry, status: TaskStatus) -> None:
     """Keep a status to be shown: the first of each state, and the end in any case."""
     known = any(old.state is status.state for old in entry.history)
     if not known and len(entry.history) < HISTORY_MAX:
         entry.history.append(status)
+        if status.terminal:
+            reason = status.reason.name if status.reason is not None else ""
+            t.tasks_ended[status.state.name, reason] += 1
 
 
 def tell(t: Tables, entry: TaskEntry, status: TaskStatus) -> None:
@@ -88,7 +91,7 @@ def say(t: Tables, entry: TaskEntry, reason: Reason, message: str) -> None:
         message=message,
         timestamp_ms=t.now_ms,
     )
-    remember(entry, status)
+    remember(t, entry, status)
     tell(t, entry, status)
 
 
@@ -111,7 +114,7 @@ def report(t: Tables, agent: AgentEntry, call: StatusReport) -> None:
             t.emit(ToScheduler(framework.stream, Update(status)))
         return
     move(t, entry, call.latest_state)
-    remember(entry, status)
+    remember(t, entry, status)
     if entry.double:
         _deal_with_double(t, agent, entry, status)
         return
@@ -139,7 +142,7 @@ def _report_of_a_removed_framework(
 ) -> None:
     """Nobody waits for it, but its end frees resources. The agent may not know of the removal."""
     if entry is not None:
-        remember(entry, call.status)
+        remember(t, entry, call.status)
         move(t, entry, call.latest_state)
         if entry.state.terminal:
             forget(t, entry)
