@@ -131,9 +131,9 @@ def check_host(host: str, *, insecure: bool) -> None:
 
 
 @contextlib.contextmanager
-def port_told(path: Path | None, port: int) -> Iterator[None]:
-    """Tell the port in a file, whole or not at all, for as long as it is served."""
-    if path is None:
+def port_told(path: Path | None, port: int | None) -> Iterator[None]:
+    """Tell the port in a file, whole or not at all, for as long as it is served (None: never)."""
+    if path is None or port is None:
         yield
         return
     draft = path.with_name(f".{path.name}.{os.getpid()}")

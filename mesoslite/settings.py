@@ -23,6 +23,8 @@ S = TypeVar("S")
 
 VARIABLE_PREFIX = "MESOSLITE_"
 CONFIG_FILE_BYTES_MAX = 1024 * 1024
+NO_PORT = "none"
+DEFAULT_PORT = "default"
 TABLES = ("master", "agent")  # one file may serve both daemons
 
 
@@ -205,6 +207,29 @@ def show_switch(value: bool) -> str:
 def port(value: str) -> int:
     """A TCP port; 0 takes any that is free."""
     return whole(0, 65_535)(value)
+
+
+def http_port(value: str) -> str:
+    """A port, `none`, or `default`."""
+    if value not in {NO_PORT, DEFAULT_PORT}:
+        try:
+            port(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, nor {NO_PORT}") from None
+    return value
+
+
+def chosen_port(value: str, default: int, grpc_port: int) -> int | None:
+    """Which port to serve; None: no HTTP.
+
+    `default` is any free port for who says so of the gRPC port too, so a second daemon on a host
+    meets no other by leaving ports to chance.
+    """
+    if value == NO_PORT:
+        return None
+    if value == DEFAULT_PORT:
+        return default if grpc_port else 0
+    return int(value)
 
 
 def path(value: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import pwd
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
+import grpc
 import structlog
 
 from mesoslite.clock import Clock
@@ -22,11 +24,15 @@ from mesoslite.daemon import StartError, check_host, port_told, run_daemon, sett
 from mesoslite.database import WorkDir
 from mesoslite.files import FileRead
 from mesoslite.health import health_handler
+from mesoslite.http import HttpServer, Pages
 from mesoslite.link import Backoff, Ends, Link
 from mesoslite.loop import Health, Inbox, drive
+from mesoslite.measures import LoopMeasures
 from mesoslite.messages import Heartbeat
+from mesoslite.metrics import Exposition, Innards
 from mesoslite.model import AgentInfo
 from mesoslite.serving import listen_on, new_server
+from mesoslite.settings import chosen_port
 from mesoslite.streams import CLOSE_S
 from mesoslite.v1 import agent_pb2
 from mesoslite.version import VERSION
@@ -36,6 +42,7 @@ from mesoslite_agent.checkpoint import Checkpoint
 from mesoslite_agent.containers import Containers
 from mesoslite_agent.executors import Executors, executor_address
 from mesoslite_agent.launcher_client import LauncherBroken
+from mesoslite_agent.metrics import AgentMetrics
 from mesoslite_agent.protocol import (
     Abort,
     AbortStart,
@@ -60,7 +67,7 @@ from mesoslite_agent.protocol import (
     ToMaster,
 )
 from mesoslite_agent.reading import Readers, newest_sandbox
-from mesoslite_agent.settings import AgentSettings
+from mesoslite_agent.settings import HTTP_PORT, AgentSettings
 from mesoslite_agent.state import Agent, AgentConfig
 
 PROGRAM = "mesoslite-agent"
@@ -85,6 +92,7 @@ class Daemon:
         self._now_ms = Clock().now_ms
         self._inbox: Inbox[Event] = Inbox(self._now_ms)
         self._health = Health()
+        self._measures = LoopMeasures()
         self._checkpoint = Checkpoint(work_dir, settings.boot_id or host.boot_id())
         agent_id = self._checkpoint.agent_id
         self._containers = Containers(
@@ -149,36 +157,54 @@ class Daemon:
         )
 
     @property
-    def ready(self) -> bool:
-        """Tasks can be launched here: registered, durable, and containers can be started."""
-        return self._health.ready and self._agent.registered and self._containers.problem is None
+    def why_not_ready(self) -> str:
+        """Why no task can be launched here now, in one line; empty: registered, durable, and
+        containers can be started."""
+        if not self._health.ready:
+            return self._health.why_not
+        if not self._agent.registered:
+            return f"not registered with the master, {self._settings.master}"
+        return self._containers.problem or ""
 
     async def run(self) -> None:
         """Serve until stopped. Raises StartError, BindError and what the machine's loop raises."""
         settings = self._settings
-        server = new_server([self._executors.handler(), health_handler(lambda: self.ready)])
+        server = new_server(
+            [self._executors.handler(), health_handler(lambda: not self.why_not_ready)]
+        )
         bound = listen_on(server, settings.host, settings.port)
+        http = self._http()
         server.add_insecure_port(executor_address(self._info.agent_id))
-        try:
-            await self._containers.recover(set(self._agent.container_ids()))
-        except LauncherBroken as error:
-            raise StartError(f"the launcher of containers cannot be used: {error}") from None
-        await server.start()
+        async with http or contextlib.nullcontext():
+            try:
+                await self._containers.recover(set(self._agent.container_ids()))
+            except LauncherBroken as error:
+                raise StartError(f"the launcher of containers cannot be used: {error}") from None
+            await server.start()
+            http_bound = http.port if http is not None else None
+            with (
+                port_told(settings.http_port_file, http_bound),
+                port_told(settings.port_file, bound),  # the last: who waits for it has both
+            ):
+                log.info(
+                    "the agent is ready",
+                    agent_id=self._info.agent_id,
+                    address=f"{settings.host}:{bound}",
+                    http_port=http_bound,
+                    master=settings.master,
+                    resources=str(self._info.resources),
+                    containerizers=",".join(self._info.containerizers),
+                )
+                await self._work(server)
+
+    async def _work(self, server: grpc.aio.Server) -> None:
+        """Run the machine and its stream until stopped, then end both in order."""
         driving = asyncio.create_task(self._drive())
         linking = asyncio.create_task(self._link.run())
         collecting = asyncio.create_task(self._collect())
         stopped = asyncio.create_task(self._stopping.wait())
-        with port_told(settings.port_file, bound):
-            log.info(
-                "the agent is ready",
-                agent_id=self._info.agent_id,
-                address=f"{settings.host}:{bound}",
-                master=settings.master,
-                resources=str(self._info.resources),
-                containerizers=",".join(self._info.containerizers),
-            )
-            settle_memory()
-            await asyncio.wait({driving, linking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        settle_memory()
+        await asyncio.wait({driving, linking, stopped}, return_when=asyncio.FIRST_COMPLETED)
         log.info("the agent is stopping", why=self._failure or "it was asked to")
         for task in (collecting, stopped):
             task.cancel()
@@ -194,6 +220,32 @@ class Daemon:
         if self._failure:
             raise StartError(self._failure)
 
+    def _http(self) -> HttpServer | None:
+        """The HTTP port, bound; None if there shall be none. Raises BindError."""
+        settings = self._settings
+        port = chosen_port(settings.http_port, HTTP_PORT, settings.port)
+        if port is None:
+            return None
+        innards = Innards(
+            self._health, self._measures, self._checkpoint.measures, lambda: len(self._inbox)
+        )
+        metrics = AgentMetrics(
+            self._agent.ledger,
+            innards,
+            containerizers=self._info.containerizers,
+            work_dir=settings.work_dir,
+            why_not_ready=lambda: self.why_not_ready,
+            launcher_up=lambda: self._containers.problem is None,
+            link=self._link,
+        )
+        pages = Pages(
+            program=PROGRAM,
+            why_not_ready=lambda: self.why_not_ready,
+            metrics=Exposition(metrics.families).text,
+            tokens=None if settings.open_metrics else lambda: read_tokens(self._token_file),
+        )
+        return HttpServer(settings.host, port, pages)
+
     async def _drive(self) -> None:
         await drive(
             self._agent,
@@ -203,6 +255,7 @@ class Daemon:
             self._perform,
             self._now_ms,
             health=self._health,
+            measures=self._measures,
         )
 
     async def _stop_speaking(self, linking: asyncio.Task[None]) -> None:

@@ -11,6 +11,8 @@ from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.model import DAY_MS, ID_PATTERN
 from mesoslite.resources import Resources
 from mesoslite.settings import (
+    DEFAULT_PORT,
+    http_port,
     one_of,
     optional_path,
     path,
@@ -29,6 +31,7 @@ from mesoslite.settings import (
 from mesoslite_agent.records import AgentConfig
 
 DEFAULTS = AgentConfig(secret_seed=b"", executor_socket="")
+HTTP_PORT = 5051  # as Mesos's
 SANDBOX_AGE_S_MAX = 7 * DAY_MS // 1_000  # Mesos: --gc_delay, a week
 
 
@@ -88,6 +91,27 @@ class AgentSettings:
         "write the port there once it is served",
         metavar="FILE",
         show=show_optional_path,
+    )
+    http_port: str = setting(
+        DEFAULT_PORT,
+        http_port,
+        f"the port for probes and metrics over HTTP; 0: any free one; none: no HTTP "
+        f"(default {HTTP_PORT}; with --port 0 any free one)",
+        metavar="PORT",
+    )
+    http_port_file: Path | None = setting(
+        None,
+        optional_path,
+        "write the HTTP port there once it is served",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+    open_metrics: bool = setting(
+        False,
+        switch,
+        "show metrics to whoever asks, without the token",
+        metavar="BOOL",
+        show=show_switch,
     )
     work_dir: Path = setting(
         state_dir("agent"),

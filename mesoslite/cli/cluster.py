@@ -37,6 +37,8 @@ class ClusterOptions:
 
     agents: int = 1
     port: int = 0
+    http_port: int = 0
+    """The master's; each agent takes any free one."""
     work_dir: Path | None = None
     token_file: Path | None = None
     """None: in the work directory, known to nobody else."""
@@ -56,6 +58,8 @@ class Host:
     process: asyncio.subprocess.Process | None = None
     agent_id: str = ""
     boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    http_port: int = 0
+    """Where it answers probes, once it is up."""
 
     @property
     def name(self) -> str:
@@ -66,6 +70,11 @@ class Host:
     def up(self) -> bool:
         """Whether its agent runs."""
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def http_port_file(self) -> Path:
+        """Where its agent tells that port."""
+        return self.work_dir.with_suffix(".http")
 
 
 class Cluster:
@@ -83,6 +92,7 @@ class Cluster:
         self.work_dir = Path()
         self.token_file = Path()
         self.port = 0
+        self.http_port = 0
         self.left: list[str] = []
         """After `close`: what could not be cleaned up."""
         self.lost: asyncio.Future[str]
@@ -134,26 +144,36 @@ class Cluster:
     async def _start(self) -> None:
         self._lifeline = os.pipe()
         port_file = self.work_dir / "master.port"
-        port_file.unlink(missing_ok=True)
+        http_port_file = self.work_dir / "master.http"
+        for told in (port_file, http_port_file):
+            told.unlink(missing_ok=True)
         self._master = await self._daemon(
             MASTER,
             "mesoslite.master.daemon",
             f"--port={self._options.port}",
             f"--port-file={port_file}",
+            f"--http-port={self._options.http_port}",
+            f"--http-port-file={http_port_file}",
             f"--work-dir={self.work_dir / MASTER}",
         )
-        await self._until(port_file.exists, {MASTER: self._master}, "the master")
-        self.port = int(port_file.read_text())
+        served = [port_file, http_port_file]
+        await self._until(
+            lambda: all(told.exists() for told in served), {MASTER: self._master}, "the master"
+        )
+        self.port, self.http_port = (int(told.read_text()) for told in served)
         await asyncio.gather(*(self._start_agent(host) for host in self.hosts))
         await self._until_here(self.hosts)
 
     async def _start_agent(self, host: Host) -> None:
         containerizer = self._options.containerizer
+        host.http_port_file.unlink(missing_ok=True)
         host.process = await self._daemon(
             host.name,
             "mesoslite_agent.daemon",
             f"--master={self.master}",
             "--port=0",
+            "--http-port=0",
+            f"--http-port-file={host.http_port_file}",
             f"--work-dir={host.work_dir}",
             f"--hostname={host.name}",
             f"--resources={host.resources}",
@@ -265,6 +285,7 @@ class Cluster:
             seen = await asyncio.to_thread(look)
         for host in wanted:
             host.agent_id = seen[host.name]
+            host.http_port = int(host.http_port_file.read_text())  # told before it registers
 
     # --- hosts ------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from mesoslite.cli.relay import Relay
 from mesoslite.credentials import find_token_file
 from mesoslite.logs import FORMATS
 
+PORT, HTTP_PORT = 5060, 5050  # where a master is looked for
 COMMAND_BYTES_MAX = 4_096
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HELP = """\
@@ -35,6 +36,7 @@ class DevOptions:
 
     agents: int
     port: int
+    http_port: int | None
     port_file: Path | None
     work_dir: Path | None
     token_file: Path | None
@@ -61,6 +63,7 @@ async def _dev(options: DevOptions) -> int:
         ClusterOptions(
             agents=options.agents,
             port=options.port,
+            http_port=_http_port(options),
             work_dir=options.work_dir,
             token_file=find_token_file(options.token_file),
             cpus=options.cpus,
@@ -90,6 +93,13 @@ async def _dev(options: DevOptions) -> int:
     if cluster.lost.done():
         raise Failure(Code.FAILED, cluster.lost.result())
     return Code.OK
+
+
+def _http_port(options: DevOptions) -> int:
+    """A cluster that is not at the usual port leaves the usual port of HTTP to the one that is."""
+    if options.http_port is not None:
+        return options.http_port
+    return HTTP_PORT if options.port == PORT else 0
 
 
 @contextlib.contextmanager
@@ -164,6 +174,15 @@ def _introduce(cluster: Cluster) -> None:
         ),
         soft_wrap=True,
     )
+    at = ", ".join(str(host.http_port) for host in cluster.hosts)
+    out.print(
+        Text.assemble(
+            ("http: ", "bold"),
+            f"master at http://localhost:{cluster.http_port}, ",
+            f"{'the agent' if count == 1 else 'agents'} at {at}: /readyz, /metrics",
+        ),
+        soft_wrap=True,
+    )
     emit(f"export MESOSLITE_MASTER={cluster.master}")
     emit(f"export MESOSLITE_TOKEN_FILE={cluster.token_file}")
     out.print(
@@ -222,7 +241,8 @@ async def _carry_out(cluster: Cluster, words: list[str]) -> None:
         case ["hosts"]:
             for host in cluster.hosts:
                 state = f"up, pid {host.process.pid}" if host.process and host.up else "down"
-                note(f"{host.number}  {host.name}  {state}  {host.agent_id}  {host.resources}")
+                told = f"{host.agent_id}  http {host.http_port}  {host.resources}"
+                note(f"{host.number}  {host.name}  {state}  {told}")
         case [("kill-host" | "start-host") as verb, number] if number.isdecimal():
             await commands[verb](cluster, int(number))
         case ["kill-host" | "start-host" as verb, *_]:

@@ -31,6 +31,17 @@ app = typer.Typer(
 )
 
 
+_Containerizer = Annotated[
+    str | None,
+    typer.Option(
+        "--containerizer",
+        metavar="NAME",
+        help="What tasks run in: oci or process.",
+        show_default="the best this machine can do",
+    ),
+]
+
+
 @app.callback()
 def _front_page(
     context: typer.Context,
@@ -51,15 +62,7 @@ def _front_page(
 @app.command("demo", rich_help_panel=_TRY)
 def demo(
     agents: Annotated[int, typer.Option("--agents", min=1, max=50, help="How many.")] = 3,
-    containerizer: Annotated[
-        str | None,
-        typer.Option(
-            "--containerizer",
-            metavar="NAME",
-            help="What tasks run in: oci or process.",
-            show_default="the best this machine can do",
-        ),
-    ] = None,
+    containerizer: _Containerizer = None,
     framework: Annotated[
         str, typer.Option("--framework", metavar="NAME", help="Any installed framework.")
     ] = "demo",
@@ -76,6 +79,16 @@ def dev(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65_535, help="The master's; 0: any free one.")
     ] = 5060,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            "--http-port",
+            min=0,
+            max=65_535,
+            help="The master's for probes and metrics; 0: any free one.",
+            show_default="5050; with another --port any free one",
+        ),
+    ] = None,
     port_file: Annotated[
         Path | None,
         typer.Option("--port-file", metavar="FILE", help="Write the port there once all is ready."),
@@ -106,15 +119,7 @@ def dev(
             "--disk", metavar="SIZE", help="Of all agents.", show_default="most of what is free"
         ),
     ] = None,
-    containerizer: Annotated[
-        str | None,
-        typer.Option(
-            "--containerizer",
-            metavar="NAME",
-            help="What tasks run in: oci or process.",
-            show_default="the best this machine can do",
-        ),
-    ] = None,
+    containerizer: _Containerizer = None,
     log_format: Annotated[
         str, typer.Option("--log-format", metavar="text|json", help="Of the daemons' logs.")
     ] = "text",
@@ -128,6 +133,7 @@ def dev(
     options = DevOptions(
         agents=agents,
         port=port,
+        http_port=http_port,
         port_file=port_file,
         work_dir=work_dir,
         token_file=token_file,

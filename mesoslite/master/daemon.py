@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +16,20 @@ from mesoslite.credentials import find_token_file, make_token_file, read_tokens
 from mesoslite.daemon import check_host, port_told, run_daemon, settle_memory, state_dir
 from mesoslite.database import WorkDir
 from mesoslite.health import HEALTH_METHOD, health_handler
+from mesoslite.http import HttpServer, Pages
 from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.loop import Health, Inbox, drive
+from mesoslite.master.metrics import MasterMeasures, MasterMetrics
 from mesoslite.master.protocol import Event, Tick
 from mesoslite.master.registry import Registry
 from mesoslite.master.server import Streams
 from mesoslite.master.state import Master, MasterConfig
+from mesoslite.metrics import Exposition, Innards
 from mesoslite.serving import TokenCheck, listen_on, new_server
 from mesoslite.settings import (
+    DEFAULT_PORT,
+    chosen_port,
+    http_port,
     one_of,
     optional_path,
     path,
@@ -43,6 +50,7 @@ from mesoslite.version import VERSION
 PROGRAM = "mesoslite-master"
 ABOUT = "The master: takes what agents advertise and offers it to frameworks."
 COMMIT_DEADLINE_S = 20.0  # a master that cannot write its registry makes room (D6)
+HTTP_PORT = 5050  # as Mesos's
 WEIGHT_MAX = 1_000_000.0
 DEFAULTS = MasterConfig()
 
@@ -101,6 +109,27 @@ class MasterSettings:
         "write the port there once it is served",
         metavar="FILE",
         show=show_optional_path,
+    )
+    http_port: str = setting(
+        DEFAULT_PORT,
+        http_port,
+        f"the port for probes and metrics over HTTP; 0: any free one; none: no HTTP "
+        f"(default {HTTP_PORT}; with --port 0 any free one)",
+        metavar="PORT",
+    )
+    http_port_file: Path | None = setting(
+        None,
+        optional_path,
+        "write the HTTP port there once it is served",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+    open_metrics: bool = setting(
+        False,
+        switch,
+        "show metrics to whoever asks, without the token",
+        metavar="BOOL",
+        show=show_switch,
     )
     work_dir: Path = setting(
         state_dir("master"),
@@ -185,61 +214,111 @@ class MasterSettings:
         )
 
 
+class _Daemon:
+    """One running master: its machine, and all that does what the machine says."""
+
+    def __init__(self, settings: MasterSettings, work_dir: WorkDir) -> None:
+        """Recover what is on the disk. Raises StorageError, TokenFileError, CommitError; blocks."""
+        self._settings = settings
+        token_file = find_token_file(settings.token_file)
+        if make_token_file(token_file):
+            log.info("made a token", file=str(token_file))
+        self._tokens = read_tokens(token_file)
+        self._registry = Registry(work_dir)
+        self._now_ms = Clock().now_ms
+        self._inbox: Inbox[Event] = Inbox(self._now_ms)
+        self._health = Health()
+        self._master = Master(self._registry.recovered, settings.config())
+        self._measures = MasterMeasures(self._master.tables)
+        self._streams = Streams(
+            self._master.tables, self._inbox, self._tokens, started_ms=self._now_ms()
+        )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Serve until stopped. Raises StartError, BindError and what the machine's loop raises."""
+        settings = self._settings
+        server = new_server(
+            [*self._streams.handlers(), health_handler(lambda: self._health.ready)],
+            TokenCheck(self._tokens, open_methods=frozenset({HEALTH_METHOD})),
+        )
+        bound = listen_on(server, settings.host, settings.port)
+        http = self._http()
+        await server.start()
+        async with http or contextlib.nullcontext():
+            driving = asyncio.create_task(self._drive())
+            stopped = asyncio.create_task(stopping.wait())
+            http_bound = http.port if http is not None else None
+            with (
+                port_told(settings.http_port_file, http_bound),
+                port_told(settings.port_file, bound),  # the last: who waits for it has both
+            ):
+                log.info(
+                    "the master is ready",
+                    address=f"{settings.host}:{bound}",
+                    http_port=http_bound,
+                    epoch=self._registry.recovered.epoch,
+                    version=VERSION,
+                    work_dir=str(settings.work_dir),
+                )
+                settle_memory()
+                await asyncio.wait({driving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            log.info("the master is stopping")
+            # No new calls from now on; what was said on the streams is still written.
+            closing = asyncio.create_task(server.stop(grace=CLOSE_S))
+            await asyncio.sleep(0)
+            self._streams.close()
+            await closing
+            self._inbox.close()
+            await driving
+
+    async def _drive(self) -> None:
+        await drive(
+            self._master,
+            self._inbox,
+            Tick,
+            self._registry.commit,
+            self._streams.perform,
+            self._now_ms,
+            health=self._health,
+            measures=self._measures,
+            commit_deadline_s=COMMIT_DEADLINE_S,
+        )
+
+    def _http(self) -> HttpServer | None:
+        """The HTTP port, bound; None if there shall be none. Raises BindError."""
+        settings = self._settings
+        port = chosen_port(settings.http_port, HTTP_PORT, settings.port)
+        if port is None:
+            return None
+        innards = Innards(
+            self._health, self._measures, self._registry.measures, lambda: len(self._inbox)
+        )
+        metrics = MasterMetrics(self._master.tables, self._streams, self._measures, innards)
+        pages = Pages(
+            program=PROGRAM,
+            why_not_ready=lambda: self._health.why_not,
+            metrics=Exposition(metrics.families).text,
+            tokens=None if settings.open_metrics else lambda: self._tokens,
+        )
+        return HttpServer(settings.host, port, pages)
+
+    def close(self) -> None:
+        """Finish what is being written. Blocks."""
+        self._registry.close()
+
+
 async def serve(settings: MasterSettings, stopping: asyncio.Event) -> None:
     """Run a master until `stopping` is set, or its registry cannot be written for 20 s."""
     check_host(settings.host, insecure=settings.insecure)
     work_dir = WorkDir(settings.work_dir, "master")
-    token_file = find_token_file(settings.token_file)
-    if make_token_file(token_file):
-        log.info("made a token", file=str(token_file))
-    tokens = read_tokens(token_file)
-    registry = Registry(work_dir)
-    now_ms = Clock().now_ms
-    inbox: Inbox[Event] = Inbox(now_ms)
-    health = Health()
-    master = Master(registry.recovered, settings.config())
-    streams = Streams(master.tables, inbox, tokens, started_ms=now_ms())
-    server = new_server(
-        [*streams.handlers(), health_handler(lambda: health.ready)],
-        TokenCheck(tokens, open_methods=frozenset({HEALTH_METHOD})),
-    )
-    bound = listen_on(server, settings.host, settings.port)
-    await server.start()
-    driving = asyncio.create_task(
-        drive(
-            master,
-            inbox,
-            Tick,
-            registry.commit,
-            streams.perform,
-            now_ms,
-            health=health,
-            commit_deadline_s=COMMIT_DEADLINE_S,
-        )
-    )
-    stopped = asyncio.create_task(stopping.wait())
-    with port_told(settings.port_file, bound):
-        log.info(
-            "the master is ready",
-            address=f"{settings.host}:{bound}",
-            epoch=registry.recovered.epoch,
-            version=VERSION,
-            work_dir=str(work_dir.path),
-        )
-        settle_memory()
-        await asyncio.wait({driving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    log.info("the master is stopping")
-    # No new calls from now on; what was said on the streams is still written.
-    closing = asyncio.create_task(server.stop(grace=CLOSE_S))
-    await asyncio.sleep(0)
-    streams.close()
-    await closing
-    inbox.close()
     try:
-        await driving
+        daemon = _Daemon(settings, work_dir)
+        try:
+            await daemon.run(stopping)
+        finally:
+            daemon.close()
     finally:
-        registry.close()
         work_dir.close()
 
 

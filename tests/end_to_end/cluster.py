@@ -26,6 +26,7 @@ from mesoslite.cli.connection import Operator
 from mesoslite.v1 import operator_pb2
 from tests.end_to_end.waiting import wait_until
 from tests.integration.containers import Place
+from tests.integration.http import Http
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STOP_S_MAX = 60.0
@@ -135,6 +136,7 @@ class Agent:
         self.name = name
         self.work_dir = cluster.folder / name
         self._port_file = cluster.folder / f"{name}.port"
+        self._http_port_file = cluster.folder / f"{name}.http"
         self._flags = flags
         self.program = self._start()
         self.agent_id = self.until_active()
@@ -148,6 +150,7 @@ class Agent:
             f"--master={self._cluster.address}",
             "--port=0",
             f"--port-file={self._port_file}",
+            f"--http-port-file={self._http_port_file}",
             f"--work-dir={self.work_dir}",
             f"--hostname={self.name}",
             "--kill-on-exit=true",
@@ -160,6 +163,11 @@ class Agent:
     def port(self) -> int:
         """Where it listens now."""
         return int(self._port_file.read_text())
+
+    @property
+    def http(self) -> Http:
+        """Where it answers probes."""
+        return Http(int(self._http_port_file.read_text()), self._cluster.token_file)
 
     def until_active(self) -> str:
         """Wait until the master counts it in; its id."""
@@ -220,6 +228,7 @@ class Cluster:
         self.token_file = folder / "token"
         self._flags = master_flags
         self._port_file = folder / "master.port"
+        self._http_port_file = folder / "master.http"
         self._programs: list[Program] = []
         self.agents: list[Agent] = []
         self.port = 0
@@ -235,6 +244,8 @@ class Cluster:
             "mesoslite.master.daemon",
             f"--port={self.port}",
             f"--port-file={self._port_file}",
+            "--http-port=0",
+            f"--http-port-file={self._http_port_file}",
             f"--work-dir={self.folder / 'master'}",
             *self._flags,
         )
@@ -259,6 +270,11 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """What makes a program find this cluster."""
         return {"MESOSLITE_MASTER": self.address, "MESOSLITE_TOKEN_FILE": str(self.token_file)}
+
+    @property
+    def http(self) -> Http:
+        """Where the master answers probes."""
+        return Http(int(self._http_port_file.read_text()), self.token_file)
 
     def operator(self) -> Operator:
         """An operator's connection, to be used as a context."""

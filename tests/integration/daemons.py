@@ -15,6 +15,7 @@ import grpc
 
 from mesoslite.credentials import call_metadata, read_tokens
 from mesoslite.v1 import operator_pb2, operator_pb2_grpc
+from tests.integration.http import Http
 from tests.integration.waiting import until
 
 MASTER, AGENT = "mesoslite.master.daemon", "mesoslite_agent.daemon"
@@ -58,6 +59,13 @@ class Daemon:
         return int(self.port_file.read_text())
 
     @property
+    def http(self) -> Http:
+        """Its HTTP port, with the token of its cluster."""
+        [flag] = [flag for flag in self.flags if flag.startswith("--token-file=")]
+        port = int((self.folder / "http").read_text())
+        return Http(port, Path(flag.removeprefix("--token-file=")))
+
+    @property
     def said(self) -> str:
         """All that it logged, over all its starts."""
         return (self.folder / "log").read_text()
@@ -65,7 +73,8 @@ class Daemon:
     async def start(self, *more: str) -> None:
         """Start it and wait until it serves."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port_file.unlink(missing_ok=True)  # a killed one leaves it
+        for told in (self.port_file, self.folder / "http"):
+            told.unlink(missing_ok=True)  # a killed one leaves it
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
                 [
@@ -73,6 +82,7 @@ class Daemon:
                     "-m",
                     self.module,
                     f"--port-file={self.port_file}",
+                    f"--http-port-file={self.folder / 'http'}",
                     f"--work-dir={self.folder / 'work'}",
                     *self.flags,
                     *more,
