@@ -41,6 +41,17 @@ _Containerizer = Annotated[
     ),
 ]
 
+_HttpPort = Annotated[
+    int | None,
+    typer.Option(
+        "--http-port",
+        min=0,
+        max=65_535,
+        help="The master's for probes and metrics; 0: any free one.",
+        show_default="5050; with another --port any free one",
+    ),
+]
+
 
 @app.callback()
 def _front_page(
@@ -79,16 +90,7 @@ def dev(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65_535, help="The master's; 0: any free one.")
     ] = 5060,
-    http_port: Annotated[
-        int | None,
-        typer.Option(
-            "--http-port",
-            min=0,
-            max=65_535,
-            help="The master's for probes and metrics; 0: any free one.",
-            show_default="5050; with another --port any free one",
-        ),
-    ] = None,
+    http_port: _HttpPort = None,
     port_file: Annotated[
         Path | None,
         typer.Option("--port-file", metavar="FILE", help="Write the port there once all is ready."),

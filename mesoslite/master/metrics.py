@@ -1,7 +1,8 @@
 """What a master shows to Prometheus, read from its tables when somebody scrapes.
 
 docs/metrics.md explains every name. Labels are bounded: states, reasons and refusals are closed
-enums. No label is ever an id of a task, an agent or an offer.
+enums, and at most FRAMEWORKS_MAX frameworks are named. No label is ever an id of a task, an agent
+or an offer.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from heapq import nlargest
 from operator import attrgetter
 
 from prometheus_client.core import Metric
@@ -25,10 +27,12 @@ from mesoslite.metrics import (
     gauge,
     gauges,
     histogram,
+    summaries,
     traffic,
 )
 from mesoslite.model import Refusal
 
+FRAMEWORKS_MAX = 1_000  # named on a page, ~0.3 KB each; the rest are summed up
 AGENTS_SLICE = 200  # counted between two looks of the loop: ~0.3 ms at 10 tasks each
 
 _state_of = attrgetter("state._name_")  # Enum.name is a property in Python, five times slower
@@ -85,6 +89,7 @@ class MasterMetrics:
             gauge("epoch", "The number of this master's run.", t.epoch),
             *_members(t),
             *_offers(t),
+            _held(t),
             *self._allocation(),
             *_tasks(t, tasks),
             *self._streams_open(),
@@ -183,6 +188,31 @@ def _offers(t: Tables) -> Iterator[Metric]:
         ("refusal",),
         (((name,), t.refusals[member]) for name, member in Refusal.__members__.items()),
     )
+
+
+def _held(t: Tables) -> Metric:
+    """Who keeps offers, and for how long: those that kept most, then all others without a name."""
+    frameworks = t.frameworks.values()
+    named = nlargest(FRAMEWORKS_MAX, frameworks, key=attrgetter("held_ms"))
+    held = [((f.principal, f.info.name), _sum_of([f])) for f in named]
+    if len(frameworks) > len(named):
+        (all_count, all_s), (count, named_s) = _sum_of(frameworks), _sum_of(named)
+        held.append((("", ""), (all_count - count, all_s - named_s)))
+    return summaries(
+        "framework_offer_held_seconds",
+        "How long the offers of a framework were outstanding, up to its answer or the lease's end.",
+        ("principal", "framework"),
+        held,
+    )
+
+
+def _sum_of(frameworks: Iterable[FrameworkEntry]) -> tuple[int, float]:
+    """How many of their offers were answered or lapsed, and the seconds these were held."""
+    count = held_ms = 0
+    for framework in frameworks:
+        count += framework.offers_answered + framework.offers_lapsed
+        held_ms += framework.held_ms
+    return count, held_ms / 1_000
 
 
 def _tasks(t: Tables, by_state: Counter[str]) -> Iterator[Metric]:

@@ -91,7 +91,7 @@ class AgentState(Enum):
 
 
 OfferEnd = Literal["accepted", "declined", "rescinded", "expired", "returned"]
-"""What became of an offer; returned: its framework left, or its accept was void as a whole."""
+"""What became of an offer; returned: its framework left. A void accept declines its offers."""
 
 
 @dataclass(slots=True)
