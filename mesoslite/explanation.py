@@ -21,10 +21,8 @@ class Blocked:
     reason: WhyNot
     agent_ids: tuple[str, ...] = ()
     """Each agent under one reason; empty: it is true of the framework, the role or the request."""
-    framework_id: str = ""
-    """With ANOTHERS_TURN: who is offered it."""
-    until_ms: int | None = None
-    """With REFUSED: when the first of the refusals ends."""
+    ends_ms: tuple[int, ...] = ()
+    """With REFUSED: when the last refusal of each of these agents ends."""
     nearest: str = ""
     """With DEMAND_TOO_LARGE, NO_AGENT_FITS and TOO_SMALL: the agent that lacks least."""
     missing: Resources | None = None

@@ -18,9 +18,11 @@ from math import isfinite
 from types import MappingProxyType
 
 from mesoslite.allocator.agents import Agent, Agents, LedgerError, View
+from mesoslite.allocator.explain import explain_client
 from mesoslite.allocator.filters import Refusals
 from mesoslite.allocator.roles import Client, Framework, Role, Roles
 from mesoslite.allocator.sorter import Competitor, Holding, Quantities, quantities
+from mesoslite.explanation import Explained
 from mesoslite.resources import Resources
 
 MIN_ALLOCATABLE = (Resources(cpus="0.01"), Resources(mem=32))  # Mesos: MIN_CPUS, MIN_MEM
@@ -464,6 +466,24 @@ class Allocator:
         """How many offers of the framework are not settled."""
         framework = self._frameworks.get(framework_id)
         return framework.outstanding if framework is not None else 0
+
+    def explain(self, framework_id: str) -> tuple[Explained, ...]:
+        """What keeps the framework from being offered more, for each of its roles.
+
+        True of the moment after an `allocate`. O(agents) for each role.
+        """
+        framework = self._frameworks.get(framework_id)
+        clients = framework.clients.values() if framework is not None else ()
+        return tuple(
+            explain_client(
+                client,
+                self._agents,
+                self._refusals,
+                lambda amount: self._offerable(amount, quantities(amount)),
+            )
+            for client in clients
+            if client.subscribed
+        )
 
     def check(self) -> None:
         """Assert every invariant of every structure. Tests call it after each event."""

@@ -90,6 +90,19 @@ class Refusals:
                 mask |= bucket.mask
         return mask
 
+    def until_ms(self, agent: Agent, amount: Resources, mask: int) -> int:
+        """When the last of these refusals by `mask`, one client, ends; 0: none covers `amount`."""
+        return max(
+            (
+                due_ms
+                for refused, bucket in agent.refusals.items()
+                if bucket.mask & mask and refused.covers(amount)
+                for due_ms, those in bucket.until_ms.items()
+                if those & mask
+            ),
+            default=0,
+        )
+
     def expire(self, now_ms: int) -> list[Agent]:
         """Forget what ran out by `now_ms`; the agents that it was about."""
         due = self._due

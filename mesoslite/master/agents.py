@@ -112,7 +112,13 @@ def _take(t: Tables, agent: AgentEntry, task: TaskOnAgent) -> TaskEntry:
     framework = t.frameworks.get(task.framework_id)
     if entry is None:
         entry = TaskEntry(
-            task.framework_id, task.role, task.task, agent.info.agent_id, task.state, holds=False
+            task.framework_id,
+            task.role,
+            task.task,
+            agent.info.agent_id,
+            task.state,
+            holds=False,
+            since_ms=t.now_ms,
         )
         agent.tasks[key] = entry
         if framework is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import conduct
+from mesoslite.master import conduct, fates
 from mesoslite.master.protocol import ToAgent, ToScheduler
 from mesoslite.master.records import (
     AgentEntry,
@@ -176,16 +176,19 @@ def accept(t: Tables, framework: FrameworkEntry, call: Accept) -> None:
         results = _accept_now(t, framework, call)
         if results is None:
             return
-        keep_results(t, framework, call.number, results)
+        keep_results(t, framework, call, results)
     if framework.stream is not None:
         t.emit(ToScheduler(framework.stream, AcceptResult(call.number, results)))
 
 
 def keep_results(
-    t: Tables, framework: FrameworkEntry, number: int, results: tuple[OperationResult, ...]
+    t: Tables, framework: FrameworkEntry, call: Accept, results: tuple[OperationResult, ...]
 ) -> None:
     """Keep an answer until it is confirmed; the oldest goes when there are too many."""
-    framework.results[number] = results
+    for operation, result in zip(call.operations, results, strict=True):
+        if result.refusal is not None:
+            fates.remember_refused(t, framework, call.agent_id, operation, result)
+    framework.results[call.number] = results
     if len(framework.results) > t.config.results_max:
         oldest = min(framework.results)
         del framework.results[oldest]
@@ -262,7 +265,13 @@ def _use(
         task = _task_of(operation)
         left -= task.resources
         entry = TaskEntry(
-            framework.framework_id, role, task, agent.info.agent_id, TaskState.STAGING, holds=True
+            framework.framework_id,
+            role,
+            task,
+            agent.info.agent_id,
+            TaskState.STAGING,
+            holds=True,
+            since_ms=t.now_ms,
         )
         framework.tasks[task.task_id] = entry
         agent.tasks[framework.framework_id, task.task_id] = entry
@@ -393,6 +402,6 @@ def answer_waiting(t: Tables, agent: AgentEntry) -> None:
             continue
         framework.waiting.discard(one.accept.number)
         results = _truth_about(t, framework, one.accept)
-        keep_results(t, framework, one.accept.number, results)
+        keep_results(t, framework, one.accept, results)
         if framework.stream is not None:
             t.emit(ToScheduler(framework.stream, AcceptResult(one.accept.number, results)))

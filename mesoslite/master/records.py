@@ -115,6 +115,8 @@ class TaskEntry:
     one is ended, and the master itself deals with its statuses."""
     kill_asked: bool = False
     kill_grace_ms: int | None = None
+    since_ms: int = 0
+    """When it was launched, or first heard of."""
     history: list[TaskStatus] = field(default_factory=list)
     """The first status of each state it was in, oldest first."""
 
@@ -146,6 +148,16 @@ class AgentEntry:
     waiting: list[WaitingAccept] = field(default_factory=list)
     unacknowledged: Counter[str] = field(default_factory=Counter)
     """Ended tasks whose end waits for an acknowledgement, by framework id."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLaunch:
+    """A launch that was refused, for who asks what became of its task."""
+
+    refusal: Refusal
+    message: str
+    agent_id: str
+    refused_ms: int
 
 
 @dataclass(slots=True)
@@ -206,6 +218,8 @@ class FrameworkEntry:
     waiting: set[int] = field(default_factory=set)
     """The numbers of accepts whose answer waits for an agent."""
     confirmed: int = 0
+    refused_launches: dict[str, RefusedLaunch] = field(default_factory=dict)
+    """By task id, the newest last: at most `fates.REFUSED_LAUNCHES_MAX`."""
     kills: dict[str, int | None] = field(default_factory=dict)
     """Task id -> grace: kills of tasks that an agent which is away may yet bring back."""
     strays: dict[str, TaskStatus] = field(default_factory=dict)

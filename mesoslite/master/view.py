@@ -203,15 +203,15 @@ def tasks(
     entries = [e for agent in t.agents.values() for e in agent.tasks.values()]
     if completed:
         entries = [*t.completed_tasks, *entries]
-    names = _names(t)
+    known = names(t)
     found = {
         f"{e.framework_id}/{e.task.task_id}": e
         for e in entries
         if e.task.task_id.startswith(wanted)
-        and framework in ("", e.framework_id, names.get(e.framework_id, ""))
+        and framework in ("", e.framework_id, known.get(e.framework_id, ""))
         and agent_id in ("", e.agent_id)
     }
-    return page_of(found.items(), after, lambda e: _task_row(t, names, e))
+    return page_of(found.items(), after, lambda e: _task_row(t, known, e))
 
 
 def offers(t: Tables, wanted: str = "", after: str = "") -> Page[OfferRow]:
@@ -222,20 +222,20 @@ def offers(t: Tables, wanted: str = "", after: str = "") -> Page[OfferRow]:
 
 def task_entries(t: Tables, task_id: str, framework: str) -> list[TaskEntry]:
     """Every task with exactly this id, newest first: those that ended not long ago too."""
-    names = _names(t)
+    known = names(t)
     live = [e for agent in t.agents.values() for e in agent.tasks.values()]
     return [
         e
         for e in [*live, *reversed(t.completed_tasks)]
         if e.task.task_id == task_id
-        and framework in ("", e.framework_id, names.get(e.framework_id, ""))
+        and framework in ("", e.framework_id, known.get(e.framework_id, ""))
     ]
 
 
-def _names(t: Tables) -> dict[str, str]:
+def names(t: Tables) -> dict[str, str]:
     """Framework id -> name, of those that were removed too."""
-    names = {record.framework_id: record.info.name for record in t.completed}
-    return names | {f.framework_id: f.info.name for f in t.frameworks.values()}
+    gone = {record.framework_id: record.info.name for record in t.completed}
+    return gone | {f.framework_id: f.info.name for f in t.frameworks.values()}
 
 
 def page_of(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mesoslite.allocator import Allocator, Grant, LedgerError
+from mesoslite.model import WhyNot
 from mesoslite.resources import Resources
 
 OUTSTANDING_MAX = 3
@@ -91,6 +92,12 @@ class Refusal:
     until_ms: int
 
 
+def is_enough(amount: Resources) -> bool:
+    """Whether an offer may hold no more than this."""
+    by_name = Resources(cpus=amount.cpus, mem=amount.mem)
+    return by_name.covers(LEAST) or by_name.covers(LEAST_OTHER)
+
+
 class World:
     """What the allocator was told, in the plainest form, and what follows from it."""
 
@@ -127,14 +134,50 @@ class World:
         ):
             return None
         amount = self.free(agent_id).available_to(role)
-        by_name = Resources(cpus=amount.cpus, mem=amount.mem)
-        if not (by_name.covers(LEAST) or by_name.covers(LEAST_OTHER)):
+        if not is_enough(amount):
             return None
         for no in self.refusals:
             same = (no.framework_id, no.role, no.agent_id) == (framework_id, role, agent_id)
             if same and no.until_ms > self.now_ms and no.amount.covers(amount):
                 return None
         return amount
+
+    def why_not_at_all(self, framework_id: str, role: str) -> set[WhyNot]:
+        """Why this framework is offered nothing in this role, whatever there is."""
+        framework = self.frameworks[framework_id]
+        outstanding = sum(offer.framework_id == framework_id for offer in self.offers)
+        reasons = {
+            WhyNot.DISCONNECTED: not framework.active,
+            WhyNot.SUPPRESSED: role in framework.suppressed,
+            WhyNot.UNANSWERED_OFFERS: outstanding >= framework.outstanding_max,
+            WhyNot.NO_AGENTS: not self.agents,
+        }
+        return {reason for reason, true in reasons.items() if true}
+
+    def why_not(
+        self, framework_id: str, role: str, agent_id: str
+    ) -> tuple[WhyNot, int | None] | None:
+        """Why it is not offered what is free of this agent; None: it is offered some of it."""
+        if not self.agents[agent_id].active:
+            return WhyNot.AGENT_AWAY, None
+        offers = [offer for offer in self.offers if offer.agent_id == agent_id]
+        if any(offer.framework_id == framework_id for offer in offers):
+            return None
+        free = self.free(agent_id)
+        amount = free.available_to(role)
+        if is_enough(amount):
+            ends_ms = [
+                no.until_ms
+                for no in self.refusals
+                if (no.framework_id, no.role, no.agent_id) == (framework_id, role, agent_id)
+                and no.amount.covers(amount)
+            ]
+            return WhyNot.REFUSED, max(ends_ms)
+        if offers:
+            return WhyNot.ANOTHERS_TURN, None
+        if is_enough(free):
+            return WhyNot.RESERVED, None
+        return (WhyNot.TOO_SMALL if free else WhyNot.NOTHING_FREE), None
 
     def wanted(self, agent_id: str) -> dict[tuple[str, str], Resources]:
         """Who may be offered what of the agent now."""
@@ -348,6 +391,31 @@ class AnyOrder(RuleBasedStateMachine):
             assert next_ms is not None
             assert next_ms <= min(world.deadlines())
         assert self.allocator.allocate(world.now_ms) == []
+        for framework_id in world.frameworks:
+            self._explains(framework_id)
+
+    def _explains(self, framework_id: str) -> None:
+        """At rest everybody who gets nothing more has a reason, and it is the true one."""
+        world = self.world
+        told = {one.role: one for one in self.allocator.explain(framework_id)}
+        assert set(told) == world.frameworks[framework_id].roles
+        for role, one in told.items():
+            who = (framework_id, role)
+            assert one.offers == sum((o.framework_id, o.role) == who for o in world.offers)
+            whole = {blocked.reason for blocked in one.blocked if not blocked.agent_ids}
+            assert whole == world.why_not_at_all(framework_id, role)
+            told_of = {
+                agent_id: (blocked.reason, blocked.ends_ms[number] if blocked.ends_ms else None)
+                for blocked in one.blocked
+                for number, agent_id in enumerate(blocked.agent_ids)
+            }
+            assert whole or told_of == {
+                agent_id: why
+                for agent_id in world.agents
+                if (why := world.why_not(framework_id, role, agent_id)) is not None
+            }
+            for reason in {reason for reason, _ in told_of.values()}:
+                event(f"why not: {reason.name}")
 
     def _is_right(self, grant: Grant) -> None:
         wanted = self.world.wanted(grant.agent_id)

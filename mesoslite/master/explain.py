@@ -1,0 +1,187 @@
+"""Why a framework is offered no more: the allocator's own reasons, and what the master knows of it.
+
+Only reads, between two events, so an answer is what is true at that moment. O(agents and what is
+offered of them) for a framework; tasks are explained in `fates.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from mesoslite.explanation import (
+    Blocked,
+    Explained,
+    Explanation,
+    FrameworkExplanation,
+    RoleExplanation,
+    Why,
+)
+from mesoslite.master import fates, remedies
+from mesoslite.master.fates import NotExplained
+from mesoslite.master.records import AgentState, FrameworkEntry, Tables
+from mesoslite.master.remedies import span
+from mesoslite.model import Refusal, WhyNot
+
+HELD_MS = 1_000  # an offer that is not answered for so long is held; before that it is a turn
+UNKNOWN_TO_ALLOCATOR = (AgentState.AWAITED, AgentState.UNREACHABLE)
+HOLDERS_MAX = 20  # frameworks that are named one by one for what they were offered
+
+
+def explain(
+    t: Tables, subject: str, *, framework: str = "", role: str = ""
+) -> Explanation | NotExplained:
+    """Explain a framework by id or name, else a task by id; the start of an id will do.
+
+    `framework` (id or name): the subject is a task of this one. `role`: explain this role alone.
+    """
+    if not framework:
+        found = _frameworks(t, subject)
+        if len(found) > 1:
+            return NotExplained(Refusal.AMBIGUOUS, f"frameworks {', '.join(sorted(found)[:5])}")
+        if found:
+            [framework_id] = found
+            return _explain_framework(t, framework_id, role)
+    return fates.explain_task(t, subject, framework)
+
+
+def _frameworks(t: Tables, some: str) -> set[str]:
+    """The ids of the frameworks that somebody may mean: those that are there before those gone."""
+    here = {f.framework_id: f.info.name for f in t.frameworks.values()}
+    gone = {record.framework_id: record.info.name for record in t.completed}
+    for names in (here, gone):
+        if some in names:
+            return {some}
+    for names in (here, gone):
+        if found := {i for i, name in names.items() if name == some}:
+            return found
+    return {i for i in here if i.startswith(some)} if some else set()
+
+
+# --- frameworks -----------------------------------------------------------------------------------
+
+
+def _explain_framework(t: Tables, framework_id: str, role: str) -> FrameworkExplanation:
+    framework = t.frameworks.get(framework_id)
+    if framework is None:
+        record = next(one for one in t.completed if one.framework_id == framework_id)
+        ago = span(t.now_ms - record.completed_ms)
+        verdict = f"{record.info.name} ({framework_id}) was removed {ago} ago: its id is used up"
+        return FrameworkExplanation(framework_id, record.info.name, verdict, ())
+    name = f"{framework.info.name} ({framework_id})"
+    if role and role not in framework.info.roles:
+        roles = [_role_unknown(framework, role)]
+    else:
+        told = t.allocator.explain(framework_id)
+        roles = [_explain_role(t, framework, one) for one in told if role in ("", one.role)]
+    verdicts = dict.fromkeys(one.verdict for one in roles)
+    verdict = f"{name}: {'; '.join(verdicts)}"
+    return FrameworkExplanation(framework_id, framework.info.name, verdict, tuple(roles))
+
+
+def _role_unknown(framework: FrameworkEntry, role: str) -> RoleExplanation:
+    own = ", ".join(framework.info.roles)
+    why = Why(WhyNot.ROLE_UNKNOWN, f"it subscribed with {own}", f"subscribe with {role} too")
+    verdict = f"it is offered nothing in role {role}, with which it did not subscribe"
+    return RoleExplanation(role, None, 0, 0, verdict, (why,))
+
+
+def _explain_role(t: Tables, framework: FrameworkEntry, told: Explained) -> RoleExplanation:
+    whys = [
+        remedies.why(t, framework, told, blocked)
+        for blocked in _refined(t, framework, told.role, told.blocked)
+    ]
+    whys.sort(key=lambda why: (why.agents > 0, -why.agents))
+    verdict = _verdict(t, told, whys)
+    return RoleExplanation(told.role, told.request, told.open, told.offers, verdict, tuple(whys))
+
+
+def _verdict(t: Tables, told: Explained, whys: list[Why]) -> str:
+    what = f"role {told.role}"
+    if told.request is not None:
+        what = f"request {told.request.request_id} in {what}"
+    has = f"{told.offers:,} unanswered {'offer' if told.offers == 1 else 'offers'}"
+    if not whys:
+        return (
+            f"it has {has} in {what}, and nothing more is there"
+            if told.offers
+            else (f"nothing keeps it from offers in {what}: they are on their way")
+        )
+    worst = whys[0]
+    start = f"it has {has} in {what} and no more" if told.offers else f"no offers in {what}"
+    if not worst.agents:
+        return f"{start}: {worst.message}"
+    return f"{start}: on {worst.agents:,} of {len(t.agents):,} agents {worst.message}"
+
+
+# --- what only the master knows -------------------------------------------------------------------
+
+
+def _refined(
+    t: Tables, framework: FrameworkEntry, role: str, told: Iterable[Blocked]
+) -> Iterator[Blocked]:
+    """The allocator's reasons, with each agent under the one that is true of it."""
+    whole = [blocked for blocked in told if not blocked.agent_ids]
+    for blocked in whole:
+        paused = blocked.reason is WhyNot.DISCONNECTED and framework.stream is not None
+        yield Blocked(WhyNot.PAUSED) if paused else blocked
+    full = {
+        agent_id
+        for agent_id, agent in t.agents.items()
+        if agent.unacknowledged[framework.framework_id] >= t.config.unacknowledged_max
+    }
+    if full:
+        yield Blocked(WhyNot.UNACKNOWLEDGED, tuple(sorted(full)))
+    away = [agent_id for agent_id, agent in t.agents.items() if agent.state in UNKNOWN_TO_ALLOCATOR]
+    if any(blocked.reason is not WhyNot.NO_AGENTS for blocked in whole):
+        away = []
+    for blocked in told:
+        match blocked.reason:
+            case WhyNot.AGENT_AWAY:
+                away += blocked.agent_ids
+            case WhyNot.REFUSED:
+                yield from _by_lapse(framework, role, _without(blocked, full))
+            case WhyNot.ANOTHERS_TURN:
+                yield from _by_holder(t, framework, _without(blocked, full))
+            case _:
+                if (left := _without(blocked, full)).agent_ids:
+                    yield left
+    if away := [agent_id for agent_id in away if agent_id not in full]:
+        yield Blocked(WhyNot.AGENT_AWAY, tuple(away))
+
+
+def _without(blocked: Blocked, agent_ids: set[str]) -> Blocked:
+    if agent_ids.isdisjoint(blocked.agent_ids):
+        return blocked
+    kept = [number for number, i in enumerate(blocked.agent_ids) if i not in agent_ids]
+    ids = tuple(blocked.agent_ids[number] for number in kept)
+    ends_ms = tuple(blocked.ends_ms[number] for number in kept) if blocked.ends_ms else ()
+    return replace(blocked, agent_ids=ids, ends_ms=ends_ms)
+
+
+def _by_lapse(framework: FrameworkEntry, role: str, blocked: Blocked) -> Iterator[Blocked]:
+    """Refused by the framework, or for it since it let a lease run out."""
+    lapses = framework.conduct.lapses
+    pairs = list(zip(blocked.agent_ids, blocked.ends_ms, strict=True))
+    lapsed = [pair for pair in pairs if lapses.get((role, pair[0])) == pair[1]]
+    refused = [pair for pair in pairs if lapses.get((role, pair[0])) != pair[1]]
+    for reason, group in ((WhyNot.LEASE_RAN_OUT, lapsed), (WhyNot.REFUSED, refused)):
+        if group:
+            yield Blocked(reason, tuple(i for i, _ in group), tuple(ms for _, ms in group))
+
+
+def _by_holder(t: Tables, framework: FrameworkEntry, blocked: Blocked) -> Iterator[Blocked]:
+    """Whose offer it is, and whether it is held: the agents of each framework together."""
+    groups: dict[tuple[WhyNot, str], list[str]] = {}
+    for agent_id in blocked.agent_ids:
+        offer = remedies.oldest_of_another(t, framework, agent_id)
+        held = t.now_ms - offer.made_ms >= HELD_MS
+        reason = WhyNot.HELD if held else WhyNot.ANOTHERS_TURN
+        groups.setdefault((reason, offer.framework_id), []).append(agent_id)
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    for (reason, _), agent_ids in ordered[:HOLDERS_MAX]:
+        yield Blocked(reason, tuple(agent_ids))
+    for reason in (WhyNot.ANOTHERS_TURN, WhyNot.HELD):
+        rest = [i for (why, _), ids in ordered[HOLDERS_MAX:] if why is reason for i in ids]
+        if rest:
+            yield Blocked(reason, tuple(rest))
