@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from benchmarks import allocator, idle, latency, rates
+from benchmarks import allocator, idle, latency, rates, throughput
 from benchmarks.allocator import Size
 from benchmarks.idle import Rest
 from benchmarks.latency import Samples
 from benchmarks.rates import Burst
+from benchmarks.throughput import SCRIPTED, Spread
 from benchmarks.workload import Workload
 
 WORKLOADS: tuple[Workload[Any], ...] = (
@@ -19,6 +20,15 @@ WORKLOADS: tuple[Workload[Any], ...] = (
     Workload("allocator-dirty", allocator.dirty, (Size(agents=50_000, frameworks=200),)),
     Workload("allocator-join", allocator.join, (Size(agents=10_000, frameworks=1_000),)),
     Workload("reoffer", latency.reoffer, (Samples(samples=200),)),
+    Workload(
+        "task-rate",
+        throughput.task_rate,
+        (
+            Spread(agents=4, at_a_time=500, tasks=20_000),
+            Spread(agents=500, at_a_time=10, tasks=20_000),
+        ),
+        SCRIPTED,
+    ),
     Workload("launch-latency", latency.launch_latency, (Samples(samples=200),)),
     Workload(
         "process-rate",

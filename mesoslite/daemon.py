@@ -96,12 +96,15 @@ async def _until_stopped(serve: Serve[S], settings: S) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if settings.stop_with_stdin:
-        _stop_with_stdin(stopping)
+        stop_with_stdin(stopping)
     await serve(settings, stopping)
 
 
-def _stop_with_stdin(stopping: asyncio.Event) -> None:
-    """Stop in order when stdin ends: whoever started this held its other end, and has gone."""
+def stop_with_stdin(stopping: asyncio.Event) -> None:
+    """Stop in order when stdin ends: whoever started this held its other end, and has gone.
+
+    Raises StartError when stdin is no such thing.
+    """
     loop = asyncio.get_running_loop()
 
     def read() -> None:
