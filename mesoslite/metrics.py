@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.core import (
@@ -33,8 +33,8 @@ SLICE_SAMPLES = 100  # written between two looks of the loop at everything else:
 ACCEPT_CHARS_MAX = 1_000
 
 Labels = tuple[str, ...]
-Families = Callable[[], Awaitable[Iterable[Metric]]]
-"""All families of a daemon, as they are now. May let the loop run in between."""
+Families = Callable[[], AsyncIterator[Sequence[Metric]]]
+"""All families of a daemon, in groups that were each read at one moment."""
 
 
 # --- families -------------------------------------------------------------------------------------
@@ -174,11 +174,12 @@ class Exposition:
         async with self._turn:
             written: list[bytes] = []
             last = b""
-            for family in await self._families():
-                for number, piece in enumerate(_slices(family)):
-                    body, last = _parted(encode(piece))
-                    written.append(body if number == 0 else _without_header(body))
-                    await asyncio.sleep(0)
+            async for group in self._families():
+                for family in group:
+                    for number, piece in enumerate(_slices(family)):
+                        body, last = _parted(encode(piece))
+                        written.append(body if number == 0 else _without_header(body))
+                        await asyncio.sleep(0)
         return b"".join((*written, last)), content_type
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from operator import attrgetter
 from pathlib import Path
 
@@ -50,24 +50,23 @@ class AgentMetrics:
         self._launcher_up = launcher_up
         self._link = link
 
-    async def families(self) -> list[Metric]:
-        """As they are now. ~0.3 us for each task here."""
-        return [
-            *self._innards.families(ready=not self._why_not_ready()),
-            *self._tasks(),
-            gauge(
-                "launcher_up", "1 while containers can be started and ended.", self._launcher_up()
-            ),
-            gauge("master_connected", "1 while a stream to it is open.", self._link.connected),
-            gauges(
-                "outbox_bytes",
-                "Bytes that wait to be written, on all streams together.",
-                ("peer",),
-                [(("master",), self._link.waiting_bytes)],
-            ),
-            *traffic({"master": self._link.traffic}),
-            *self._host(),
-        ]
+    async def families(self) -> AsyncIterator[list[Metric]]:
+        """As they are now, group by group. ~0.3 us for each task here, at one moment."""
+        yield [*self._innards.families(ready=not self._why_not_ready())]
+        yield [*self._tasks()]
+        yield [*self._connections()]
+        yield [*traffic({"master": self._link.traffic})]
+        yield [*self._host()]
+
+    def _connections(self) -> Iterator[Metric]:
+        yield gauge("launcher_up", "1 while containers can be started.", self._launcher_up())
+        yield gauge("master_connected", "1 while a stream to it is open.", self._link.connected)
+        yield gauges(
+            "outbox_bytes",
+            "Bytes that wait to be written, on all streams together.",
+            ("peer",),
+            [(("master",), self._link.waiting_bytes)],
+        )
 
     def _tasks(self) -> Iterator[Metric]:
         ledger = self._ledger

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from heapq import nlargest
 from operator import attrgetter
 
@@ -80,21 +80,18 @@ class MasterMetrics:
         self._measures = measures
         self._innards = innards
 
-    async def families(self) -> list[Metric]:
-        """As they are now. The tasks are counted in slices, so that the loop runs in between."""
-        tasks = await self._tasks_by_state()
+    async def families(self) -> AsyncIterator[list[Metric]]:
+        """As they are now, group by group; the loop runs in between, for the tasks within one."""
         t = self._tables
-        return [
-            *self._innards.families(ready=self._innards.health.ready),
-            gauge("epoch", "The number of this master's run.", t.epoch),
-            *_members(t),
-            *_offers(t),
-            _held(t),
-            *self._allocation(),
-            *_tasks(t, tasks),
-            *self._streams_open(),
-            *traffic(self._streams.traffic),
-        ]
+        yield [*self._innards.families(ready=self._innards.health.ready)]
+        yield [gauge("epoch", "The number of this master's run.", t.epoch)]
+        yield [*_members(t)]
+        yield [*_offers(t)]
+        yield [_held(t)]
+        yield [*self._allocation()]
+        yield [*_tasks(t, await self._tasks_by_state())]
+        yield [*self._streams_open()]
+        yield [*traffic(self._streams.traffic)]
 
     async def _tasks_by_state(self) -> Counter[str]:
         found: Counter[str] = Counter(dict.fromkeys(TaskState.__members__, 0))

@@ -28,10 +28,10 @@ class Shown:
     tokens: Callable[[], Tokens] | None = lambda: TOKENS
     fails: bool = False
 
-    async def families(self) -> list[Metric]:
+    async def families(self) -> AsyncIterator[list[Metric]]:
         if self.fails:
             raise RuntimeError("a bug")
-        return [gauge("answer", "It.", 42)]
+        yield [gauge("answer", "It.", 42)]
 
     def pages(self) -> Pages:
         return Pages("tester", lambda: self.why_not, Exposition(self.families).text, self.tokens)

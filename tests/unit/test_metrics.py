@@ -1,6 +1,7 @@
 """Metrics: what is counted, and how it is written."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,9 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def written(families: list[Metric], accept: str = "") -> tuple[str, str]:
-    async def all_of_them() -> list[Metric]:
-        return families
+    async def all_of_them() -> AsyncIterator[list[Metric]]:
+        yield families[:1]
+        yield families[1:]
 
     body, content_type = asyncio.run(Exposition(all_of_them).text(accept))
     return body.decode(), content_type
@@ -89,6 +91,23 @@ def test_what_is_written_in_slices_reads_as_what_is_written_at_once(count: int) 
     read: list[Metric] = list(openmetrics(text))  # type: ignore[no-untyped-call]
     held = [family for family in read if family.name == "mesoslite_held"]
     assert [len(family.samples) for family in held] == [2 * count]
+
+
+def test_others_have_their_turn_while_a_large_page_is_written() -> None:
+    async def turns() -> int:
+        """How often somebody else came to his turn."""
+        count = 0
+
+        async def families() -> AsyncIterator[list[Metric]]:
+            yield many(20 * SLICE_SAMPLES)
+
+        writing = asyncio.create_task(Exposition(families).text(""))
+        while not writing.done():
+            count += 1
+            await asyncio.sleep(0)
+        return count
+
+    assert asyncio.run(turns()) >= 40  # two samples for each
 
 
 def test_a_counter_that_nothing_was_counted_in_is_there_without_samples() -> None:
