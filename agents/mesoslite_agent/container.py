@@ -59,7 +59,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ContainerPhase:
-    """A start has entered a phase."""
+    """A start has entered a phase; one with nothing to fetch may begin with its root."""
 
     container_id: str
     phase: Phase

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import functools
 import signal
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from mesoslite_agent.containerizers import (
     CannotPrepare,
     Containerizer,
     Launch,
+    Measured,
     User,
     resolve_user,
 )
@@ -44,6 +46,7 @@ from mesoslite_agent.launcher_client import LauncherBroken, LauncherClient, Laun
 from mesoslite_agent.sandbox import Sandboxes
 
 FETCHES_MAX = 8  # fetchers at work at one time; each is a process of ~20 MiB
+STARTS_TOGETHER_MAX = 64  # plain starts that one thread prepares in one go: ~0.1 ms each
 ROOTS_MAX = 4  # threads that make and free roots, sandboxes and limits
 RUNTIMES_MAX = 4  # starts through a container runtime at one time: ~40 ms of a core each
 RELEASE_TRIES_MAX = 5
@@ -51,6 +54,7 @@ CLOSE_S_MAX = 30.0
 ERROR_CHARS_MAX = 500
 
 T = TypeVar("T")
+_GIVEN_UP = "given up while it was under way"
 FAILURES = {
     Phase.FETCH: StartFailure.FETCH_FAILED,
     Phase.ROOT: StartFailure.ROOT_FAILED,
@@ -65,12 +69,18 @@ class _Live:
     container_id: str
     containerizer: str
     phase: Phase = Phase.FETCH
-    starting: asyncio.Task[None] | None = None
+    starting: asyncio.Task[None] | None = None  # of a start that goes its own way
+    asked: asyncio.Future[None] | None = None  # of one among others: done when it was asked for
     fields: dict[str, Any] | None = None  # its start request, once it was made
     room: asyncio.Semaphore | None = None  # held until its runtime has done its part
     given_up: bool = False
     started: bool = False
     over: bool = False
+
+    def was_asked(self) -> None:
+        """The launcher has answered the start, or will never be asked for it."""
+        if self.asked is not None and not self.asked.done():
+            self.asked.set_result(None)
 
 
 class Containers:
@@ -107,6 +117,8 @@ class Containers:
         self._runtimes = asyncio.Semaphore(RUNTIMES_MAX)
         self._threads = ThreadPoolExecutor(ROOTS_MAX, thread_name_prefix="containers")
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._plain: deque[tuple[_Live, ContainerSpec]] = deque()  # starts that wait for a thread
+        self._preparing = False
         self._closing = False
 
     # -- what the daemon may ask ------------------------------------------------------------------
@@ -135,7 +147,14 @@ class Containers:
             return
         live = _Live(spec.container_id, spec.containerizer)
         self._live[spec.container_id] = live
-        live.starting = self._spawn(self._start(live, spec))
+        if spec.uris or spec.containerizer != ProcessContainerizer.name:
+            live.starting = self._spawn(self._start(live, spec))
+            return
+        live.asked = asyncio.get_running_loop().create_future()
+        self._plain.append((live, spec))
+        if not self._preparing:
+            self._preparing = True
+            self._spawn(self._start_plain())
 
     def stop(self, container_id: str, signal_number: int) -> None:
         """Send a signal to every process of a container that has started."""
@@ -165,6 +184,8 @@ class Containers:
             return
         name = live.containerizer if live is not None else None
         self._live.pop(container_id, None)
+        if name == ProcessContainerizer.name and self._forget(container_id):
+            return  # it holds nothing
         self._spawn(self._destroy(container_id, name))
 
     async def recover(self, known: set[str]) -> None:
@@ -220,19 +241,88 @@ class Containers:
         await self._launcher.close()
         await asyncio.to_thread(self._threads.shutdown)
 
-    # -- a start ----------------------------------------------------------------------------------
+    # -- starts that are alike: nothing to fetch, no root to make, so many are prepared at a time --
+
+    async def _start_plain(self) -> None:
+        """Prepare what waits, in one thread at a time, and ask for it; until nothing waits."""
+        try:
+            while self._plain:
+                some = min(len(self._plain), STARTS_TOGETHER_MAX)
+                batch = [self._plain.popleft() for _ in range(some)]
+                for live, _ in batch:
+                    self._enter(live, Phase.ROOT)
+                specs = [None if live.given_up else spec for live, spec in batch]
+                prepared = await self._in_thread(self._prepare_all, specs)
+                for (live, _), launch in zip(batch, prepared, strict=True):
+                    self._ask_for(live, launch)
+        finally:
+            self._preparing = False
+
+    def _prepare_all(self, specs: list[ContainerSpec | None]) -> list[Launch | str]:
+        """Sandbox and command of each, or why not. Blocks. None: it was given up meanwhile."""
+        return [_GIVEN_UP if spec is None else self._prepare_plain(spec) for spec in specs]
+
+    def _prepare_plain(self, spec: ContainerSpec) -> Launch | str:
+        try:
+            sandbox, user = self._make_sandbox(spec)
+            return self._containerizers[spec.containerizer].prepare(spec, sandbox, user)
+        except (OSError, ValueError, CannotPrepare) as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - else a bug leaves a task staging
+            self._log.exception("a start failed", container_id=spec.container_id)
+            return f"{type(error).__name__}: {error}"
+
+    def _ask_for(self, live: _Live, launch: Launch | str) -> None:
+        if live.given_up:
+            launch = _GIVEN_UP
+        if isinstance(launch, str):
+            self._spawn(self._fail(live, FAILURES[live.phase], launch))
+            return
+        live.fields = launch.fields()
+        self._enter(live, Phase.SPAWN)
+        try:
+            answer = self._launcher.ask("start", id=live.container_id, **live.fields)
+        except LauncherRefused as refused:
+            self._spawn(self._fail(live, StartFailure.SPAWN_FAILED, str(refused)))
+            return
+        if answer is None:
+            self._spawn(self._ask_again(live))
+        else:
+            answer.add_done_callback(functools.partial(self._answered, live))
+
+    def _answered(self, live: _Live, answer: asyncio.Future[dict[str, Any]]) -> None:
+        if answer.cancelled():
+            return
+        if answer.exception() is not None:  # the launcher is gone; the next one is asked
+            self._spawn(self._ask_again(live))
+        elif answer.result()["ok"]:
+            live.was_asked()
+        else:
+            text = answer.result()["error"]
+            self._spawn(self._fail(live, StartFailure.SPAWN_FAILED, text))
+
+    async def _ask_again(self, live: _Live) -> None:
+        try:
+            await self._launcher.until_connected()
+            if not live.given_up and not live.over:  # else a start after the kill would run
+                await self._launcher.request("start", id=live.container_id, **(live.fields or {}))
+            live.was_asked()
+        except LauncherRefused as refused:
+            await self._fail(live, StartFailure.SPAWN_FAILED, str(refused))
+
+    # -- a start that takes its time ---------------------------------------------------------------
 
     async def _start(self, live: _Live, spec: ContainerSpec) -> None:
         try:
             launch = await self._prepared(live, spec)
             if live.given_up:
                 raise _GaveUp
-            live.fields = dataclasses.asdict(launch)
+            live.fields = launch.fields()
             self._enter(live, Phase.SPAWN)
             await self._launcher.request("start", id=live.container_id, **live.fields)
         except (_GaveUp, asyncio.CancelledError):
             if live.given_up and live.fields is None:
-                await self._fail(live, FAILURES[live.phase], "given up while it was under way")
+                await self._fail(live, FAILURES[live.phase], _GIVEN_UP)
             else:
                 self._make_room(live)
                 raise
@@ -251,15 +341,12 @@ class Containers:
         if reason is not None:
             raise _Failed(StartFailure.CONTAINERIZER_UNAVAILABLE, reason)
         try:
-            sandbox = self.sandbox(spec.framework_id, spec.task_id, spec.container_id)
-            user = resolve_user(spec.user)
-            owner = (user.uid, user.gid) if spec.user is not None else None
-            await self._in_thread(self._sandboxes.make, sandbox, owner)
+            sandbox, user = await self._in_thread(self._make_sandbox, spec)
         except (OSError, ValueError, CannotPrepare) as error:
             raise _Failed(StartFailure.ROOT_FAILED, str(error)) from None
         if spec.uris:
             async with self._fetches:
-                await self._fetch(spec, sandbox, user if owner is not None else None)
+                await self._fetch(spec, sandbox, user if spec.user is not None else None)
         if spec.containerizer == OciContainerizer.name:
             await self._runtimes.acquire()
             live.room = self._runtimes
@@ -269,6 +356,13 @@ class Containers:
             return await self._in_thread(each.prepare, spec, sandbox, user)
         except (OSError, CannotPrepare) as error:
             raise _Failed(StartFailure.ROOT_FAILED, str(error)) from None
+
+    def _make_sandbox(self, spec: ContainerSpec) -> tuple[Path, User]:
+        """Where it is, and whose. Blocks; raises OSError, ValueError, CannotPrepare."""
+        sandbox = self.sandbox(spec.framework_id, spec.task_id, spec.container_id)
+        user = resolve_user(spec.user)
+        self._sandboxes.make(sandbox, None if spec.user is None else (user.uid, user.gid))
+        return sandbox, user
 
     async def _fetch(self, spec: ContainerSpec, sandbox: Path, user: User | None) -> None:
         become = None if user is None else (user.uid, user.gid, user.groups)
@@ -305,10 +399,12 @@ class Containers:
             if live.phase is not Phase.ROOT:
                 live.starting.cancel()
             await asyncio.wait([live.starting])
+        if live.asked is not None:
+            await asyncio.wait([live.asked])
         if live.over:
             return
         if not await self._signal(live.container_id, signal.SIGKILL) and not live.over:
-            await self._fail(live, StartFailure.SPAWN_FAILED, "given up while it was under way")
+            await self._fail(live, StartFailure.SPAWN_FAILED, _GIVEN_UP)
 
     async def _signal(self, container_id: str, number: int) -> bool:
         """False when the launcher has never heard of the container."""
@@ -325,6 +421,7 @@ class Containers:
     async def _fail(self, live: _Live, failure: StartFailure, text: str) -> None:
         """Leave nothing of a start that came to nothing, then say so."""
         live.over = True
+        live.was_asked()
         await self._release(live.container_id, live.containerizer)
         self._make_room(live)
         self._report(self._failure(live, failure, text))
@@ -363,20 +460,29 @@ class Containers:
             if not event["lost"]:
                 self._has_started(live, event)
             live.over = True
-            self._spawn(self._exited(live, event))
+            self._has_ended(live, event)
 
     def _has_started(self, live: _Live, event: dict[str, Any]) -> None:
         if not live.started:
             live.started = True
             self._report(ContainerStarted(live.container_id, event["pid"]))
 
-    async def _exited(self, live: _Live, event: dict[str, Any]) -> None:
+    def _has_ended(self, live: _Live, event: dict[str, Any]) -> None:
         each = self._containerizers[live.containerizer]
+        if isinstance(each, OciContainerizer):
+            self._spawn(self._measure(live, event, each))
+        else:
+            self._report_end(live, event, None)
+
+    async def _measure(self, live: _Live, event: dict[str, Any], each: Containerizer) -> None:
+        measured = await self._in_thread(each.measure, live.container_id)
+        self._report_end(live, event, measured)
+
+    def _report_end(self, live: _Live, event: dict[str, Any], measured: Measured | None) -> None:
         oom, usage = event["over"] == "mem", None
         if not event["lost"]:
             usage = Usage(cpu_ms=event["cpu_ms"], peak_mem_bytes=event["peak_mem_bytes"])
-        if isinstance(each, OciContainerizer):
-            measured = await self._in_thread(each.measure, live.container_id)
+        if measured is not None:
             # One that ended well had a child killed and got over it.
             oom = measured.oom_kills > 0 and event["exit_code"] != 0
             usage = measured.usage or usage
@@ -400,6 +506,8 @@ class Containers:
             if live.started and not live.over and live.container_id not in ids:
                 live.over = True
                 self._spawn(self._lost(live))
+        for container_id in ids - self._live.keys():  # the connection was lost as it was forgotten
+            self._spawn(self._purge(container_id))
 
     async def _lost(self, live: _Live) -> None:
         if live.fields:
@@ -408,7 +516,7 @@ class Containers:
             )
         lost = journal.Container(live.container_id, {})
         lost.lose()
-        await self._exited(live, lost.describe())
+        self._has_ended(live, lost.describe())
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -421,6 +529,16 @@ class Containers:
                 return
             await self._signal(container_id, signal.SIGKILL)
             await asyncio.sleep(0.02)
+
+    def _forget(self, container_id: str) -> bool:
+        """Have the launcher forget a container that is over. False when it cannot be asked now.
+
+        If the answer is lost, the list of the next connection tells.
+        """
+        answer = self._launcher.ask("forget", id=container_id)
+        if answer is not None:
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return answer is not None
 
     async def _forgotten(self, container_id: str) -> bool:
         try:

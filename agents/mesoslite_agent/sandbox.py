@@ -46,10 +46,17 @@ class Sandboxes:
 
         Doing it again changes nothing. Raises OSError.
         """
-        sandbox.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path = str(sandbox)  # from here on it is text: half the time of a start's preparation
+        try:
+            os.mkdir(path, 0o755)  # noqa: PTH102
+        except FileNotFoundError:
+            sandbox.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except FileExistsError:
+            if not sandbox.is_dir():
+                raise
         for name in ("stdout", "stderr"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-            descriptor = os.open(sandbox / name, flags, 0o644)
+            descriptor = os.open(f"{path}/{name}", flags, 0o644)
             if owner is not None:
                 os.fchown(descriptor, *owner)
             os.close(descriptor)

@@ -28,9 +28,10 @@ async def test_a_start_goes_through_its_phases_and_ends_with_its_exit_code(rig: 
     task = spec("sh", "-c", "echo out; echo err >&2; exit 3")
     end = await rig.run(task)
     assert [type(event) for event in rig.events] == [
-        ContainerPhase, ContainerPhase, ContainerPhase, ContainerStarted, ContainerExited,
+        ContainerPhase, ContainerPhase, ContainerStarted, ContainerExited,
     ]  # fmt: skip
-    assert [e.phase for e in rig.events if isinstance(e, ContainerPhase)] == list(Phase)
+    phases = [event.phase for event in rig.events if isinstance(event, ContainerPhase)]
+    assert phases == [Phase.ROOT, Phase.SPAWN]  # there was nothing to fetch
     assert (end.exit_code, end.signal, end.oom, end.launcher_lost) == (3, None, False, False)
     assert end.usage is not None
     assert rig.said(task) == "out\n"
