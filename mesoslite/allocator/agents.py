@@ -5,12 +5,19 @@ every thousandth. Where more is held than there is (a total shrank, or a task be
 what is over counts as held, and nothing of it is free until enough was given back.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from mesoslite.allocator.filters import Bucket
 from mesoslite.allocator.roles import Client
 from mesoslite.allocator.sorter import ClusterTotal, Quantities, quantities
 from mesoslite.resources import UNRESERVED, MixedKinds, Overlap, Resources
+from mesoslite.where import Place
+
+if TYPE_CHECKING:
+    from mesoslite.allocator.demand import Want
 
 _NOTHING = Resources.EMPTY
 
@@ -48,20 +55,25 @@ class Agent:
     __slots__ = (
         "active",
         "agent_id",
+        "declined",
         "excess",
         "free",
         "held",
         "offers",
         "over",
+        "place",
         "refusals",
         "reserved",
         "total",
+        "units",
+        "verdicts",
         "view",
         "views",
     )
 
-    def __init__(self, agent_id: str, total: Resources) -> None:
+    def __init__(self, agent_id: str, total: Resources, place: Place) -> None:
         self.agent_id = agent_id
+        self.place = place
         self.active = True
         self.total = total
         self.free = total
@@ -80,8 +92,15 @@ class Agent:
         self.refusals: dict[Resources, Bucket] = {}
         #: Of what all may be offered; only where nothing is reserved.
         self.view: View | None = None
-        #: By role, where something is reserved; emptied whenever one of them could be wrong.
-        self.views: dict[str, View] = {}
+        #: By role, where something is reserved, and whether a client of it wants everything or
+        #: only what is reserved; emptied whenever one of them could be wrong.
+        self.views: dict[tuple[str, bool], View] = {}
+        #: Owned by `Demand`: the units of each request in outstanding offers of this agent,
+        self.units: dict[Want, int] = {}
+        #: the requests that it is not offered for now,
+        self.declined: dict[Want, None] = {}
+        #: and whether it is where an expression says, by its text.
+        self.verdicts: dict[str, bool] = {}
 
     def hold(self, client: Client, amount: Resources) -> None:
         """`client` has a task that holds this as well, whether or not so much is free."""
@@ -202,6 +221,8 @@ class Agents:
         self.changed: dict[Agent, None] = {}
         #: Only somebody new, or a refusal's end, makes these worth looking at.
         self.idle: dict[Agent, None] = {}
+        #: As `idle`; those of which something is reserved.
+        self.idle_reserved: dict[Agent, None] = {}
         self._by_id: dict[str, Agent] = {}
 
     def __iter__(self) -> Iterator[Agent]:
@@ -214,9 +235,9 @@ class Agents:
         """The agent, or None when it is not here (any more)."""
         return self._by_id.get(agent_id)
 
-    def add(self, agent_id: str, total: Resources) -> Agent:
+    def add(self, agent_id: str, total: Resources, place: Place) -> Agent:
         """A new agent, all of it free."""
-        agent = self._by_id[agent_id] = Agent(agent_id, total)
+        agent = self._by_id[agent_id] = Agent(agent_id, total, place)
         self.total.change(more=quantities(total), less=_NO_QUANTITIES)
         self.changed[agent] = None
         return agent
@@ -225,12 +246,13 @@ class Agents:
         """The agent is gone. Who holds something of it is the caller's to put right, before."""
         del self._by_id[agent.agent_id]
         self.changed.pop(agent, None)
-        self.idle.pop(agent, None)
+        self.rest(agent, False)
         self.total.change(more=_NO_QUANTITIES, less=quantities(agent.total))
 
     def set_total(self, agent: Agent, total: Resources) -> None:
         """The agent has this much from now on, whatever is held of it."""
         self.total.change(more=quantities(total), less=quantities(agent.total))
+        self.rest(agent, False)
         agent.total = total
         agent.reserved = has_reserved(total)
         agent.view = None
@@ -243,7 +265,10 @@ class Agents:
             agent.views.clear()
         if agent.active:
             self.changed[agent] = None
-            self.idle.pop(agent, None)
+            if agent.reserved:
+                self.idle_reserved.pop(agent, None)
+            else:
+                self.idle.pop(agent, None)
 
     def set_active(self, agent: Agent, active: bool) -> None:
         """Whether it is offered at all; it keeps its ledger and its refusals either way."""
@@ -251,11 +276,20 @@ class Agents:
         self.touch(agent)
         if not active:
             self.changed.pop(agent, None)
-            self.idle.pop(agent, None)
+            self.rest(agent, False)
 
-    def take_candidates(self, woken: int, turn: int) -> list[Agent]:
-        """The agents to look at now: those that changed, and those idle ones that a client of
-        `woken` has not refused. None of them counts as changed or idle any more.
+    def rest(self, agent: Agent, idle: bool) -> None:
+        """Whether everybody who may have something of the agent refuses it."""
+        those = self.idle_reserved if agent.reserved else self.idle
+        if idle:
+            those[agent] = None
+        else:
+            those.pop(agent, None)
+
+    def take_candidates(self, woken: int, reserved: bool, turn: int) -> list[Agent]:
+        """The agents to look at now: those that changed, those idle ones that a client of `woken`
+        has not refused, and, if so asked, those with something reserved. None of them counts as
+        changed or idle any more.
 
         They come in the order in which they changed, but starting at another place each `turn`
         (the golden ratio spreads those places evenly). With a fixed order, a framework that can
@@ -268,6 +302,9 @@ class Agents:
             for agent in wanted:
                 del self.idle[agent]
             agents += wanted
+        if reserved:
+            agents += self.idle_reserved
+            self.idle_reserved.clear()
         cut = turn * _GOLDEN_RATIO_MILLION % 1_000_000 * len(agents) // 1_000_000
         return agents[cut:] + agents[:cut] if cut else agents
 
@@ -279,8 +316,10 @@ class Agents:
             agent.check()
             held.gain(quantities(agent.total))
         assert held.by_name() == self.total.by_name()
-        listed = [*self.changed, *self.idle]
+        listed = [*self.changed, *self.idle, *self.idle_reserved]
         assert len(set(listed)) == len(listed)
+        assert not any(agent.reserved for agent in self.idle)
+        assert all(agent.reserved for agent in self.idle_reserved)
         assert set(listed) <= {agent for agent in self if agent.active}
 
 

@@ -5,11 +5,17 @@ plain integers, so "who is active and has not refused this agent" is one express
 them. Roles compete with each other by weight, the clients of a role among themselves.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
+from typing import TYPE_CHECKING
 
 from mesoslite.allocator.sorter import SERVED_ONCE, ClusterTotal, Competitor, FairOrder, Quantities
+
+if TYPE_CHECKING:
+    from mesoslite.allocator.demand import Want
 
 RETIRED_MAX = 64  # or as many as there are clients: what a sweep costs is then shared by as many
 
@@ -35,9 +41,20 @@ class Framework:
 class Client(Competitor):
     """One framework in one role. Its name among the clients of the role is the framework's id."""
 
-    __slots__ = ("claims", "framework", "refused", "role", "slot", "subscribed", "suppressed")
+    __slots__ = (
+        "claims",
+        "demand",
+        "framework",
+        "open",
+        "refused",
+        "role",
+        "slot",
+        "subscribed",
+        "suppressed",
+        "wants",
+    )
 
-    def __init__(self, framework: Framework, role: "Role") -> None:
+    def __init__(self, framework: Framework, role: Role) -> None:
         super().__init__(framework.framework_id)
         self.framework = framework
         self.role = role
@@ -47,6 +64,12 @@ class Client(Competitor):
         #: The framework wants offers of this role; else the client only holds what tasks hold.
         self.subscribed = False
         self.suppressed = False
+        #: It is offered what it requests and what is reserved for its role; else everything.
+        self.demand = False
+        #: Owned by `Demand`: by request id what it wants, or is still offered,
+        self.wants: dict[str, Want] = {}
+        #: and those of them that are open.
+        self.open: dict[Want, None] = {}
         #: The agents on which its tasks hold something, and its outstanding offers, added up.
         self.claims = 0
 
@@ -222,6 +245,26 @@ class Roles:
                 client = clients.least(self.clients_of(eligible))
         clients.give(client, gift)
         return client
+
+    def poorest(self, eligible: int) -> Client:
+        """Whose turn it is: the poorest client in `eligible` of the poorest role that has one."""
+        role = self.first(eligible)
+        eligible &= role.mask
+        client = role.clients.poorest()
+        if client.mask & eligible:
+            return client
+        if eligible.bit_count() > role.clients.few:
+            return role.clients.first(eligible)
+        return role.clients.least(self.clients_of(eligible))
+
+    def take(self, client: Client, gift: Quantities) -> None:
+        """It is the turn of `client`, whom `poorest` has just found: it takes `gift`."""
+        role = client.role
+        if role is self._only:
+            role.tie += SERVED_ONCE
+        else:
+            self._order.give(role, gift)
+        role.clients.give(client, gift)
 
     def in_order(self) -> list[Role]:
         """All roles, the poorest first."""

@@ -1,0 +1,130 @@
+"""Cuts: how many units of a request an amount holds, and which part of the amount they are.
+
+What one unit needs names no roles. It is served from what its role may have: first from what is
+reserved for that role (or one above it), by key in order, then from what is reserved for nobody.
+"""
+
+from __future__ import annotations
+
+from mesoslite import ranges as spans
+from mesoslite.allocator.sorter import Quantities, quantities
+from mesoslite.ranges import Ranges
+from mesoslite.resources import UNRESERVED, Resources, split_key
+
+_KEPT_MAX = 16  # amounts of so many whole units are kept for each shape, 300 B each
+_NO_ITEMS: frozenset[str] = frozenset()
+
+
+class Unit:
+    """What one unit of a request needs: an amount, and so many ports, whichever are free."""
+
+    __slots__ = ("_multiples", "amount", "ports", "scalars", "single")
+
+    def __init__(self, amount: Resources, ports: int) -> None:
+        self.amount = amount
+        self.ports = ports
+        self.scalars = tuple(amount.scalars.items())
+        #: It names ports, numbers or items: no agent can hold two of them.
+        self.single = bool(amount.ranges or amount.sets)
+        self._multiples: dict[int, tuple[Resources, Quantities]] = {}
+
+    def fits(self, amount: Resources, most: int) -> int:
+        """How many units `amount`, which names no roles, holds; at most `most`. About 0.4 us."""
+        have = amount.scalars
+        for name, each in self.scalars:
+            held = have.get(name, 0)
+            if held < each:
+                return 0
+            if held < each * most:
+                most = held // each
+        if self.single and most:
+            most = int(amount.covers(self.amount))
+        if self.ports and most:
+            most = min(most, spans.count(self._free_ports(amount)) // self.ports)
+        return most
+
+    def take(self, amount: Resources, units: int) -> tuple[Resources, Quantities]:
+        """So many units of `amount`, which holds them and names no roles, the lowest ports first.
+
+        0.2 us for what is kept, 10 us more with ports.
+        """
+        kept = self._multiples.get(units)
+        if kept is None:
+            whole = self.amount
+            if units > 1:
+                whole = Resources.from_amounts({at: n * units for at, n in self.scalars})
+            if len(self._multiples) >= _KEPT_MAX:
+                self._multiples.clear()
+            kept = self._multiples[units] = whole, quantities(whole)
+        if not self.ports:
+            return kept
+        ports = spans.first(self._free_ports(amount), self.ports * units)
+        return kept[0] + Resources.from_amounts({}, {"ports": ports}), kept[1]
+
+    def missing(self, amount: Resources) -> tuple[Resources, int]:
+        """What `amount`, which names no roles, lacks of one unit, and how many ports."""
+        free = spans.count(self._free_ports(amount))
+        return amount.missing(self.amount), max(0, self.ports - free)
+
+    def _free_ports(self, amount: Resources) -> Ranges:
+        """The ports that are not among those that the unit names."""
+        free = amount.ranges.get("ports", ())
+        named = self.amount.ranges.get("ports", ())
+        return spans.lacking(named, free) if named else free
+
+
+def of_nobody(amount: Resources) -> Resources:
+    """The same amount by name, whatever role each part is reserved for. ~10 us if any is."""
+    scalars: dict[str, int] = {}
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    sets: dict[str, frozenset[str]] = {}
+    for at, thousandths in amount.scalars.items():
+        name = split_key(at)[0]
+        scalars[name] = scalars.get(name, 0) + thousandths
+    for at, pairs in amount.ranges.items():
+        ranges.setdefault(split_key(at)[0], []).extend(pairs)
+    for at, items in amount.sets.items():
+        name = split_key(at)[0]
+        sets[name] = sets.get(name, _NO_ITEMS) | items
+    return Resources.from_amounts(scalars, ranges, sets)
+
+
+def reserved_only(amount: Resources) -> Resources:
+    """The part that is reserved for some role."""
+    return Resources.from_amounts(
+        {at: n for at, n in amount.scalars.items() if split_key(at)[1] != UNRESERVED},
+        {at: pairs for at, pairs in amount.ranges.items() if split_key(at)[1] != UNRESERVED},
+        {at: items for at, items in amount.sets.items() if split_key(at)[1] != UNRESERVED},
+    )
+
+
+def part_of(amount: Resources, wanted: Resources) -> Resources:
+    """The part of `amount` that is `wanted` by name: what is reserved goes first. ~20 us.
+
+    `wanted` names no roles, and `of_nobody(amount)` covers it.
+    """
+    scalars: dict[str, int] = {}
+    ranges: dict[str, Ranges] = {}
+    sets: dict[str, frozenset[str]] = {}
+    left = dict(wanted.scalars)
+    for at, thousandths in sorted(amount.scalars.items(), key=_reserved_first):
+        name = split_key(at)[0]
+        scalars[at] = min(thousandths, left.get(name, 0))
+        left[name] = left.get(name, 0) - scalars[at]
+    numbers = dict(wanted.ranges)
+    for at, pairs in sorted(amount.ranges.items(), key=_reserved_first):
+        name = split_key(at)[0]
+        wanted_here = numbers.get(name, ())
+        numbers[name] = spans.lacking(pairs, wanted_here)
+        ranges[at] = spans.lacking(numbers[name], wanted_here)
+    items_left = dict(wanted.sets)
+    for at, items in sorted(amount.sets.items(), key=_reserved_first):
+        name = split_key(at)[0]
+        sets[at] = items & items_left.get(name, _NO_ITEMS)
+        items_left[name] = items_left.get(name, _NO_ITEMS) - items
+    return Resources.from_amounts(scalars, ranges, sets)
+
+
+def _reserved_first(item: tuple[str, object]) -> tuple[bool, str]:
+    at = item[0]
+    return split_key(at)[1] == UNRESERVED, at

@@ -1,0 +1,223 @@
+"""Matching: where the open requests of one cycle are met, agent by agent.
+
+Two kinds of requests are looked at: those that are new, raised, or of a client that may be offered
+something again, which the index leads to their agents; and those that wait, which only agents that
+changed since the last cycle can fit. All others fit nothing: that was found out before, and within
+a cycle agents only lose.
+
+A request plans ahead: with `spread`, one agent for each unit from the most free downwards, or more
+units for each agent where there are fewer agents; with `binpack`, agents filled one after another
+from the tightest upwards. Whoever plans prefers agents that no other plan of the cycle names. What
+of a plan has become untrue when its turn comes is left out, and another is made at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from mesoslite.allocator.agents import Agent
+from mesoslite.allocator.cuts import of_nobody
+from mesoslite.allocator.demand import Demand, Shape, Want
+from mesoslite.allocator.index import AgentIndex
+from mesoslite.allocator.roles import Client, Role
+from mesoslite.allocator.sorter import quantities
+from mesoslite.model import Policy
+from mesoslite.resources import Resources
+
+LISTED_MAX = (
+    64  # agents that changed and are sorted for each request; the index is cheaper for more
+)
+
+_Step = tuple[Agent, int]  # so many units of it, or fewer
+
+
+def available(agent: Agent, role: Role) -> Resources:
+    """What a request in `role` may be served from, by name."""
+    if not agent.reserved:
+        return agent.free
+    return of_nobody(agent.free.available_to(role.name))
+
+
+def asking(demand: Demand, agent: Agent, able: int) -> int:
+    """The clients of `able` that may want a part of the agent, and a few more.
+
+    Whether one of them declined it, or its role may not have what is reserved, is left open:
+    `choice` says. About 0.6 us for each shape that is not too large.
+    """
+    eligible = 0
+    for shape in demand.shapes_up_to(quantities(agent.free)[0]):
+        those = shape.mask & able & ~eligible
+        if those and shape.is_where(agent) and (agent.reserved or shape.unit.fits(agent.free, 1)):
+            eligible |= those
+    return eligible
+
+
+def choice(client: Client, agent: Agent, agents: int) -> tuple[Want, int] | None:
+    """The first request of the client that the agent fits, and how many units of it.
+
+    `agents` may serve it, this one among them; with `spread` each gets as many units.
+    """
+    amount = available(agent, client.role)
+    for want in client.open:
+        units = want.fits(agent, amount)
+        if units:
+            spread = want.request.policy is Policy.SPREAD
+            return want, min(units, -(-want.open // agents)) if spread else units
+    return None
+
+
+class Matching:
+    """The requests that one cycle looks at, and what they plan. Lives for that cycle."""
+
+    def __init__(self, demand: Demand, index: AgentIndex, changed: Iterable[Agent], able: int):
+        self._index = index
+        #: How many agents requests were compared with.
+        self.compared = 0
+        self._plans: dict[Want, list[_Step]] = {}
+        #: How many plans name an agent.
+        self._planned: dict[Agent, int] = {}
+        #: The requests that may fit any agent; those that do not any more are taken out.
+        self._woken = {want for want in demand.woken if want.client.mask & able}
+        #: The agents that changed and may fit requests of this shape.
+        self._changed: dict[Shape, list[Agent]] = {}
+        for agent in changed:
+            self._note(demand, agent, able)
+        #: Requests, and shapes, that were found to fit nothing any more, whoever asks;
+        self._unfit: set[Want | Shape] = set()
+        #: The clients that were found to fit nothing any more.
+        self._done = 0
+        self._clients = 0
+        self._count_clients()
+
+    @property
+    def clients(self) -> int:
+        """The clients with requests that may still be met in this cycle."""
+        return self._clients & ~self._done
+
+    def drop(self, client: Client) -> None:
+        """Nothing that the client wants fits anything in this cycle any more."""
+        self._done |= client.mask
+
+    def next_step(self, client: Client) -> tuple[Want, Agent, int] | None:
+        """What the client is to be offered next: units of a request, of an agent. None: nothing.
+
+        About 1 us when it was planned already.
+        """
+        for want in client.open:
+            step = self._next_of(want)
+            if step is not None:
+                return want, *step
+        return None
+
+    # --- within -----------------------------------------------------------------------------------
+
+    def _note(self, demand: Demand, agent: Agent, able: int) -> None:
+        """Find out which shapes an agent that changed fits, for clients that do not look at all."""
+        self.compared += 1
+        for shape in demand.shapes_up_to(quantities(agent.free)[0]):
+            if not shape.mask & able or not shape.is_where(agent):
+                continue
+            if agent.reserved or shape.unit.fits(agent.free, 1):
+                self._changed.setdefault(shape, []).append(agent)
+
+    def _count_clients(self) -> None:
+        clients = 0
+        for want in self._woken:
+            clients |= want.client.mask
+        for shape in self._changed:
+            clients |= shape.mask
+        self._clients = clients
+
+    def _next_of(self, want: Want) -> _Step | None:
+        while True:
+            plan = self._plans.get(want)
+            while plan:
+                agent, units = plan.pop()
+                self._planned[agent] -= 1
+                units = min(units, want.fits(agent, available(agent, want.client.role)))
+                if units:
+                    return agent, units
+            if not self._plan(want):
+                return None
+
+    def _plan(self, want: Want) -> bool:
+        """Plan where the open units of a request go. False when no agent fits one of them."""
+        shape = want.shape
+        if want in self._unfit or shape in self._unfit:
+            return False
+        if want in self._woken:
+            steps = self._steps(want, self._walk(want))
+            if not steps and not want.declined and not self._index.some_reserved:
+                self._unfit.add(shape)
+        elif shape in self._changed:
+            steps = self._steps(want, self._in_order(want))
+            if not steps:
+                self._forget_unfit(shape)
+        else:
+            return False
+        if not steps:
+            self._unfit.add(want)
+            return False
+        for agent, _ in steps:
+            self._planned[agent] = self._planned.get(agent, 0) + 1
+        steps.reverse()
+        self._plans[want] = steps
+        return True
+
+    def _steps(self, want: Want, agents: Iterable[Agent]) -> list[_Step]:
+        """The agents that take the open units, best first, each with how many."""
+        role = want.client.role
+        if want.request.policy is Policy.BINPACK:
+            return self._filled(want, agents)
+        found: list[Agent] = []
+        shared: list[Agent] = []  # that other plans of this cycle name, too
+        for agent in agents:
+            self.compared += 1
+            if want.fits(agent, available(agent, role)):
+                if self._planned.get(agent):
+                    shared.append(agent)
+                    continue
+                found.append(agent)
+                if len(found) == want.open:
+                    break
+        found += shared[: want.open - len(found)]
+        each = -(-want.open // len(found)) if found else 0
+        return [(agent, each) for agent in found]
+
+    def _filled(self, want: Want, agents: Iterable[Agent]) -> list[_Step]:
+        steps: list[_Step] = []
+        left = want.open
+        for agent in agents:
+            self.compared += 1
+            units = want.fits(agent, available(agent, want.client.role))
+            if units:
+                steps.append((agent, units))
+                left -= units
+                if left <= 0:
+                    break
+        return steps
+
+    def _walk(self, want: Want) -> Iterator[Agent]:
+        if want.request.policy is Policy.BINPACK:
+            return self._index.tightest(want.shape)
+        return self._index.most_free(want.shape)
+
+    def _in_order(self, want: Want) -> Iterable[Agent]:
+        """The agents that changed, as `_walk` would have them; by cpus, then by mem."""
+        if len(self._changed[want.shape]) > LISTED_MAX:
+            return self._walk(want)
+        tightest_first = want.request.policy is Policy.BINPACK
+        return sorted(
+            self._changed[want.shape],
+            key=lambda agent: quantities(agent.free)[:2],
+            reverse=not tightest_first,
+        )
+
+    def _forget_unfit(self, shape: Shape) -> None:
+        """Let those who wait for this shape go once no agent fits it, whoever asks."""
+        left = [a for a in self._changed[shape] if a.reserved or shape.unit.fits(a.free, 1)]
+        if left:
+            self._changed[shape] = left
+        else:
+            del self._changed[shape]
+            self._count_clients()

@@ -1,0 +1,161 @@
+"""What there is to read of an allocator: amounts, shares, and whether all of it agrees."""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+from mesoslite.allocator.agents import Agents
+from mesoslite.allocator.demand import Demand
+from mesoslite.allocator.explain import explain_client
+from mesoslite.allocator.filters import Refusals
+from mesoslite.allocator.index import AgentIndex
+from mesoslite.allocator.invariants import check_clients, check_idle, check_ledgers, check_views
+from mesoslite.allocator.possible import Impossible, Possible
+from mesoslite.allocator.roles import Framework, Roles
+from mesoslite.allocator.sorter import Holding, Quantities, quantities
+from mesoslite.explanation import Explained
+from mesoslite.model import Request
+from mesoslite.resources import Resources
+
+_NOTHING = Resources.EMPTY
+
+
+class Reading:
+    """The structures of an allocator, and the questions that change none of them."""
+
+    def __init__(self, weights: dict[str, Fraction], min_allocatable: Iterable[Resources]) -> None:
+        self._min_allocatable = [quantities(amount) for amount in min_allocatable]
+        self._agents = Agents()
+        self._roles = Roles(self._agents.total, weights)
+        self._refusals = Refusals()
+        self._demand = Demand()
+        self._index: AgentIndex | None = None  # made for the first request
+        self._possible = Possible()
+        self._frameworks: dict[str, Framework] = {}
+        self._able = 0  # the clients that may be offered everything now
+        self._asking = 0  # those that may be offered what they request
+        self._woken = 0  # those of both for whom idle agents have not been looked at
+
+    def free(self, agent_id: str) -> Resources:
+        """What nobody holds of the agent: neither offered nor used. Nothing if it is not here."""
+        agent = self._agents.get(agent_id)
+        return agent.free if agent is not None else _NOTHING
+
+    def charges(self, agent_id: str) -> dict[tuple[str, str], list[Resources]]:
+        """What is held of the agent, by (framework, role); several amounts if they overlap."""
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            return {}
+        charges: dict[tuple[str, str], list[Resources]] = {}
+        for client, amount in agent.claims():
+            charges.setdefault((client.name, client.role.name), []).append(amount)
+        return charges
+
+    def total(self) -> dict[str, int]:
+        """Thousandths of each scalar in the cluster, by name."""
+        return self._agents.total.by_name()
+
+    def held(self, framework_id: str) -> dict[str, int]:
+        """Thousandths of each scalar that the framework's offers and tasks hold, by name."""
+        framework = self._frameworks.get(framework_id)
+        held = Holding()
+        for client in framework.clients.values() if framework is not None else ():
+            held.add(client)
+        return held.by_name()
+
+    def held_by_role(self, role: str) -> dict[str, int]:
+        """Thousandths of each scalar that is held in the role, by name."""
+        found = self._roles.get(role)
+        return found.by_name() if found is not None else {}
+
+    def share(self, framework_id: str, role: str) -> float:
+        """The framework's dominant share in the role, from 0 to 1 (more if the cluster shrank)."""
+        framework = self._frameworks.get(framework_id)
+        client = framework.clients.get(role) if framework is not None else None
+        return client.share(self._agents.total) if client is not None else 0.0
+
+    def share_of_role(self, role: str) -> float:
+        """The role's dominant share, divided by its weight: what roles are ordered by."""
+        found = self._roles.get(role)
+        return found.share(self._agents.total) if found is not None else 0.0
+
+    def outstanding(self, framework_id: str) -> int:
+        """How many offers of the framework are not settled."""
+        framework = self._frameworks.get(framework_id)
+        return framework.outstanding if framework is not None else 0
+
+    def wanted(self, framework_id: str) -> dict[str, tuple[int, int]]:
+        """By request id how many units are still wanted, and how many of them are offered now."""
+        framework = self._frameworks.get(framework_id)
+        clients = framework.clients.values() if framework is not None else ()
+        return {
+            request_id: (want.wanted, want.offered)
+            for client in clients
+            for request_id, want in client.wants.items()
+        }
+
+    def why_impossible(self, role: str, request: Request) -> Impossible | None:
+        """Why no agent could hold a unit of the request even if it were empty.
+
+        None: one could, or there are no agents. The verdict is kept until agents change.
+        """
+        return self._possible.why_not(self._whole_index(), role, request)
+
+    def _whole_index(self) -> AgentIndex:
+        """The index, with all that it does not know yet noted."""
+        if self._index is None:
+            self._index = AgentIndex()
+            self._index.note(self._agents)
+        else:
+            self._index.note(self._agents.changed)
+        return self._index
+
+    def explain(self, framework_id: str) -> tuple[Explained, ...]:
+        """What keeps the framework from being offered more, for each of its roles.
+
+        True of the moment after an `allocate`. O(agents) for each role.
+        """
+        framework = self._frameworks.get(framework_id)
+        clients = framework.clients.values() if framework is not None else ()
+        return tuple(
+            explain_client(
+                client,
+                self._agents,
+                self._refusals,
+                lambda amount: self._offerable(amount, quantities(amount)),
+            )
+            for client in clients
+            if client.subscribed
+        )
+
+    def check(self) -> None:
+        """Assert every invariant of every structure. Tests call it after each event."""
+        self._agents.check()
+        self._roles.check()
+        self._refusals.check(self._agents)
+        clients = [c for framework in self._frameworks.values() for c in framework.clients.values()]
+        self._demand.check(clients, self._agents)
+        if self._index is not None:
+            self._whole_index().check(self._agents)
+        check_ledgers(self._agents, self._roles, self._frameworks.values())
+        check_clients(self._frameworks.values(), self._able, self._asking, self._woken)
+        check_idle(self._agents, self._refusals, self._able & ~self._woken)
+        check_views(self._agents, self._refusals, self._offerable)
+
+    def _offerable(self, amount: Resources, of: Quantities) -> bool:
+        if not self._min_allocatable:
+            return bool(amount)
+        cpus, mem, disk, gpus, other = of
+        for least_cpus, least_mem, least_disk, least_gpus, least_other in self._min_allocatable:
+            if (
+                cpus >= least_cpus
+                and mem >= least_mem
+                and disk >= least_disk
+                and gpus >= least_gpus
+                and (not least_other or _covers(dict(other), least_other))
+            ):
+                return True
+        return False
+
+
+def _covers(have: Mapping[str, int], need: Iterable[tuple[str, int]]) -> bool:
+    return all(have.get(name, 0) >= least for name, least in need)
