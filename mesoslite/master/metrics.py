@@ -17,6 +17,8 @@ from operator import attrgetter
 from prometheus_client.core import Metric
 
 from mesoslite.lifecycle import TaskState
+from mesoslite.master import conduct
+from mesoslite.master.protocol import Misconduct
 from mesoslite.master.records import AgentState, FrameworkEntry, Tables, TaskEntry
 from mesoslite.master.server import Streams
 from mesoslite.measures import Distribution, LoopMeasures
@@ -155,6 +157,18 @@ def _members(t: Tables) -> Iterator[Metric]:
         "Frameworks that are known.",
         ("state",),
         (((state,), frameworks[state]) for state in ("active", "paused", "away")),
+    )
+    bounded = Counter(
+        what.name
+        for framework in t.frameworks.values()
+        if framework.conduct.episodes
+        for what in conduct.standing(t, framework)
+    )
+    yield gauges(
+        "frameworks_bounded",
+        "Frameworks that are bounded now for what they do at the cost of others.",
+        ("misconduct",),
+        (((name,), bounded[name]) for name in Misconduct.__members__),
     )
     yield gauges(
         "cluster_resources",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from mesoslite import TaskState
+from mesoslite.http import CONNECTIONS_MAX
 from tests.end_to_end.cluster import running_cluster
 from tests.end_to_end.command import Dev
 from tests.end_to_end.conftest import StartDev
 from tests.end_to_end.recorder import Recorder, recording, task
+from tests.end_to_end.rude import GARBAGE
 from tests.end_to_end.waiting import wait_until
 from tests.integration.http import Http, total
 
@@ -46,6 +50,27 @@ def test_the_numbers_of_master_and_agent_move_as_tasks_run() -> None:
             lambda: cluster.http.number("mesoslite_frameworks", state="active") == 0,
             "the framework is gone",
         )
+
+
+def test_garbage_and_idle_crowds_on_the_http_ports_disturb_nobody() -> None:
+    with running_cluster() as cluster:
+        agent = cluster.start_agent()
+        with contextlib.ExitStack() as crowd:
+            for http in (cluster.http, agent.http):
+                for data in GARBAGE.values():
+                    stranger = crowd.enter_context(http.connect())
+                    with contextlib.suppress(OSError):  # it may have hung up already
+                        stranger.sendall(data)
+                for _ in range(2 * CONNECTIONS_MAX):
+                    crowd.enter_context(http.connect())
+                assert http.ask("/healthz").status == 200
+                assert http.ask("/readyz").status == 200
+                assert http.number("process_open_fds") < CONNECTIONS_MAX + 100
+            with recording(cluster, Recorder("undisturbed", [task("good", "true")])) as scheduler:
+                scheduler.until("good", TaskState.FINISHED)
+        for said in (cluster.master.said(), agent.program.said()):
+            assert "Traceback" not in said
+            assert len(said.splitlines()) < 20  # not a line for each of them
 
 
 def test_dev_tells_where_each_of_its_daemons_answers(start_dev: StartDev) -> None:
