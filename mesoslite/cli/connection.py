@@ -187,6 +187,16 @@ class Operator:
             lambda row: row.offer_id,
         )
 
+    def explain(
+        self, subject: str, *, framework: str = "", role: str = ""
+    ) -> operator_pb2.ExplainResponse:
+        """Why a framework waits, or what became of a task."""
+        reply: operator_pb2.ExplainResponse = self._call(
+            self._stub.Explain,
+            operator_pb2.ExplainRequest(subject=subject, framework=framework, role=role),
+        )
+        return reply
+
     def teardown(self, framework: str) -> operator_pb2.TeardownFrameworkResponse:
         """Remove a framework with its tasks."""
         reply: operator_pb2.TeardownFrameworkResponse = self._call(

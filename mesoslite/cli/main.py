@@ -249,6 +249,33 @@ def status(
     views.status(chosen(context, master, token_file, output))
 
 
+@app.command("explain", rich_help_panel=_LOOK)
+def explain(
+    context: typer.Context,
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="FRAMEWORK|TASK",
+            help="A framework's name or id, or a task's id; the start of an id will do.",
+            show_default=False,
+        ),
+    ],
+    role: Annotated[
+        str, typer.Option("--role", metavar="ROLE", help="Of a framework: this role alone.")
+    ] = "",
+    framework: Annotated[
+        str, typer.Option("--framework", metavar="NAME", help="It is a task, of this one.")
+    ] = "",
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Why a framework is offered no more than it is, or what became of a task."""
+    from mesoslite.cli.explanations import explain
+
+    explain(chosen(context, master, token_file, output), subject, framework, role)
+
+
 for _noun in (agent_app, framework_app, task_app, offer_app):
     app.add_typer(_noun, rich_help_panel=_LOOK)
 

@@ -16,6 +16,8 @@ from google.protobuf.message import DecodeError, Message
 from mesoslite.files import FILE_NAMES
 from mesoslite.loop import Inbox
 from mesoslite.master import view
+from mesoslite.master.explain import explain
+from mesoslite.master.fates import NotExplained
 from mesoslite.master.protocol import Answer, Event, TaskKillAsked, TeardownAsked
 from mesoslite.master.reads import ReadError, Reads
 from mesoslite.master.records import AgentState, Tables
@@ -25,6 +27,7 @@ from mesoslite.version import VERSION
 from mesoslite.wire import (
     TASK_STATES,
     write_agent_info,
+    write_explanation,
     write_framework_info,
     write_resources,
     write_status,
@@ -72,6 +75,7 @@ class Operator:
             "ListFrameworks": _answering(pb.ListFrameworksRequest, self.list_frameworks),
             "ListTasks": _answering(pb.ListTasksRequest, self.list_tasks),
             "ListOffers": _answering(pb.ListOffersRequest, self.list_offers),
+            "Explain": _answering(pb.ExplainRequest, self.explain),
             "TeardownFramework": _answering(pb.TeardownFrameworkRequest, self.teardown),
             "KillTask": _answering(pb.KillTaskRequest, self.kill_task),
         }
@@ -190,6 +194,17 @@ class Operator:
             )
             write_resources(slot.resources, row.resources)
         answer.more = _cut(answer.offers) or page.more
+        return answer
+
+    async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+        """Why a framework is offered no more than it is, or what became of a task."""
+        found = explain(
+            self._tables, request.subject, framework=request.framework, role=request.role
+        )
+        if isinstance(found, NotExplained):
+            raise _Refused(found.refusal, found.message)
+        answer = pb.ExplainResponse(now_ms=self._tables.now_ms)
+        write_explanation(answer, found)
         return answer
 
     # --- requests --------------------------------------------------------------------------------

@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from mesoslite.attributes import parse_attributes
+from mesoslite.explanation import Explanation
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import protocol as master
+from mesoslite.master.explain import explain
+from mesoslite.master.fates import NotExplained
 from mesoslite.master.records import MasterConfig
 from mesoslite.model import AgentInfo, Offer, TaskStatus
 from mesoslite.resources import Resources
@@ -343,6 +346,19 @@ class Simulation:
     def answer(self, request: int) -> master.Answer | None:
         """What the master answered to an operator; None while it has not."""
         return self.master.answers.get(request)
+
+    def explain(self, subject: str, *, framework: str = "", role: str = "") -> Explanation:
+        """Why a framework is offered no more than it is, or what became of a task, by name or id.
+
+        As `mesoslite explain` would say. Raises LookupError when nothing is called so, or no
+        master is up.
+        """
+        if self.master.machine is None:
+            raise LookupError("no master is up")
+        found = explain(self.master.machine.tables, subject, framework=framework, role=role)
+        if isinstance(found, NotExplained):
+            raise LookupError(f"{found.message}: {found.refusal.value}")
+        return found
 
     def _node(self, node: Node | str) -> Node:
         if not isinstance(node, str):

@@ -236,6 +236,108 @@ class OfferRow(_message.Message):
     lease_ms: int
     def __init__(self, offer_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., framework_name: _Optional[str] = ..., role: _Optional[str] = ..., agent_id: _Optional[str] = ..., agent_hostname: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., made_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...
 
+class ExplainRequest(_message.Message):
+    __slots__ = ("subject", "framework", "role")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    framework: str
+    role: str
+    def __init__(self, subject: _Optional[str] = ..., framework: _Optional[str] = ..., role: _Optional[str] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("now_ms", "verdict", "framework", "task")
+    NOW_MS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    now_ms: int
+    verdict: str
+    framework: FrameworkExplanation
+    task: TaskExplanation
+    def __init__(self, now_ms: _Optional[int] = ..., verdict: _Optional[str] = ..., framework: _Optional[_Union[FrameworkExplanation, _Mapping]] = ..., task: _Optional[_Union[TaskExplanation, _Mapping]] = ...) -> None: ...
+
+class FrameworkExplanation(_message.Message):
+    __slots__ = ("framework_id", "name", "roles")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    name: str
+    roles: _containers.RepeatedCompositeFieldContainer[RoleExplanation]
+    def __init__(self, framework_id: _Optional[str] = ..., name: _Optional[str] = ..., roles: _Optional[_Iterable[_Union[RoleExplanation, _Mapping]]] = ...) -> None: ...
+
+class RoleExplanation(_message.Message):
+    __slots__ = ("role", "verdict", "offers", "whys", "request_id", "unit", "ports", "where", "wanted", "open")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    WHYS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    verdict: str
+    offers: int
+    whys: _containers.RepeatedCompositeFieldContainer[Why]
+    request_id: str
+    unit: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    ports: int
+    where: str
+    wanted: int
+    open: int
+    def __init__(self, role: _Optional[str] = ..., verdict: _Optional[str] = ..., offers: _Optional[int] = ..., whys: _Optional[_Iterable[_Union[Why, _Mapping]]] = ..., request_id: _Optional[str] = ..., unit: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., ports: _Optional[int] = ..., where: _Optional[str] = ..., wanted: _Optional[int] = ..., open: _Optional[int] = ...) -> None: ...
+
+class Why(_message.Message):
+    __slots__ = ("reason", "message", "remedy", "agents", "agent_id", "framework_id", "offer_id", "since_ms", "until_ms", "missing")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    OFFER_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    remedy: str
+    agents: int
+    agent_id: str
+    framework_id: str
+    offer_id: str
+    since_ms: int
+    until_ms: int
+    missing: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., remedy: _Optional[str] = ..., agents: _Optional[int] = ..., agent_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., offer_id: _Optional[str] = ..., since_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., missing: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ...) -> None: ...
+
+class TaskExplanation(_message.Message):
+    __slots__ = ("task_id", "framework_id", "framework_name", "remedy", "state", "reason", "refusal", "agent_id", "since_ms")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_NAME_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    framework_id: str
+    framework_name: str
+    remedy: str
+    state: _common_pb2.TaskState
+    reason: _common_pb2.Reason
+    refusal: _common_pb2.Refusal
+    agent_id: str
+    since_ms: int
+    def __init__(self, task_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., framework_name: _Optional[str] = ..., remedy: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.TaskState, str]] = ..., reason: _Optional[_Union[_common_pb2.Reason, str]] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., agent_id: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
+
 class TeardownFrameworkRequest(_message.Message):
     __slots__ = ("framework",)
     FRAMEWORK_FIELD_NUMBER: _ClassVar[int]

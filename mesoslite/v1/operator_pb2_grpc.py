@@ -59,6 +59,11 @@ class OperatorServiceStub:
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.ListOffersRequest.SerializeToString,
                 response_deserializer=mesoslite_dot_v1_dot_operator__pb2.ListOffersResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/Explain',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.TeardownFramework = channel.unary_unary(
                 '/mesoslite.v1.OperatorService/TeardownFramework',
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.TeardownFrameworkRequest.SerializeToString,
@@ -109,6 +114,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Why a framework is offered no more than it is, or what became of a task.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TeardownFramework(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -155,6 +167,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ListOffers,
                     request_deserializer=mesoslite_dot_v1_dot_operator__pb2.ListOffersRequest.FromString,
                     response_serializer=mesoslite_dot_v1_dot_operator__pb2.ListOffersResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.ExplainRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.ExplainResponse.SerializeToString,
             ),
             'TeardownFramework': grpc.unary_unary_rpc_method_handler(
                     servicer.TeardownFramework,
@@ -307,6 +324,33 @@ class OperatorService:
             '/mesoslite.v1.OperatorService/ListOffers',
             mesoslite_dot_v1_dot_operator__pb2.ListOffersRequest.SerializeToString,
             mesoslite_dot_v1_dot_operator__pb2.ListOffersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/Explain',
+            mesoslite_dot_v1_dot_operator__pb2.ExplainRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

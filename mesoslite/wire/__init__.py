@@ -24,6 +24,7 @@ from mesoslite.wire.amounts import (
 )
 from mesoslite.wire.checks import MalformedMessage
 from mesoslite.wire.enums import REASONS, REFUSALS, SOURCES, TASK_STATES
+from mesoslite.wire.explanation import write_explanation
 from mesoslite.wire.limits import (
     GRPC_MESSAGE_BYTES_MAX,
     MESSAGE_BYTES_MAX,
@@ -92,6 +93,7 @@ __all__ = [
     "task_to_wire",
     "write_agent_info",
     "write_attributes",
+    "write_explanation",
     "write_framework_info",
     "write_framework_reference",
     "write_resources",

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from mesoslite import Offer, Reason, Resources, Scheduler, Task, TaskState, TaskStatus, take_fitting
+from mesoslite.explanation import FrameworkExplanation
 from mesoslite.master.state import MasterConfig
+from mesoslite.model import WhyNot
 from mesoslite.testing import CrashPoint, Run, Simulation
 
 SMALL = Resources(cpus=1, mem=64)
@@ -248,3 +250,68 @@ def test_heartbeats_alone_leave_no_line_and_count() -> None:
     cluster.run(600)
     assert list(cluster.story.lines()) == before
     assert cluster.counts["word: Heartbeat"] >= 80
+
+
+def test_why_a_framework_waits_and_what_became_of_a_task() -> None:
+    cluster = Simulation(seed=1, agents=1, resources="cpus:1;mem:64")
+    cluster.add(Sleepers())
+    cluster.run(seconds=3)
+    found = cluster.explain("sleepers")
+    assert isinstance(found, FrameworkExplanation)
+    assert [why.reason for role in found.roles for why in role.whys] == [WhyNot.NOTHING_FREE]
+    assert "is RUNNING on a1" in cluster.explain("nap-0").verdict
+    with pytest.raises(LookupError, match="nobody"):
+        cluster.explain("nobody")
+    cluster.crash("master")
+    with pytest.raises(LookupError, match="no master is up"):
+        cluster.explain("sleepers")
+
+
+class Silent(Scheduler):
+    """Keeps every offer and never answers."""
+
+    name = "silent"
+
+    def resource_offers(self, offers: Sequence[Offer]) -> None:
+        for offer in offers:
+            self.hold(offer)
+
+
+class Looper(Scheduler):
+    """Gives everything back at once, for no time at all."""
+
+    name = "looper"
+
+    def resource_offers(self, offers: Sequence[Offer]) -> None:
+        self.decline(offers, refuse_s=0)
+
+
+class Reviver(Scheduler):
+    """Refuses everything for an hour."""
+
+    name = "reviver"
+
+    def resource_offers(self, offers: Sequence[Offer]) -> None:
+        self.decline(offers, refuse_s=3_600)
+
+
+def test_the_silent_the_greedy_and_the_hasty_are_bounded_and_the_others_work_on() -> None:
+    cluster = Simulation(seed=1, agents=5, resources="cpus:2;mem:1024")
+    unruly = [cluster.add(Silent), cluster.add(Looper), cluster.add(Reviver)]
+    reviver = unruly[2].scheduler
+
+    def revive() -> None:
+        reviver.revive()
+        cluster.after(0.01, revive)
+
+    cluster.after(1, revive)
+    cluster.run(seconds=40)
+    sleepers = cluster.add(Sleepers())
+    assert cluster.run_until(all_finished, seconds=60)
+    assert set(sleepers.states.values()) == {TaskState.FINISHED}
+    named = {what for what in cluster.counts if what.startswith("misconduct")}
+    assert named == {"misconduct: SILENT", "misconduct: DECLINES", "misconduct: REVIVES"}
+    silent, looper, hasty = (len(node.offers) for node in unruly)
+    assert silent < 5 + 5  # all at first, then one at a time
+    assert looper < 105 + (5 + 10) * cluster.passed_s  # each agent once a second, and ten more
+    assert hasty < 5 * 5 * cluster.passed_s + 100  # five times a second, whatever is free
