@@ -6,8 +6,7 @@ a budget of their own, so that reading logs never delays a status.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mesoslite.immutable import dataclass
 from mesoslite.model import Refusal
 
 #: What can be read: the outputs that every task has.

@@ -8,8 +8,7 @@ its epoch (D1), which the envelope carries. A stream is ordered and loses nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mesoslite.immutable import dataclass
 from mesoslite.lifecycle import TaskState
 from mesoslite.model import (
     AgentInfo,

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from mesoslite.attributes import Attribute
+from mesoslite.immutable import dataclass, fix
 from mesoslite.lifecycle import TaskState
 from mesoslite.resources import PORT_MAX, UNRESERVED, Resources, why_not_role
 from mesoslite.where import InvalidWhere, Place, Where
@@ -298,10 +299,10 @@ class Task:
             raise TypeError(
                 "command is a list of words, as ['sleep', '5']; for a shell: ['sh', '-c', '...']"
             )
-        object.__setattr__(self, "command", tuple(self.command))
-        object.__setattr__(self, "uris", tuple(self.uris))
-        object.__setattr__(self, "environment", dict(self.environment))
-        object.__setattr__(self, "labels", dict(self.labels))
+        fix(self, "command", tuple(self.command))
+        fix(self, "uris", tuple(self.uris))
+        fix(self, "environment", dict(self.environment))
+        fix(self, "labels", dict(self.labels))
 
     def __hash__(self) -> int:
         return hash((self.task_id, self.command, self.resources))

@@ -5,9 +5,9 @@ Pure nouns. `containers.py` does what they ask and reports back in these types; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from mesoslite.immutable import dataclass
 from mesoslite.model import Uri
 
 

@@ -6,8 +6,7 @@ travels on the stream to the master in `mesoslite/messages.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mesoslite.immutable import dataclass
 from mesoslite.messages import AgentCall, AgentEvent, FrameworkReference
 from mesoslite.model import AgentInfo, Task, TaskStatus
 from mesoslite_agent.container import ContainerEvent, ContainerSpec

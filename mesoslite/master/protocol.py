@@ -5,9 +5,9 @@ Read `Event` and `Effect` first: they are closed. What travels on the streams is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from mesoslite.immutable import dataclass
 from mesoslite.messages import AgentCall, AgentEvent, SchedulerCall, SchedulerEvent
 from mesoslite.model import AgentInfo, FrameworkInfo, Refusal
 

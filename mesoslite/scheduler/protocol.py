@@ -6,8 +6,7 @@ Read `Event` and `Effect` first: they are closed. What travels on the stream to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mesoslite.immutable import dataclass
 from mesoslite.messages import SchedulerCall, SchedulerEvent
 from mesoslite.model import Offer, Operation, Refusal, TaskReference, TaskStatus
 
