@@ -30,6 +30,8 @@ from mesoslite.scheduler.protocol import (
 from mesoslite.testing.agents import AgentNode
 from mesoslite.testing.containers import Container, Fate, Run, run_as_told
 from mesoslite.testing.harness import Decisions, Harness, SessionHarness, offer, status
+from mesoslite.testing.load import Arrival, poisson
+from mesoslite.testing.meter import Measurement, OfferCounts, Point, Waits
 from mesoslite.testing.network import Weather
 from mesoslite.testing.nodes import MasterNode
 from mesoslite.testing.process import CrashPoint, SpinningError
@@ -41,6 +43,7 @@ __all__ = [
     "AcceptOffers",
     "AcknowledgeStatus",
     "AgentNode",
+    "Arrival",
     "Container",
     "CrashPoint",
     "Decision",
@@ -51,6 +54,9 @@ __all__ = [
     "HoldOffer",
     "KillTask",
     "MasterNode",
+    "Measurement",
+    "OfferCounts",
+    "Point",
     "ReconcileTasks",
     "ReviveRoles",
     "Run",
@@ -62,9 +68,11 @@ __all__ = [
     "Stop",
     "SuppressRoles",
     "Teardown",
+    "Waits",
     "Watcher",
     "Weather",
     "offer",
+    "poisson",
     "run_as_told",
     "status",
 ]

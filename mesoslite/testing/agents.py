@@ -111,11 +111,13 @@ class AgentNode(Client[agent.Event, agent.Effect]):
 
     def container_started(self, container: Container) -> None:
         """One of its containers is in the first phase of its start."""
+        self.world.meter.container_started(container)
         for watcher in self.world.watchers:
             watcher.container_started(container)
 
     def container_ended(self, container: Container) -> None:
         """Nothing of one of its containers lives any more."""
+        self.world.meter.container_ended(container)
         for watcher in self.world.watchers:
             watcher.container_ended(container)
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import protocol as master
-from mesoslite.messages import SchedulerCall, SchedulerEvent
+from mesoslite.messages import Decline, SchedulerCall, SchedulerEvent
 from mesoslite.model import Offer, Source, TaskStatus
 from mesoslite.scheduler import protocol as session
 from mesoslite.scheduler.calling import call, each
@@ -47,6 +47,7 @@ class SchedulerNode(Client[session.Event, session.Effect]):
         self.states: dict[str, TaskState] = {}
         """The last state that its `status_update` was told of each task. Without the history of
         the simulation: of each that has not ended."""
+        self._untold: list[Callable[[Scheduler], None]] = []
 
     def start(self) -> None:
         """Start its process anew: a new object of the author's class, a new session."""
@@ -64,18 +65,32 @@ class SchedulerNode(Client[session.Event, session.Effect]):
         self.machine = machine
         self.process = self._run(machine, session.Tick, lambda _: True, self._perform)
         scheduler._on_call(self._take_calls)
+        untold, self._untold = self._untold, []
+        for action in untold:
+            action(scheduler)
         self._take_calls()
         self._attempt = 0
         self._dial_later()
 
+    def tell(self, action: Callable[[Scheduler], None]) -> None:
+        """Do something with the author's object: now, or when a process of it starts."""
+        if self.alive:
+            action(self.scheduler)
+        else:
+            self._untold.append(action)
+
     def _take_calls(self) -> None:
         for decision in self.scheduler._take_calls():
+            if isinstance(decision, session.AcceptOffers) and decision.operations:
+                self._count("launched_on", len(decision.offers))
             self.world.counts[f"decision: {type(decision).__name__}"] += 1
             self.post(session.Decided(decision))
 
     def _perform(self, effect: session.Effect) -> None:
         match effect:
             case session.ToMaster(said):
+                if isinstance(said, Decline):
+                    self._count("declined", len(said.offer_ids))
                 self._say(said)
             case session.DropStream(why):
                 self._drop(why)
@@ -107,20 +122,28 @@ class SchedulerNode(Client[session.Event, session.Effect]):
         match callback:
             case session.OnSubscribed(framework_id):
                 self.framework_id = framework_id
+                self.world.meter.subscribed(framework_id, self.scheduler.name)
             case session.OnStatus(status):
                 if status.source is Source.SESSION and status.refusal is not None:
                     self.world.counts[f"refusal: {status.refusal.name}"] += 1
                 self._note(status)
+                self.world.meter.told(self.scheduler.name, status)
                 for watcher in self.world.watchers:
                     watcher.status_told(self, status)
             case session.OnOffers(offers):
                 if self.world.history:
                     self.offers += offers
+                self._count("made", len(offers))
                 for watcher in self.world.watchers:
                     watcher.offers_told(self, offers)
+            case session.OnRescinded():
+                self._count("rescinded", 1)
             case _:
                 pass
         _finish(call(self.scheduler, callback))
+
+    def _count(self, fate: str, offers: int) -> None:
+        self.world.meter.offers(self.scheduler.name, fate, offers)
 
     def _note(self, status: TaskStatus) -> None:
         if self.world.history:

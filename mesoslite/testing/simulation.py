@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 from mesoslite.attributes import parse_attributes
 from mesoslite.explanation import Explanation
@@ -18,12 +19,14 @@ from mesoslite.master import protocol as master
 from mesoslite.master.explain import explain
 from mesoslite.master.fates import NotExplained
 from mesoslite.master.records import MasterConfig
-from mesoslite.model import AgentInfo, Offer, TaskStatus
+from mesoslite.model import AgentInfo, Offer, Task, TaskStatus
 from mesoslite.resources import Resources
 from mesoslite.scheduler.scheduler import Scheduler
 from mesoslite.testing.agenda import BEGIN_MS, Agenda
 from mesoslite.testing.agents import AgentNode
 from mesoslite.testing.containers import Container, Run, run_as_told
+from mesoslite.testing.load import Arrival
+from mesoslite.testing.meter import Measurement, Meter
 from mesoslite.testing.network import Network, Weather
 from mesoslite.testing.nodes import MASTER_HOST, MasterNode
 from mesoslite.testing.process import CrashPoint
@@ -83,8 +86,17 @@ class Simulation:
         agenda = Agenda()
         self.story = Story(agenda, story_lines_max)
         network = Network(agenda, self.rng("network"), weather or Weather())
+        self._meter = Meter(agenda)
         self._world = World(
-            agenda, network, self.story, self.counts, self.watchers, self.rng, check, history
+            agenda,
+            network,
+            self.story,
+            self.counts,
+            self.watchers,
+            self.rng,
+            check,
+            self._meter,
+            history,
         )
         self.master = MasterNode(self._world, master or MasterConfig())
         self.agents: dict[str, AgentNode] = {}
@@ -136,6 +148,7 @@ class Simulation:
         )
         node = AgentNode(self._world, info, self.master, self._runs)
         self.agents[name] = node
+        self._meter.agent_added(info.resources)
         node.start()
         return node
 
@@ -207,6 +220,51 @@ class Simulation:
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Do something in so much virtual time: break something, or call a scheduler."""
         self._world.agenda.after(round(seconds * 1_000), action)
+
+    # --- work -------------------------------------------------------------------------------------
+
+    def feed(
+        self,
+        node: SchedulerNode,
+        arrivals: Iterable[Arrival],
+        submit: Callable[[Any, Task], None],
+    ) -> None:
+        """Give a scheduler work as time passes: `submit(scheduler, task)` when each task arrives.
+
+        `submit` is the author's own, as `Queue.submit`. While the scheduler's process is down, what
+        arrives waits for the next one. How long each task waits to run is in `measure().waits()`.
+        """
+        began_ms = self.now_ms
+        trace = iter(arrivals)
+
+        def arrive(task: Task) -> None:
+            self._meter.submitted(node.scheduler.name, task.task_id)
+            node.tell(lambda scheduler: submit(scheduler, task))
+            expect()
+
+        def expect() -> None:
+            arrival = next(trace, None)
+            if arrival is not None:
+                due_ms = began_ms + round(arrival.at_s * 1_000)
+                self._world.agenda.at(due_ms, lambda: arrive(arrival.task))
+
+        expect()
+
+    def measure(self, *, every_s: float | None = None) -> Measurement:
+        """Figures of the stretch of time that begins now and ends whenever they are read.
+
+        With `every_s`, it has a series too: a point for each so many seconds.
+        """
+        measurement = Measurement(self._meter)
+        if every_s is not None:
+            every_ms = max(1, round(every_s * 1_000))
+
+            def point() -> None:
+                measurement.take_point()
+                self._world.agenda.after(every_ms, point)
+
+            self._world.agenda.after(every_ms, point)
+        return measurement
 
     # --- what can be read -------------------------------------------------------------------------
 

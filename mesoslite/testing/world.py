@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from mesoslite.model import Offer, TaskStatus
 from mesoslite.testing.agenda import Agenda
 from mesoslite.testing.containers import Container
+from mesoslite.testing.meter import Meter
 from mesoslite.testing.network import Network
 from mesoslite.testing.story import Story
 
@@ -89,5 +90,6 @@ class World:
     """A source of randomness of its own for each name, made from the seed."""
     check: bool
     """Whether each machine checks its invariants after each batch."""
+    meter: Meter
     history: bool
     """Whether what is over is kept: offers, statuses, and containers that were destroyed."""
