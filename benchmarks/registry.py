@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from benchmarks import allocator, idle, latency, rates, throughput
+from benchmarks import allocator, idle, latency, rates, scrape, throughput
 from benchmarks.allocator import Size
 from benchmarks.idle import Rest
 from benchmarks.latency import Samples
 from benchmarks.rates import Burst
+from benchmarks.scrape import Watched
 from benchmarks.throughput import SCRIPTED, Spread
 from benchmarks.workload import Workload
 
@@ -40,5 +41,8 @@ WORKLOADS: tuple[Workload[Any], ...] = (
     ),
     Workload("subscribe", latency.subscribe, (Samples(samples=40),)),
     Workload("idle", idle.idle, (Rest(seconds=20),)),
+    Workload(
+        "scrape", scrape.scrape, (Watched(agents=10_000, frameworks=1_000, tasks=10),), scrape.NOTE
+    ),
     Workload("reuse", latency.reuse, (Samples(samples=200),)),
 )

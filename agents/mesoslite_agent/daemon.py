@@ -205,6 +205,7 @@ class Daemon:
         stopped = asyncio.create_task(self._stopping.wait())
         settle_memory()
         await asyncio.wait({driving, linking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        self._health.why_not = "stopping"
         log.info("the agent is stopping", why=self._failure or "it was asked to")
         for task in (collecting, stopped):
             task.cancel()

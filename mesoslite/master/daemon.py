@@ -263,6 +263,7 @@ class _Daemon:
                 settle_memory()
                 await asyncio.wait({driving, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
+            self._health.why_not = "stopping"
             log.info("the master is stopping")
             # No new calls from now on; what was said on the streams is still written.
             closing = asyncio.create_task(server.stop(grace=CLOSE_S))
