@@ -122,6 +122,7 @@ class Cluster:
         words = (
             "mesoslite.master.daemon",
             "--port=0",
+            "--http-port=0",
             f"--port-file={port_file}",
             f"--work-dir={self.folder / 'master'}",
             *self._flags,
@@ -139,6 +140,7 @@ class Cluster:
             "mesoslite_agent.daemon",
             f"--master={self.address}",
             "--port=0",
+            "--http-port=0",
             f"--port-file={port_file}",
             f"--work-dir={work_dir}",
             f"--hostname={name}",
