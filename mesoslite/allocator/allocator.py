@@ -17,7 +17,6 @@ test_demand.py prove it against a recomputation.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite
 from types import MappingProxyType
@@ -30,6 +29,7 @@ from mesoslite.allocator.matching import Matching, asking, available, choice
 from mesoslite.allocator.reading import Reading
 from mesoslite.allocator.roles import Client, Framework, Role
 from mesoslite.allocator.sorter import quantities
+from mesoslite.immutable import dataclass
 from mesoslite.model import Request
 from mesoslite.resources import Resources
 from mesoslite.where import Place
@@ -40,7 +40,7 @@ OFFERS_OUTSTANDING_MAX = 10_000  # for each framework, about 400 B each; beyond 
 _NOTHING = Resources.EMPTY
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Grant:
     """What a framework, in one of its roles, is to be offered of one agent."""
 
