@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -18,7 +19,8 @@ from hypothesis.stateful import (
 )
 
 from mesoslite.lifecycle import MOVES, TaskState
-from mesoslite.master.protocol import TaskKillAsked, TeardownAsked, ToAgent, ToScheduler
+from mesoslite.master import conduct
+from mesoslite.master.protocol import Misconduct, TaskKillAsked, TeardownAsked, ToAgent, ToScheduler
 from mesoslite.master.state import MasterConfig
 from mesoslite.messages import (
     Accept,
@@ -42,12 +44,13 @@ from mesoslite.messages import (
     TaskOnAgent,
     Update,
 )
-from mesoslite.model import Launch, Offer, Refusal, TaskReference, TaskStatus
+from mesoslite.model import Launch, Offer, Refusal, TaskReference, TaskStatus, WhyNot
 from tests.unit.master_world import World, task
 
 AGENTS = ("a", "b")
 NAMES = ("f", "g")
 TOTAL = {"a": "cpus:4;mem:1024;ports:[1-4]", "b": "cpus:2;mem:2048"}
+AWAY = (WhyNot.NO_AGENTS, WhyNot.AGENT_AWAY, WhyNot.TOO_SMALL)
 NEEDS = ("cpus:1;mem:128", "cpus:2;mem:512", "cpus:0.5;mem:1;ports:[2-2]", "cpus:9;mem:1")
 
 
@@ -56,7 +59,14 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(config=MasterConfig(reregister_ms=60_000))
+        self.world = World(
+            config=MasterConfig(
+                reregister_ms=60_000,
+                offers_outstanding_max=50,
+                short_declines_max=1,
+                revives_max=1,
+            )
+        )
         self.streams = 0
         self.agent_stream: dict[str, str] = {}
         self.scheduler_stream: dict[str, str] = {}
@@ -345,6 +355,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from([1, 1_000, 15_000, 30_000]))
     def time_passes(self, ms: int) -> None:
+        self._time_passes(ms)
+
+    def _time_passes(self, ms: int) -> None:
         before = self.world.now_ms
         self.world.wait(ms)
         self._hear()
@@ -355,12 +368,54 @@ class AnyOrder(RuleBasedStateMachine):
                 self._hear()
         assert self.world.now_ms == before + ms
 
+    def _bounded(self) -> set[Misconduct]:
+        frameworks = self.world.master.tables.frameworks.values()
+        return {what for f in frameworks if f.stream is not None for what in f.conduct.episodes}
+
+    @precondition(lambda self: self._bounded())
+    @rule()
+    def everybody_behaves_again(self) -> None:
+        """Whoever was bounded is free again, and is offered all that nobody else has."""
+        for what in self._bounded():
+            event(f"was bounded: {what.name}")
+        tables = self.world.master.tables
+        here = [f for f in tables.frameworks.values() if f.stream is not None]
+        for _ in range(20):  # six doublings are enough
+            for framework in here:
+                self.world.call(framework.stream or "", Revive())
+                self._hear()
+            for framework in here:
+                if framework.offers:
+                    decline = Decline(tuple(framework.offers), 1_000)
+                    self.world.call(framework.stream or "", decline)
+                    self._hear()
+            self._time_passes(1_000)
+            if all(f.conduct.offers_max is None for f in here):
+                break
+        self._time_passes(10_000)  # until all buckets are full
+        for framework in here:
+            self.world.call(framework.stream or "", Revive())
+            self._hear()
+        for framework in here:
+            bounded = framework.conduct.offers_max is not None
+            assert not (bounded and framework.offers), "it was offered something, and answered it"
+            assert not set(conduct.standing(tables, framework)) - {Misconduct.SILENT}
+            for told in tables.allocator.explain(framework.framework_id):
+                reasons = {blocked.reason for blocked in told.blocked}
+                assert reasons <= {WhyNot.ANOTHERS_TURN, WhyNot.NOTHING_FREE, *AWAY}
+
     @rule(seldom=st.integers(0, 3))
     def the_master_fails_over(self, seldom: int) -> None:
         """Most come back; the rules bring the others."""
         if seldom < 3:
             return
         agents, names = list(self.agent_stream), list(self.scheduler_stream)
+        # A session says again only what was not answered; the next master would answer otherwise.
+        self.accepts = [
+            (name, accept)
+            for name, accept in self.accepts
+            if (self.ids[name], self.session[name], accept.number) not in self.answers
+        ]
         self.agent_stream.clear()
         self.scheduler_stream.clear()
         self.world.restart()
