@@ -63,8 +63,8 @@ def _watched(size: Watched) -> Master:
         events.append(SchedulerCalled(f"s{number}", "local", subscribe))
     for event in events:
         master.handle(event)
-    known = [FrameworkReference(f.framework_id, f.principal, f.info)
-             for f in master.tables.frameworks.values()]  # fmt: skip
+    frameworks = master.tables.frameworks.values()
+    known = [FrameworkReference(f.framework_id, f.principal, f.info) for f in frameworks]
     for number in range(size.agents):
         of = [known[(number * size.tasks + n) % len(known)] for n in range(size.tasks)]
         tasks = tuple(
