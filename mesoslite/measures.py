@@ -75,7 +75,7 @@ class CommitMeasures:
 
     def __init__(self) -> None:
         self.seconds = Distribution()
-        """Of each that was written, in the thread that writes."""
+        """Of each that was written, without its wait for the thread that writes."""
         self.rows = 0
         """Statements in them: each writes about one row."""
         self.failures = 0

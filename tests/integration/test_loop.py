@@ -8,6 +8,7 @@ import pytest
 
 from mesoslite.clock import Clock
 from mesoslite.loop import CommitError, Health, Inbox, drive
+from mesoslite.measures import LoopMeasures
 from tests.integration.waiting import until
 
 
@@ -57,6 +58,7 @@ def driven(
     health: Health | None = None,
     batch_max: int = 100,
     deadline_s: float | None = None,
+    measures: LoopMeasures | None = None,
 ) -> asyncio.Task[None]:
     return asyncio.create_task(
         drive(
@@ -67,6 +69,7 @@ def driven(
             performed.append,
             Clock().now_ms,
             health=health,
+            measures=measures,
             batch_max=batch_max,
             commit_deadline_s=deadline_s,
         )
@@ -94,6 +97,22 @@ async def test_a_long_queue_is_cut_into_batches() -> None:
     inbox.close()
     await driven(inbox, disk, performed, batch_max=2)
     assert disk.commits == [["a", "b"], ["c", "d"], ["e"]]
+
+
+async def test_each_turn_is_measured_once() -> None:
+    inbox, measures = new_inbox(), LoopMeasures()
+    due_ms = Clock().now_ms() + 30
+    performed: list[str] = []
+    running = driven(inbox, Disk(), performed, due_ms=due_ms, batch_max=2, measures=measures)
+    await until(lambda: performed == ["due"])
+    for event in "abcde":
+        inbox.post(event)
+    inbox.close()
+    await running
+    assert (measures.events, measures.batch.count, measures.batch.total) == (5, 3, 5)
+    assert measures.turn.count == 3  # the deadline brought no event that could have waited
+    assert measures.handled.count == measures.ticked.count == 4
+    assert 0 < measures.ticked.total < measures.handled.total
 
 
 async def test_a_deadline_comes_without_any_event_and_never_early() -> None:

@@ -52,6 +52,42 @@ def test_a_launch_goes_to_the_agent_and_the_rest_comes_back_after_the_refusal() 
     assert rest.resources == Resources.parse("cpus:2;mem:3072")
 
 
+def ended(world: World) -> dict[str, int]:
+    """What became of offers so far, those kinds that occurred."""
+    return {how: count for how, count in world.master.tables.offers_ended.items() if count}
+
+
+def test_what_became_of_each_offer_is_counted() -> None:
+    """That they and the outstanding ones are all that were made is an invariant of every step."""
+    world = World()
+    world.agent()
+    world.framework()
+    world.accept(world.offers()[0], task(), refuse_ms=0)
+    assert ended(world) == {"accepted": 1}
+    world.call("f", Decline((world.offers()[0].offer_id,), 0))
+    assert ended(world) == {"accepted": 1, "declined": 1}
+    world.wait(world.config.offer_lease_ms)
+    assert ended(world) == {"accepted": 1, "declined": 1, "expired": 1}
+    world.call("f", Revive())
+    world.close("a1")
+    assert ended(world) == {"accepted": 1, "declined": 1, "expired": 1, "rescinded": 1}
+    world.agent(tasks=[on_agent()])
+    world.call("f", Revive())
+    world.close("f")
+    assert ended(world)["returned"] == 1
+    assert world.master.tables.launch_count == 1
+
+
+def test_the_end_of_a_task_is_counted_once_however_often_it_is_told() -> None:
+    world = World()
+    world.agent()
+    world.framework()
+    world.accept(world.offers()[0], task())
+    for _ in range(2):
+        world.report("t1", TaskState.FINISHED)
+    assert world.master.tables.tasks_ended == {("FINISHED", ""): 1}
+
+
 def test_a_framework_is_introduced_to_an_agent_once() -> None:
     world = World()
     world.agent()
