@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 CODE := mesoslite agents frameworks benchmarks protos tests
-QUICK_TESTS := tests/unit tests/properties tests/scenarios
+QUICK_TESTS := tests/unit tests/properties tests/scenarios tests/planted
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench protos simulate scenarios-rewrite planted clean venv venv-containers
 
