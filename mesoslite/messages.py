@@ -121,6 +121,8 @@ class Acknowledge:
     agent_id: str
     task_id: str
     update_id: str
+    last: bool = False
+    """It was the task's last, so nothing waits for this. Not on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +311,8 @@ class AcknowledgeStatus:
     framework_id: str
     task_id: str
     update_id: str
+    last: bool = False
+    """As in Acknowledge."""
 
 
 @dataclass(frozen=True, slots=True)

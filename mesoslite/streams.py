@@ -22,6 +22,9 @@ from mesoslite.measures import Traffic
 from mesoslite.messages import (
     Accept,
     AcceptResult,
+    Acknowledge,
+    AcknowledgeStatus,
+    ConfirmResults,
     Decline,
     Offers,
     Reconcile,
@@ -47,6 +50,7 @@ OUTBOX_LOW_BYTES = 1024 * 1024
 OUTBOX_HARD_BYTES = 64 * 1024 * 1024  # 200,000 statuses: a whole reconciliation fits
 OUTBOX_WRITE_BYTES = 1024 * 1024  # taken at a time, so that what is written stops counting soon
 BULK_ITEMS_MAX = 2  # chunks of files that wait, of 256 KiB each; the reader of files waits for room
+PATIENCE_S = 0.02  # of what can wait: far more than a task needs for its next word
 STILL_THERE_S = 1.0  # far below any sensible silence that counts as death
 CLOSE_S = 5.0  # for the last words, then a stream is cut
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -70,11 +74,14 @@ class Outgoing(Protocol):
 class Outbox(Generic[T]):
     """What is to be written to one peer: bounded, in order, as few messages as possible.
 
-    `put` never waits. Above OUTBOX_HIGH_BYTES `paused` is called once, and `resumed` below
-    OUTBOX_LOW_BYTES; above OUTBOX_HARD_BYTES everything is dropped and the stream closed, with
-    the refusal OUTBOX_FULL as its last word. Files go through `put_bulk`, a lane of its own
-    that waits for room; at most one of its items goes out with a message, so that a log which
-    is read never delays a status by more than that.
+    `put` never waits. What nobody waits for (`can_wait`) goes with what is said next, or by itself
+    after PATIENCE_S: most words about one task would be messages of their own else.
+
+    Above OUTBOX_HIGH_BYTES `paused` is called once, and `resumed` below OUTBOX_LOW_BYTES; above
+    OUTBOX_HARD_BYTES everything is dropped and the stream closed, with the refusal OUTBOX_FULL as
+    its last word. Files go through `put_bulk`, a lane of its own that waits for room; at most one
+    of its items goes out with a message, so that a log which is read never delays a status by more
+    than that.
     """
 
     def __init__(
@@ -97,6 +104,8 @@ class Outbox(Generic[T]):
         self._on_resumed = resumed
         self._refused = refused
         self._wake = asyncio.Event()
+        """Set when there is something to be written that does not wait."""
+        self._patience: asyncio.TimerHandle | None = None
         self.closing = asyncio.Event()
         """Set by `close`: the stream ends when what is in has been written."""
 
@@ -117,7 +126,11 @@ class Outbox(Generic[T]):
             return
         self._items.append((item, size))
         self._bytes += size
-        self._wake.set()
+        if not can_wait(item):
+            self._wake.set()
+        elif self._patience is None and not self._wake.is_set():
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(PATIENCE_S, self._no_patience)
         if not self._paused and self._bytes > OUTBOX_HIGH_BYTES:
             self._paused = True
             if self._on_paused is not None:
@@ -137,6 +150,11 @@ class Outbox(Generic[T]):
         self._bulk.append(item)
         self._wake.set()
 
+    def _no_patience(self) -> None:
+        self._patience = None
+        if self._items:
+            self._wake.set()
+
     def _is_over(self) -> bool:
         return self._ended or self.closing.is_set()
 
@@ -151,6 +169,8 @@ class Outbox(Generic[T]):
     def end(self) -> None:
         """Nobody writes any more: whoever waits for room is let go. O(bulk items)."""
         self._ended = True
+        if self._patience is not None:
+            self._patience.cancel()
         self._drop_bulk()
 
     def _overflow(self) -> None:
@@ -175,6 +195,7 @@ class Outbox(Generic[T]):
                 if self.closing.is_set():
                     return
                 self._wake.clear()
+            if not self._wake.is_set():
                 await self._wake.wait()
                 continue
             batch, size = self._take()
@@ -342,6 +363,19 @@ _WEIGHTS: dict[type, Callable[..., int]] = {
     bytes: len,
     Update: lambda item: 300 + len(item.status.message),
 }
+
+
+def can_wait(item: object) -> bool:
+    """Whether nobody at the other end waits for this: it may go with what is said next."""
+    match item:
+        case Acknowledge(last=last) | AcknowledgeStatus(last=last):
+            return last
+        case AcceptResult(results=results):
+            return all(result.refusal is None for result in results)
+        case ConfirmResults():
+            return True
+        case _:
+            return False
 
 
 def weigh(item: object) -> int:

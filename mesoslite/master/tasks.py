@@ -166,16 +166,13 @@ def acknowledge(t: Tables, framework: FrameworkEntry, call: Acknowledge) -> None
         return
     if agent.stream is None:
         return
-    t.emit(
-        ToAgent(
-            agent.stream, AcknowledgeStatus(framework.framework_id, call.task_id, call.update_id)
-        )
-    )
+    ended = entry is not None and entry.pending is not None and entry.pending.state.terminal
+    done = AcknowledgeStatus(framework.framework_id, call.task_id, call.update_id, last=ended)
+    t.emit(ToAgent(agent.stream, done))
     stray = framework.strays.get(call.task_id)
     if stray is not None and stray.update_id == call.update_id:
         del framework.strays[call.task_id]
-    if entry is not None and entry.pending is not None:
-        ended = entry.pending.state.terminal
+    if entry is not None:
         entry.pending = None
         if ended:
             forget(t, entry)

@@ -503,7 +503,9 @@ class Session:
     def _acknowledge(self, status: TaskStatus) -> None:
         if status.update_id:
             self._updates.acknowledged(status)
-            call = Acknowledge(status.agent_id, status.task_id, status.update_id)
+            call = Acknowledge(
+                status.agent_id, status.task_id, status.update_id, last=status.terminal
+            )
             self._say_or_keep(("acknowledge", call), call)
 
     # --- callbacks --------------------------------------------------------------------------------

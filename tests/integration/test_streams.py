@@ -10,9 +10,16 @@ from google.protobuf.message import DecodeError
 from mesoslite import streams
 from mesoslite.clock import Clock
 from mesoslite.loop import Inbox
-from mesoslite.messages import Refused, TaskMessage
-from mesoslite.model import Refusal
-from mesoslite.streams import Outbox, converse, listen
+from mesoslite.messages import (
+    AcceptResult,
+    Acknowledge,
+    AcknowledgeStatus,
+    ConfirmResults,
+    Refused,
+    TaskMessage,
+)
+from mesoslite.model import OperationResult, Refusal
+from mesoslite.streams import Outbox, can_wait, converse, listen
 from mesoslite.wire import MalformedMessage
 from tests.integration.waiting import until
 
@@ -59,6 +66,40 @@ async def test_what_piles_up_during_a_write_goes_out_as_one_message() -> None:
     await until(lambda: wire.messages == [(1,), (2, 3, 4)])
     outbox.close()
     await writing
+
+
+PATIENT = Acknowledge("a", "t", "1", last=True)
+
+
+async def test_what_can_wait_goes_with_what_is_said_next_and_in_its_place() -> None:
+    outbox, wire = Outbox[object](), Wire()
+    writing = asyncio.create_task(outbox.write_all(wire.pack, wire.write))
+    for item in (PATIENT, "urgent", PATIENT):
+        outbox.put(item)
+    await until(lambda: wire.messages == [(PATIENT, "urgent", PATIENT)])
+    outbox.put(PATIENT)  # and by itself, when nothing else is said
+    await until(lambda: wire.messages[1:] == [(PATIENT,)])
+    outbox.put(PATIENT)
+    outbox.close()
+    await writing
+    assert wire.messages[2:] == [(PATIENT,)]
+
+
+@pytest.mark.parametrize(
+    ("item", "waits"),
+    [
+        (Acknowledge("a", "t", "1"), False),  # the agent says the next status after it
+        (Acknowledge("a", "t", "1", last=True), True),
+        (AcknowledgeStatus("f", "t", "1"), False),
+        (AcknowledgeStatus("f", "t", "1", last=True), True),
+        (AcceptResult(1, (OperationResult(), OperationResult())), True),
+        (AcceptResult(1, (OperationResult(), OperationResult(Refusal.TOO_LARGE))), False),
+        (ConfirmResults(1), True),
+        (message(1), False),
+    ],
+)
+def test_only_what_nobody_waits_for_can_wait(item: object, waits: bool) -> None:
+    assert can_wait(item) == waits
 
 
 async def test_everything_said_before_the_close_is_written_and_nothing_after_it() -> None:

@@ -446,7 +446,7 @@ def test_stop_waits_for_the_running_callback_and_its_acknowledgement() -> None:
 
     bench = subscribed(OneShot())
     said = bench.hears(Update(status("t1", TaskState.FINISHED)))
-    assert said == [Acknowledge("agent-1", "t1", "t1-FINISHED")]
+    assert said == [Acknowledge("agent-1", "t1", "t1-FINISHED", last=True)]
     assert bench.finish == Finish()
 
 

@@ -244,7 +244,7 @@ def test_an_end_is_told_once_even_when_the_agent_tells_another() -> None:
     finished = status("t1", TaskState.FINISHED)
     lost = status("t1", TaskState.FAILED, reason=Reason.HOST_REBOOTED)
     bench.hears(Update(finished))
-    assert bench.hears(Update(lost)) == [Acknowledge("agent-1", "t1", "t1-FAILED")]
+    assert bench.hears(Update(lost)) == [Acknowledge("agent-1", "t1", "t1-FAILED", last=True)]
     assert bench.callbacks == [OnStatus(finished)]
 
 
