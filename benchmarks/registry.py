@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from benchmarks import allocator, idle, latency, rates, scrape, throughput
+from benchmarks import allocator, counts, crowd, idle, latency, rates, scrape, throughput
 from benchmarks.allocator import Size
+from benchmarks.counts import Window
+from benchmarks.crowd import Held, Offered
 from benchmarks.idle import Rest
 from benchmarks.latency import Samples
 from benchmarks.rates import Burst
 from benchmarks.scrape import Watched
-from benchmarks.throughput import SCRIPTED, Spread
+from benchmarks.throughput import SCRIPTED, SWARM, Spread
 from benchmarks.workload import Workload
 
 WORKLOADS: tuple[Workload[Any], ...] = (
@@ -39,6 +41,14 @@ WORKLOADS: tuple[Workload[Any], ...] = (
             Burst(containerizer="oci", tasks=60, slots=8),
         ),
     ),
+    Workload("offers", crowd.offers, (Offered(agents=2_000, frameworks=10),), SWARM),
+    Workload(
+        "agents-held",
+        crowd.agents_held,
+        (Held(agents=1_000, seconds=15), Held(agents=10_000, seconds=15)),
+        SWARM,
+    ),
+    Workload("counts", counts.counts, (Window(window=200, tasks=2_000),), SCRIPTED),
     Workload("subscribe", latency.subscribe, (Samples(samples=40),)),
     Workload("idle", idle.idle, (Rest(seconds=20),)),
     Workload(

@@ -19,7 +19,8 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,6 +71,7 @@ READY = "ready"
 STATS = "stats.json"
 REGISTER_S_MAX = 120.0
 QUIET_S_MAX = 30.0
+OPENING_MAX = 32  # checkpoints at once: a new one waits for fsyncs, 30 ms in all
 DIALLING_MAX = 100  # at once: more only wait for each other in this process
 NOTHING_USED = Usage(cpu_ms=0, peak_mem_bytes=0)
 
@@ -88,23 +90,30 @@ class Stats:
     registered: int = 0
 
 
+Files = tuple[WorkDir, Checkpoint]
+
+
+def _open(folder: Path) -> Files:
+    work_dir = WorkDir(folder, "agent")
+    return work_dir, Checkpoint(work_dir, host.boot_id())
+
+
 class SwarmAgent:
     """One agent of the swarm."""
 
     def __init__(
-        self, work_dir: WorkDir, number: int, resources: Resources, heartbeat_ms: int, swarm: Swarm
+        self, number: int, files: Files, resources: Resources, heartbeat_ms: int, swarm: Swarm
     ) -> None:
         self._stats = swarm.stats
         self._swarm = swarm
         self._now_ms = Clock().now_ms
         self._inbox: Inbox[Event] = Inbox(self._now_ms)
-        self._work_dir = work_dir
-        self._checkpoint = Checkpoint(work_dir, host.boot_id())
+        self._work_dir, self._checkpoint = files
         agent_id = self._checkpoint.agent_id
         info = AgentInfo(agent_id=agent_id, hostname=f"swarm-{number}", resources=resources)
         config = AgentConfig(
             secret_seed=agent_id.encode() * 2,
-            executor_socket=f"unix:{work_dir.path}/executors",
+            executor_socket=f"unix:{self._work_dir.path}/executors",
             heartbeat_ms=heartbeat_ms,
             silence_ms=max(SILENCE_MAX_MS, 3 * heartbeat_ms),
         )
@@ -203,14 +212,15 @@ class Swarm:
 
     def __init__(self, folder: Path, agents: int, resources: Resources, heartbeat_ms: int) -> None:
         self.stats = Stats()
-        self._folder = folder
         self._dialling = asyncio.Semaphore(DIALLING_MAX)
         self._complete = asyncio.Event()
         self._quiet = asyncio.Event()
-        self._agents = [
-            SwarmAgent(WorkDir(folder / f"{n}", "agent"), n, resources, heartbeat_ms, self)
-            for n in range(agents)
-        ]
+        with ThreadPoolExecutor(OPENING_MAX) as pool:
+            files = pool.map(_open, (folder / f"{number}" for number in range(agents)))
+            self._agents = [
+                SwarmAgent(number, each, resources, heartbeat_ms, self)
+                for number, each in enumerate(files)
+            ]
 
     def one_registered(self) -> None:
         """A master knows one more agent."""
@@ -225,8 +235,10 @@ class Swarm:
         if self.stats.acknowledged == self.stats.started:
             self._quiet.set()
 
-    async def run(self, master: str, token: str, stopping: asyncio.Event) -> None:
-        """Connect all, say so, and serve until stopped and quiet. Then tell what was done."""
+    async def run(
+        self, master: str, token: str, stopping: asyncio.Event, ready: Callable[[], None]
+    ) -> None:
+        """Connect all, say so by `ready`, and serve until stopped and quiet."""
         running: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(REGISTER_S_MAX):
@@ -234,13 +246,11 @@ class Swarm:
                     await self._dialling.acquire()
                     running.append(asyncio.create_task(agent.run(master, token)))
                 await self._complete.wait()
-            settle_memory()
-            (self._folder / READY).touch()
+            ready()
             stopped = asyncio.create_task(stopping.wait())
             await asyncio.wait({stopped, *running}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
-            await self._until_quiet()
-            (self._folder / STATS).write_text(json.dumps(asdict(self.stats)))
+            await self.until_quiet()
         finally:
             for task in running:
                 task.cancel()
@@ -248,7 +258,7 @@ class Swarm:
             for agent in self._agents:
                 agent.close()
 
-    async def _until_quiet(self) -> None:
+    async def until_quiet(self) -> None:
         """Wait for the last acknowledgements; when they do not come the stats will show it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(QUIET_S_MAX):
@@ -273,7 +283,13 @@ async def main(argv: Sequence[str]) -> None:
     resources = Resources.parse(options.resources)
     swarm = Swarm(options.folder, options.agents, resources, options.heartbeat_ms)
     token = read_tokens(find_token_file(None)).own
-    await swarm.run(options.master, token, stopping)
+
+    def ready() -> None:
+        settle_memory()
+        (options.folder / READY).touch()
+
+    await swarm.run(options.master, token, stopping, ready)
+    (options.folder / STATS).write_text(json.dumps(asdict(swarm.stats)))
 
 
 if __name__ == "__main__":

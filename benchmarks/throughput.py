@@ -20,10 +20,11 @@ READY_S_MAX = 120.0
 RUN_S_MAX = 120.0
 ONE_CPU = Resources(cpus=1, mem=1)
 
-SCRIPTED = (
+SWARM = (
     "The agents are a swarm: real machines, links, checkpoints and a connection each, many in one "
-    "process; only what a container does is scripted, and takes no time."
+    "process."
 )
+SCRIPTED = f"{SWARM} Only what a container does is scripted, and takes no time."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

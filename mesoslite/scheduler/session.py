@@ -216,7 +216,10 @@ class Session:
                 self._tick(now_ms)
             case _:
                 assert_never(event)
-        self._call_back()
+        # What a master says waits for the Tick that ends its batch: statuses that arrived together
+        # are told, and so acknowledged, together. Else the first of them would go ahead alone.
+        if not isinstance(event, MasterSpoke):
+            self._call_back()
         out, self._out = self._out, []
         return out
 
@@ -643,7 +646,6 @@ class Session:
         self._reconciliation.check()
         assert not self._out
         assert not (self.subscribed and self._kept), "kept calls are said when subscribed"
-        assert self._running is not None or not self._queue or self._over
         assert self._told == 0 or isinstance(self._running, OnStatuses)
         assert len(self._kept) <= KEPT_CALLS_MAX
         assert not (self._fatal is not None and self._stream is not _Stream.CLOSED)

@@ -157,8 +157,13 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.world.to_session)
     @rule(count=st.integers(1, 4))
     def the_session_hears_some(self, count: int) -> None:
+        self.a_batch_comes(count)
+
+    def a_batch_comes(self, count: int) -> None:
+        """So much of what is on its way, and the Tick that ends a batch."""
         for _ in range(count):
             self.the_session_hears()
+        self.feed(Tick(self.now_ms))
 
     def the_session_hears(self) -> None:
         if self.world.to_session:
@@ -313,8 +318,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.the_stream_opens()
             while self.world.to_master:
                 self.world.master_reads()
-            while self.world.to_session:
-                self.the_session_hears()
+            self.a_batch_comes(len(self.world.to_session))
             while self.running is not None:
                 if launches and isinstance(self.running, OnOffers) and self.mine:
                     launches -= 1
@@ -336,8 +340,7 @@ class AnyOrder(RuleBasedStateMachine):
         """All arrives, up to a callback that has offers in its hands."""
         self.flow(0)
         self.world.offer(agents, self.now_ms)
-        while self.world.to_session:
-            self.the_session_hears()
+        self.a_batch_comes(len(self.world.to_session))
 
     @precondition(lambda self: self.world.tasks)
     @rule(pick=st.integers(0, 9))
@@ -345,8 +348,7 @@ class AnyOrder(RuleBasedStateMachine):
         """All arrives, up to a callback that is being told of a task."""
         self.flow(0)
         self.a_task_goes_on(pick)
-        while self.world.to_session:
-            self.the_session_hears()
+        self.a_batch_comes(len(self.world.to_session))
 
     # --- the laws ---------------------------------------------------------------------------------
 

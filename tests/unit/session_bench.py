@@ -6,10 +6,14 @@ from mesoslite.messages import (
     Accept,
     Offers,
     SchedulerCall,
+    SchedulerEvent,
+    Subscribed,
 )
 from mesoslite.model import Offer, OperationResult, Task
 from mesoslite.resources import Resources
+from mesoslite.scheduler.protocol import Effect, MasterSpoke, StreamOpened, Tick
 from mesoslite.scheduler.scheduler import Scheduler
+from mesoslite.scheduler.session import Session
 from mesoslite.testing import SessionHarness, offer
 
 DONE = OperationResult()
@@ -48,6 +52,20 @@ def subscribed(scheduler: Scheduler) -> SessionHarness:
     bench.subscribe()
     bench.callbacks.clear()
     return bench
+
+
+def busy_session() -> Session:
+    """One whose `subscribed` callback runs."""
+    session = Session(SessionHarness(Launcher()).session.config)
+    session.handle(StreamOpened())
+    hear(session, Subscribed("f"))
+    return session
+
+
+def hear(session: Session, *events: SchedulerEvent) -> list[Effect]:
+    """A batch of what the master says, and the Tick that ends it."""
+    said = [effect for event in events for effect in session.handle(MasterSpoke(1, event))]
+    return said + session.handle(Tick(0))
 
 
 def kinds(calls: Sequence[SchedulerCall]) -> list[str]:

@@ -22,7 +22,6 @@ from mesoslite.messages import (
     Rescind,
     Revive,
     Subscribe,
-    Subscribed,
     Suppress,
     TaskMessage,
     Teardown,
@@ -36,7 +35,6 @@ from mesoslite.scheduler.protocol import (
     Denied,
     Finish,
     KillTask,
-    MasterSpoke,
     OnAgentLost,
     OnDisconnected,
     OnError,
@@ -51,9 +49,19 @@ from mesoslite.scheduler.protocol import (
     StreamOpened,
     Tick,
 )
-from mesoslite.scheduler.session import PASSING_REFUSALS, Session
+from mesoslite.scheduler.session import PASSING_REFUSALS
 from mesoslite.testing import SessionHarness, offer, status
-from tests.unit.session_bench import DONE, Holder, Launcher, kinds, launched, subscribed, task
+from tests.unit.session_bench import (
+    DONE,
+    Holder,
+    Launcher,
+    busy_session,
+    hear,
+    kinds,
+    launched,
+    subscribed,
+    task,
+)
 
 # --- subscribe ------------------------------------------------------------------------------------
 
@@ -194,11 +202,9 @@ def test_a_held_offer_stays_until_its_lease_runs_out() -> None:
 
 
 def test_a_rescinded_offer_is_told_once_and_only_when_it_was_shown() -> None:
-    session = Session(SessionHarness(Launcher()).session.config)
-    session.handle(StreamOpened())
-    session.handle(MasterSpoke(1, Subscribed("f")))  # its callback runs from now on
+    session = busy_session()
     for event in (Offers((offer(),)), Rescind(("offer-of-agent-1",))):
-        assert session.handle(MasterSpoke(1, event)) == []
+        assert hear(session, event) == []
     assert session.handle(CallbackReturned()) == []
 
     bench = subscribed(Holder())
@@ -209,12 +215,10 @@ def test_a_rescinded_offer_is_told_once_and_only_when_it_was_shown() -> None:
 
 
 def test_offers_that_pile_up_are_shown_together() -> None:
-    session = Session(SessionHarness(Launcher()).session.config)
-    session.handle(StreamOpened())
-    session.handle(MasterSpoke(1, Subscribed("f")))
+    session = busy_session()
     both = offer(agent_id="a1"), offer(agent_id="a2")
     for one in both:
-        session.handle(MasterSpoke(1, Offers((one,))))
+        hear(session, Offers((one,)))
     assert session.handle(CallbackReturned()) == [RunCallback(OnOffers(both))]
 
 

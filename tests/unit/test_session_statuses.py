@@ -9,7 +9,6 @@ from mesoslite.messages import (
     Heartbeat,
     Offers,
     Reconcile,
-    Subscribed,
     Update,
 )
 from mesoslite.model import Reason, TaskReference
@@ -18,20 +17,28 @@ from mesoslite.scheduler.protocol import (
     Decided,
     Event,
     Finish,
-    MasterSpoke,
     OnAgentLost,
     OnStatus,
     OnStatuses,
     RunCallback,
     StatusesTold,
     Stop,
-    StreamOpened,
     Tick,
     ToMaster,
 )
 from mesoslite.scheduler.session import CALLBACKS_WAITING_MAX, STATUSES_TOGETHER_MAX, Session
-from mesoslite.testing import SessionHarness, offer, status
-from tests.unit.session_bench import DONE, Holder, Launcher, kinds, launched, subscribed, task
+from mesoslite.testing import offer, status
+from tests.unit.session_bench import (
+    DONE,
+    Holder,
+    Launcher,
+    busy_session,
+    hear,
+    kinds,
+    launched,
+    subscribed,
+    task,
+)
 
 # --- statuses -------------------------------------------------------------------------------------
 
@@ -46,13 +53,11 @@ def test_a_status_is_acknowledged_after_its_callback_and_again_when_it_comes_aga
 
 
 def test_nothing_is_acknowledged_before_status_update_has_returned() -> None:
-    session = Session(SessionHarness(Launcher()).session.config)
-    session.handle(StreamOpened())
-    session.handle(MasterSpoke(1, Subscribed("f")))
+    session = busy_session()
     session.handle(CallbackReturned())
     told = status("t1", TaskState.RUNNING)
-    assert session.handle(MasterSpoke(1, Update(told))) == [RunCallback(OnStatus(told))]
-    assert session.handle(MasterSpoke(1, Update(told))) == []
+    assert hear(session, Update(told)) == [RunCallback(OnStatus(told))]
+    assert hear(session, Update(told)) == []
     assert session.handle(CallbackReturned()) == [
         ToMaster(Acknowledge("agent-1", "t1", "t1-RUNNING"))
     ]
@@ -116,20 +121,12 @@ def acknowledgements(session: Session, event: Event) -> list[str]:
     return [call.task_id for call in said if isinstance(call, Acknowledge)]
 
 
-def busy_session() -> Session:
-    """One whose `subscribed` callback runs."""
-    session = Session(SessionHarness(Launcher()).session.config)
-    session.handle(StreamOpened())
-    session.handle(MasterSpoke(1, Subscribed("f")))
-    return session
-
-
 def test_callbacks_come_one_at_a_time_and_in_order() -> None:
     session = busy_session()
     for name in ("a1", "a2"):
-        assert session.handle(MasterSpoke(1, AgentLost(name))) == []
+        assert hear(session, AgentLost(name)) == []
     update = status("t1", TaskState.RUNNING)
-    assert session.handle(MasterSpoke(1, Update(update))) == []
+    assert hear(session, Update(update)) == []
     seen = []
     for _ in range(3):
         seen += [e for e in session.handle(CallbackReturned()) if isinstance(e, RunCallback)]
@@ -137,14 +134,21 @@ def test_callbacks_come_one_at_a_time_and_in_order() -> None:
     assert seen == [RunCallback(one) for one in waiting]
 
 
+def test_statuses_of_one_batch_are_told_together_even_when_nothing_runs() -> None:
+    session = busy_session()
+    session.handle(CallbackReturned())
+    both = tuple(status(name, TaskState.RUNNING) for name in ("t1", "t2"))
+    assert hear(session, *map(Update, both)) == [RunCallback(OnStatuses(both))]
+
+
 def test_statuses_that_wait_are_told_together_and_acknowledged_as_they_are_told() -> None:
     session = busy_session()
     names = ("t1", "t2", "t3")
     waiting = tuple(status(name, TaskState.RUNNING) for name in names)
     for one in waiting:
-        session.handle(MasterSpoke(1, Update(one)))
-    session.handle(MasterSpoke(1, AgentLost("a1")))
-    session.handle(MasterSpoke(1, Update(status("t4", TaskState.RUNNING))))
+        hear(session, Update(one))
+    hear(session, AgentLost("a1"))
+    hear(session, Update(status("t4", TaskState.RUNNING)))
     assert session.handle(CallbackReturned()) == [RunCallback(OnStatuses(waiting))]
     assert acknowledgements(session, StatusesTold(2)) == ["t1", "t2"]
     assert acknowledgements(session, StatusesTold(1)) == ["t3"]
@@ -154,7 +158,7 @@ def test_statuses_that_wait_are_told_together_and_acknowledged_as_they_are_told(
 def test_a_stop_among_statuses_leaves_those_behind_it_untold_and_unacknowledged() -> None:
     session = busy_session()
     for name in ("t1", "t2", "t3"):
-        session.handle(MasterSpoke(1, Update(status(name, TaskState.RUNNING))))
+        hear(session, Update(status(name, TaskState.RUNNING)))
     session.handle(CallbackReturned())
     session.handle(Decided(Stop()))
     assert acknowledgements(session, StatusesTold(1)) == ["t1"]
@@ -164,7 +168,7 @@ def test_a_stop_among_statuses_leaves_those_behind_it_untold_and_unacknowledged(
 def test_no_more_statuses_are_told_together_than_may_be_told_again() -> None:
     session = busy_session()
     for n in range(STATUSES_TOGETHER_MAX + 1):
-        session.handle(MasterSpoke(1, Update(status(f"t{n}", TaskState.RUNNING))))
+        hear(session, Update(status(f"t{n}", TaskState.RUNNING)))
     [run] = session.handle(CallbackReturned())
     assert isinstance(run, RunCallback)
     assert isinstance(run.callback, OnStatuses)
@@ -172,13 +176,10 @@ def test_no_more_statuses_are_told_together_than_may_be_told_again() -> None:
 
 
 def test_slow_callbacks_make_a_session_congested_and_heartbeats_go_on() -> None:
-    session = Session(SessionHarness(Launcher()).session.config)
-    session.handle(Tick(0))
-    session.handle(StreamOpened())
-    session.handle(MasterSpoke(1, Subscribed("f")))
+    session = busy_session()
     for n in range(CALLBACKS_WAITING_MAX):
         assert not session.congested
-        session.handle(MasterSpoke(1, Update(status(f"t{n}", TaskState.RUNNING))))
+        hear(session, Update(status(f"t{n}", TaskState.RUNNING)))
     assert session.congested
     assert session.callbacks_waiting == CALLBACKS_WAITING_MAX
     assert session.handle(Tick(HEARTBEAT_INTERVAL_MS)) == [ToMaster(Heartbeat())]
