@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,16 @@ class BenchmarkFailed(Exception):
 class Program:
     """One process of the cluster, with its own log."""
 
-    def __init__(self, folder: Path, name: str, words: Sequence[str], token_file: Path) -> None:
+    def __init__(
+        self, folder: Path, name: str, words: Sequence[str], env: Mapping[str, str]
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *words],
                 cwd=ROOT,
-                env=os.environ | {"MESOSLITE_TOKEN_FILE": str(token_file)},
+                env={**os.environ, **env},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -155,8 +157,9 @@ class Cluster:
         return agent
 
     def program(self, name: str, *words: str) -> Program:
-        """A process of this Python's that finds the cluster's token and ends with the cluster."""
-        program = Program(self.folder, name, words, self.token_file)
+        """A process of this Python's that finds the cluster and ends with it."""
+        env = {"MESOSLITE_TOKEN_FILE": str(self.token_file), "MESOSLITE_MASTER": self.address}
+        program = Program(self.folder, name, words, env)
         self._programs.append(program)
         return program
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks import allocator, counts, crowd, idle, latency, rates, scrape, throughput
+from benchmarks import allocator, counts, crowd, idle, latency, rates, scrape, throughput, unruly
 from benchmarks.allocator import Size
 from benchmarks.counts import Window
 from benchmarks.crowd import Held, Offered
@@ -11,6 +11,7 @@ from benchmarks.latency import Samples
 from benchmarks.rates import Burst
 from benchmarks.scrape import Watched
 from benchmarks.throughput import SCRIPTED, SWARM, Spread
+from benchmarks.unruly import Crowd
 from benchmarks.workload import Workload
 
 WORKLOADS: tuple[Workload[Any], ...] = (
@@ -53,6 +54,12 @@ WORKLOADS: tuple[Workload[Any], ...] = (
     Workload("idle", idle.idle, (Rest(seconds=20),)),
     Workload(
         "scrape", scrape.scrape, (Watched(agents=10_000, frameworks=1_000, tasks=10),), scrape.NOTE
+    ),
+    Workload(
+        "unruly",
+        unruly.unruly,
+        (Crowd(agents=4, wants=25),),
+        note="The others are three; each wants an offer every 0.25 s.",
     ),
     Workload("reuse", latency.reuse, (Samples(samples=200),)),
 )
