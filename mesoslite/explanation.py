@@ -14,6 +14,12 @@ from mesoslite.model import Reason, Refusal, Request, WhyNot
 from mesoslite.resources import Resources
 
 
+def lack_text(missing: Resources, ports: int = 0) -> str:
+    """What is missing, for people: ``cpus:2;mem:512 and 3 ports``."""
+    counted = "1 port" if ports == 1 else f"{ports:,} ports"
+    return " and ".join([str(missing)] * bool(missing) + [counted] * bool(ports))
+
+
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """One reason of the allocator's, and the agents it is true of."""
@@ -27,6 +33,8 @@ class Blocked:
     """With DEMAND_TOO_LARGE, NO_AGENT_FITS and TOO_SMALL: the agent that lacks least."""
     missing: Resources | None = None
     """What that agent lacks."""
+    missing_ports: int = 0
+    """How many ports it lacks besides, whichever they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,8 @@ class Agent:
         #: By role, where something is reserved, and whether a client of it wants everything or
         #: only what is reserved; emptied whenever one of them could be wrong.
         self.views: dict[tuple[str, bool], View] = {}
-        #: Owned by `Demand`: the units of each request in outstanding offers of this agent,
-        self.units: dict[Want, int] = {}
+        #: Owned by `Demand`: how many units of a request each outstanding offer of it holds,
+        self.units: dict[Want, list[int]] = {}
         #: the requests that it is not offered for now,
         self.declined: dict[Want, None] = {}
         #: and whether it is where an expression says, by its text.
@@ -193,6 +193,12 @@ class Agent:
             for amount in amounts:
                 yield client, amount
         yield from self.offers
+
+    def amounts_of_tasks(self) -> Iterator[Resources]:
+        """Everything that tasks hold, in parts."""
+        yield from self.held.values()
+        for amounts in self.excess.values():
+            yield from amounts
 
     def check(self) -> None:
         """Assert every invariant; for tests."""

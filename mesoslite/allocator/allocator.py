@@ -267,7 +267,7 @@ class Allocator(Reading):
             return
         client = self._holder(framework_id, role, agent)
         want = client.wants.get(request_id)
-        if units and (want is None or agent.units.get(want, 0) < units):
+        if units and (want is None or units not in agent.units.get(want, ())):
             what = f"was not offered {units} units of {request_id}"
             raise LedgerError(agent_id=agent_id, holder=(framework_id, role), what=what)
         agent.settle(client, offered, used)

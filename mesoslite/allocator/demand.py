@@ -144,23 +144,23 @@ class Demand:
     def offer(self, want: Want, agent: Agent, units: int) -> None:
         """So many units of it are in an offer of `agent`."""
         want.offered += units
-        agent.units[want] = agent.units.get(want, 0) + units
+        agent.units.setdefault(want, []).append(units)
         self._update(want)
 
     def settle(self, want: Want, agent: Agent, units: int) -> None:
-        """They are not outstanding any more."""
+        """That offer, of which there is one, is not outstanding any more."""
         want.offered -= units
-        left = agent.units[want] - units
-        if left:
-            agent.units[want] = left
-        else:
+        offers = agent.units[want]
+        offers.remove(units)
+        if not offers:
             del agent.units[want]
         self._update(want)
 
     def forget_agent(self, agent: Agent) -> None:
         """The agent is gone, its offers and what was declined of it."""
-        for want, units in list(agent.units.items()):
-            self.settle(want, agent, units)
+        for want, offers in list(agent.units.items()):
+            for units in list(offers):
+                self.settle(want, agent, units)
         for want in agent.declined:
             del want.declined[agent]
             self._declined.drop((want, agent))
@@ -240,9 +240,10 @@ class Demand:
         offered: dict[Want, int] = {}
         for agent in agents:
             declined |= {(want, agent) for want in agent.declined}
-            for want, units in agent.units.items():
-                assert units > 0
-                offered[want] = offered.get(want, 0) + units
+            for want, offers in agent.units.items():
+                assert offers
+                assert all(units > 0 for units in offers)
+                offered[want] = offered.get(want, 0) + sum(offers)
         shapes: dict[_ShapeKey, dict[Client, int]] = {}
         wants = 0
         for client in clients:

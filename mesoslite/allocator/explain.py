@@ -7,9 +7,14 @@ keeps it from the client. O(agents) for each role, ~1 us each.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from mesoslite.allocator.agents import Agent
+from mesoslite.allocator.cuts import of_nobody
+from mesoslite.allocator.demand import Demand, Want
 from mesoslite.allocator.filters import Refusals
+from mesoslite.allocator.matching import available
+from mesoslite.allocator.possible import distance, size_for
 from mesoslite.allocator.roles import Client
 from mesoslite.explanation import Blocked, Explained
 from mesoslite.model import WhyNot
@@ -84,3 +89,88 @@ def _of_agent(
     if offerable(agent.free):
         return WhyNot.RESERVED
     return WhyNot.TOO_SMALL if agent.free else WhyNot.NOTHING_FREE
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+def explain_requests(client: Client, agents: Iterable[Agent], demand: Demand) -> list[Explained]:
+    """What keeps a framework from being offered more, in a role in which it says what it wants.
+
+    One for each request that wants something; one for the role if there is none.
+    """
+    agents = list(agents)
+    whole = tuple(_of_all(client, agents))
+    wanting = [want for want in client.wants.values() if want.wanted]
+    if not wanting:
+        outstanding = sum(holder is client for agent in agents for holder, _ in agent.offers)
+        blocked = whole or (Blocked(WhyNot.DEMAND_MET),)
+        return [Explained(client.role.name, offers=outstanding, blocked=blocked)]
+    explained: list[Explained] = []
+    for want in wanting:
+        if not want.open:
+            blocked = (*whole, Blocked(WhyNot.DEMAND_MET))
+        else:
+            blocked = whole or _of_agents_for(want, agents, demand)
+        outstanding = sum(len(agent.units.get(want, ())) for agent in agents)
+        request = replace(want.request, count=want.wanted)
+        explained.append(Explained(client.role.name, request, want.open, outstanding, blocked))
+    return explained
+
+
+def _of_agents_for(want: Want, agents: list[Agent], demand: Demand) -> tuple[Blocked, ...]:
+    found: dict[WhyNot, list[Agent]] = {}
+    for agent in agents:
+        reason = _of_agent_for(want, agent)
+        if reason is not None:
+            found.setdefault(reason, []).append(agent)
+    return tuple(_blocked(want, reason, those, demand) for reason, those in found.items())
+
+
+def _of_agent_for(want: Want, agent: Agent) -> WhyNot | None:
+    """What keeps a request from what is free of the agent; None: nothing, or the framework's own.
+
+    What is offered to others is in its way when it would fit with that and does not without.
+    """
+    client, unit = want.client, want.shape.unit
+    if not agent.active:
+        return WhyNot.AGENT_AWAY
+    if not want.shape.is_where(agent):
+        return WhyNot.WHERE_UNMATCHED
+    if not unit.fits(size_for(agent.total, client.role.name), 1):
+        return WhyNot.NO_AGENT_FITS
+    if unit.fits(available(agent, client.role), 1):
+        return WhyNot.REFUSED if agent in want.declined else None
+    if any(holder.framework is client.framework for holder, _ in agent.offers):
+        return None
+    if agent.offers and unit.fits(size_for(_with_offers(agent), client.role.name), 1):
+        return WhyNot.ANOTHERS_TURN
+    if not agent.free:
+        return WhyNot.NOTHING_FREE
+    return WhyNot.RESERVED if unit.fits(of_nobody(agent.free), 1) else WhyNot.DEMAND_TOO_LARGE
+
+
+def _with_offers(agent: Agent) -> Resources:
+    """What is free, and what would be if all offers came back."""
+    free = agent.total
+    for amount in agent.amounts_of_tasks():
+        free = amount.missing(free)
+    return free
+
+
+def _blocked(want: Want, reason: WhyNot, agents: list[Agent], demand: Demand) -> Blocked:
+    ids = tuple(agent.agent_id for agent in agents)
+    if reason is WhyNot.REFUSED:
+        ends_ms = [demand.declined_until_ms(want, agent) or 0 for agent in agents]
+        return Blocked(reason, ids, tuple(ends_ms))
+    if reason not in (WhyNot.NO_AGENT_FITS, WhyNot.DEMAND_TOO_LARGE):
+        return Blocked(reason, ids)
+    unit, role = want.shape.unit, want.client.role
+    lacks = []
+    for agent in agents:
+        empty = reason is WhyNot.NO_AGENT_FITS
+        amount = size_for(agent.total, role.name) if empty else available(agent, role)
+        missing, ports = unit.missing(amount)
+        lacks.append((distance(unit, missing, ports), agent.agent_id, missing, ports))
+    _, nearest, missing, ports = min(lacks, key=lambda lack: lack[:2])
+    return Blocked(reason, ids, (), nearest, missing, ports)

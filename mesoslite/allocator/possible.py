@@ -9,6 +9,7 @@ from mesoslite.allocator.agents import Agent
 from mesoslite.allocator.cuts import Unit, of_nobody
 from mesoslite.allocator.demand import Shape
 from mesoslite.allocator.index import AgentIndex
+from mesoslite.explanation import lack_text
 from mesoslite.model import Request
 from mesoslite.resources import Resources
 
@@ -27,6 +28,11 @@ class Impossible:
     """What it lacks, `ports` apart; None: no agent is where the request wants to be."""
     missing_ports: int = 0
     """How many ports it has too few, of those that need not be certain ones."""
+
+    @property
+    def lacks(self) -> str:
+        """What it lacks, for people."""
+        return "" if self.missing is None else lack_text(self.missing, self.missing_ports)
 
 
 class Possible:

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from mesoslite.allocator.agents import Agents
 from mesoslite.allocator.demand import Demand
-from mesoslite.allocator.explain import explain_client
+from mesoslite.allocator.explain import explain_client, explain_requests
 from mesoslite.allocator.filters import Refusals
 from mesoslite.allocator.index import AgentIndex
 from mesoslite.allocator.invariants import check_clients, check_idle, check_ledgers, check_views
@@ -91,6 +91,7 @@ class Reading:
             request_id: (want.wanted, want.offered)
             for client in clients
             for request_id, want in client.wants.items()
+            if want.wanted
         }
 
     def why_impossible(self, role: str, request: Request) -> Impossible | None:
@@ -110,22 +111,25 @@ class Reading:
         return self._index
 
     def explain(self, framework_id: str) -> tuple[Explained, ...]:
-        """What keeps the framework from being offered more, for each of its roles.
+        """What keeps the framework from being offered more, for each of its roles and requests.
 
-        True of the moment after an `allocate`. O(agents) for each role.
+        True of the moment after an `allocate`. O(agents) for each.
         """
         framework = self._frameworks.get(framework_id)
-        clients = framework.clients.values() if framework is not None else ()
-        return tuple(
-            explain_client(
-                client,
-                self._agents,
-                self._refusals,
-                lambda amount: self._offerable(amount, quantities(amount)),
-            )
-            for client in clients
-            if client.subscribed
-        )
+        explained: list[Explained] = []
+        for client in framework.clients.values() if framework is not None else ():
+            if client.subscribed and client.demand:
+                explained += explain_requests(client, self._agents, self._demand)
+            elif client.subscribed:
+                explained.append(
+                    explain_client(
+                        client,
+                        self._agents,
+                        self._refusals,
+                        lambda amount: self._offerable(amount, quantities(amount)),
+                    )
+                )
+        return tuple(explained)
 
     def check(self) -> None:
         """Assert every invariant of every structure. Tests call it after each event."""

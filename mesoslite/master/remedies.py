@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mesoslite.allocator import MIN_ALLOCATABLE
-from mesoslite.explanation import Blocked, Explained, Why
+from mesoslite.explanation import Blocked, Explained, Why, lack_text
 from mesoslite.master.records import FrameworkEntry, OutstandingOffer, Tables, Timer
 from mesoslite.model import Refusal, WhyNot
 
@@ -87,7 +87,9 @@ def _of_agents(t: Tables, framework: FrameworkEntry, told: Explained, blocked: B
     reason, agent_ids = blocked.reason, blocked.agent_ids
     example = blocked.nearest or agent_ids[0]
     message, since_ms = reason.value, None
-    lacks = f"{blocked.nearest} lacks {blocked.missing}"
+    lacks = ""
+    if blocked.missing is not None:
+        lacks = f"{blocked.nearest} lacks {lack_text(blocked.missing, blocked.missing_ports)}"
     match reason:
         case WhyNot.UNACKNOWLEDGED:
             waiting = sum(t.agents[i].unacknowledged[framework.framework_id] for i in agent_ids)

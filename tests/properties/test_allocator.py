@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mesoslite.allocator import Allocator, Grant, LedgerError
+from mesoslite.explanation import Explained
 from mesoslite.model import WhyNot
 from mesoslite.resources import Resources
 
@@ -81,6 +82,8 @@ class Use:
     role: str
     agent_id: str
     amount: Resources
+    request_id: str = ""
+    units: int = 0
 
 
 @dataclass
@@ -196,6 +199,10 @@ class World:
             last[what] = max(last.get(what, no.until_ms), no.until_ms)
         return list(last.values())
 
+    def forget_the_past(self) -> None:
+        """Refusals that have run out."""
+        self.refusals = [no for no in self.refusals if no.until_ms > self.now_ms]
+
     def held(self, *, role: str, framework_id: str | None = None) -> Counter[str]:
         """Thousandths by name."""
         held: Counter[str] = Counter()
@@ -279,6 +286,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.world.agents[agent_id] = Agent(total)
         uses = [use for use in uses if use[2]][:2]
         self.world.tasks += [Use(f, role, agent_id, amount) for f, role, amount in uses]
+        self._add_agent(agent_id, total, uses)
+
+    def _add_agent(
+        self, agent_id: str, total: Resources, uses: list[tuple[str, str, Resources]]
+    ) -> None:
         self.allocator.add_agent(agent_id, total, uses)
 
     @rule(agent_id=agent_ids)
@@ -381,41 +393,49 @@ class AnyOrder(RuleBasedStateMachine):
         for grant in grants:
             self._is_right(grant)
         event(f"grants: {min(len(grants), 3)}")
-        for agent_id in world.agents:
-            assert not world.wanted(agent_id), f"forgotten: {agent_id} for {world.wanted(agent_id)}"
-        world.refusals = [no for no in world.refusals if no.until_ms > world.now_ms]
+        self.the_allocator_is_at_rest()
+        world.forget_the_past()
         next_ms = self.allocator.next_deadline_ms()
         assert next_ms is None or next_ms > world.now_ms
-        if world.refusals:
+        if deadlines := world.deadlines():
             # Early is harmless (somebody left, whose refusals are not swept yet), late is not.
             assert next_ms is not None
-            assert next_ms <= min(world.deadlines())
+            assert next_ms <= min(deadlines)
         assert self.allocator.allocate(world.now_ms) == []
         for framework_id in world.frameworks:
             self._explains(framework_id)
 
+    def the_allocator_is_at_rest(self) -> None:
+        """Nothing is free that somebody may have (D11)."""
+        for agent_id in self.world.agents:
+            wanted = self.world.wanted(agent_id)
+            assert not wanted, f"forgotten: {agent_id} for {wanted}"
+
     def _explains(self, framework_id: str) -> None:
         """At rest everybody who gets nothing more has a reason, and it is the true one."""
-        world = self.world
-        told = {one.role: one for one in self.allocator.explain(framework_id)}
-        assert set(told) == world.frameworks[framework_id].roles
-        for role, one in told.items():
-            who = (framework_id, role)
-            assert one.offers == sum((o.framework_id, o.role) == who for o in world.offers)
-            whole = {blocked.reason for blocked in one.blocked if not blocked.agent_ids}
-            assert whole == world.why_not_at_all(framework_id, role)
-            told_of = {
-                agent_id: (blocked.reason, blocked.ends_ms[number] if blocked.ends_ms else None)
-                for blocked in one.blocked
-                for number, agent_id in enumerate(blocked.agent_ids)
-            }
-            assert whole or told_of == {
-                agent_id: why
-                for agent_id in world.agents
-                if (why := world.why_not(framework_id, role, agent_id)) is not None
-            }
-            for reason in {reason for reason, _ in told_of.values()}:
-                event(f"why not: {reason.name}")
+        told = self.allocator.explain(framework_id)
+        assert {one.role for one in told} == self.world.frameworks[framework_id].roles
+        for one in told:
+            self._explains_role(framework_id, one)
+
+    def _explains_role(self, framework_id: str, one: Explained) -> None:
+        world, role = self.world, one.role
+        who = (framework_id, role)
+        assert one.offers == sum((o.framework_id, o.role) == who for o in world.offers)
+        whole = {blocked.reason for blocked in one.blocked if not blocked.agent_ids}
+        assert whole == world.why_not_at_all(framework_id, role)
+        told_of = {
+            agent_id: (blocked.reason, blocked.ends_ms[number] if blocked.ends_ms else None)
+            for blocked in one.blocked
+            for number, agent_id in enumerate(blocked.agent_ids)
+        }
+        assert whole or told_of == {
+            agent_id: why
+            for agent_id in world.agents
+            if (why := world.why_not(framework_id, role, agent_id)) is not None
+        }
+        for reason in {reason for reason, _ in told_of.values()}:
+            event(f"why not: {reason.name}")
 
     def _is_right(self, grant: Grant) -> None:
         wanted = self.world.wanted(grant.agent_id)
@@ -437,33 +457,41 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def an_offer_is_answered(self, pick: int, used: int, refuse_ms: int, refused: str) -> None:
         world = self.world
-        offer = world.offers.pop(pick % len(world.offers))
+        offer = world.offers[pick % len(world.offers)]
         taken = part_of(offer.amount, used)
-        who = (offer.framework_id, offer.role, offer.agent_id)
-        self.allocator.settle(*who, offer.amount, taken)
-        if taken:
-            world.tasks.append(Use(*who, taken))
+        self._settle(offer, taken)
         amount = {
             "rest": offer.amount - taken,
             "offered": offer.amount,
             "less": part_of(offer.amount, 2),
         }[refused]
         if refuse_ms:
-            self._refuse(Refusal(*who, amount, world.now_ms + refuse_ms))
+            self._decline(offer, amount, world.now_ms + refuse_ms)
+
+    def _settle(self, offer: Use, taken: Resources) -> None:
+        world = self.world
+        world.offers.remove(offer)
+        who = (offer.framework_id, offer.role, offer.agent_id)
+        self.allocator.settle(*who, offer.amount, taken, offer.request_id, offer.units)
+        if taken:
+            world.tasks.append(Use(*who, taken))
+
+    def _decline(self, offer: Use, amount: Resources, until_ms: int) -> None:
+        who = (offer.framework_id, offer.role, offer.agent_id)
+        self._refuse(Refusal(*who, amount, until_ms))
 
     @precondition(lambda self: self.world.offers)
     @rule(refuse_ms=st.sampled_from([3, 5, 1_000]), parting=st.booleans())
     def everybody_declines_until_nobody_is_left(self, refuse_ms: int, parting: bool) -> None:
         """Then all agents are idle, or too small."""
         world = self.world
-        for _ in range(len(FRAMEWORKS) * len(ROLES) * len(AGENTS) * 3):
+        for _ in range(len(FRAMEWORKS) * len(ROLES) * len(AGENTS) * 5):
             if not world.offers:
                 break
-            offer = world.offers.pop()
-            who = (offer.framework_id, offer.role, offer.agent_id)
-            self.allocator.settle(*who, offer.amount, Resources.EMPTY)
+            offer = world.offers[-1]
+            self._settle(offer, Resources.EMPTY)
             until_ms = world.now_ms + refuse_ms + (len(world.refusals) % 3 if parting else 0)
-            self._refuse(Refusal(*who, offer.amount, until_ms))
+            self._decline(offer, offer.amount, until_ms)
             self.the_allocator_runs(0)
         assert not world.offers
 
