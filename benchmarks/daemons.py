@@ -209,6 +209,12 @@ def pss_mb(pid: int) -> float:
     return sum(int(line.split()[1]) * 1_024 for line in lines if line.startswith("Pss:")) / 1e6
 
 
+def rss_mb(pid: int | str) -> float:
+    """Resident memory in MB (10^6), whoever else uses it; `self` is this process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1_024 for line in lines if line.startswith("VmRSS:")) / 1e6
+
+
 @contextlib.contextmanager
 def running_cluster(*master_flags: str) -> Iterator[Cluster]:
     """A master that serves; at the end nothing of it is left, also after Ctrl-C."""

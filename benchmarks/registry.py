@@ -2,12 +2,24 @@
 
 from typing import Any
 
-from benchmarks import allocator, counts, crowd, idle, latency, rates, scrape, throughput, unruly
+from benchmarks import (
+    allocator,
+    counts,
+    crowd,
+    idle,
+    latency,
+    memory,
+    rates,
+    scrape,
+    throughput,
+    unruly,
+)
 from benchmarks.allocator import Size
 from benchmarks.counts import Window
 from benchmarks.crowd import Held, Offered
 from benchmarks.idle import Rest
 from benchmarks.latency import Samples
+from benchmarks.memory import Passing
 from benchmarks.rates import Burst
 from benchmarks.scrape import Watched
 from benchmarks.throughput import SCRIPTED, SWARM, Spread
@@ -60,6 +72,12 @@ WORKLOADS: tuple[Workload[Any], ...] = (
         unruly.unruly,
         (Crowd(agents=4, wants=25),),
         note="The others are three; each wants an offer every 0.25 s.",
+    ),
+    Workload(
+        "memory",
+        memory.memory,
+        (Passing(tasks=100_000, offers=10_000_000),),
+        note=f"Offers: the machine alone. Tasks: a swarm of one. {SCRIPTED}",
     ),
     Workload("reuse", latency.reuse, (Samples(samples=200),)),
 )
