@@ -368,6 +368,24 @@ class AnyOrder(RuleBasedStateMachine):
                 self._hear()
         assert self.world.now_ms == before + ms
 
+    @rule(name=st.sampled_from(NAMES), what=st.sampled_from(Misconduct))
+    def a_scheduler_is_unruly(self, name: str, what: Misconduct) -> None:
+        """Without it hardly any run would see somebody bounded."""
+        if name not in self.scheduler_stream:
+            return
+        stream = self.scheduler_stream[name]
+        framework = self.world.master.tables.frameworks[self.ids[name]]
+        if what is Misconduct.SILENT:
+            self._time_passes(self.world.config.offer_lease_ms)
+        for _ in range(6 if what is not Misconduct.SILENT else 0):
+            if framework.offers:
+                refuse_ms = 0 if what is Misconduct.DECLINES else 3_600_000
+                self.world.call(stream, Decline(tuple(framework.offers), refuse_ms))
+                self._hear()
+            if what is Misconduct.REVIVES:
+                self.world.call(stream, Revive())
+                self._hear()
+
     def _bounded(self) -> set[Misconduct]:
         frameworks = self.world.master.tables.frameworks.values()
         return {what for f in frameworks if f.stream is not None for what in f.conduct.episodes}
