@@ -71,6 +71,7 @@ def expected() -> Iterator[str]:
     yield from _members("decision", session.Decision)
     yield from _members("callback", session.Callback)
     yield from (f"refusal: {refusal.name}" for refusal in Refusal)
+    yield from (f"misconduct: {what.name}" for what in master.Misconduct)
     yield from (f"fault: {fault}" for fault in FAULTS)
 
 

@@ -53,6 +53,8 @@ class Restless(Scheduler):
         self.after = after
         self.calm = False
         """Launches nothing any more, and ends what would run for ever."""
+        self.manner = rng.choice((*["mannerly"] * 12, "silent", "looping", "hasty"))
+        """Most answer what they are offered; the others are bounded by the master."""
         self.launched: dict[str, Task] = {}
         self.again: set[str] = set()
         """The tasks that it launched more than once: of these a refusal may mean any launch."""
@@ -65,6 +67,9 @@ class Restless(Scheduler):
     def resource_offers(self, offers: Sequence[Offer]) -> None:
         rng = self.rng
         if self.calm or len(self.launched) >= TASKS_MAX:
+            return
+        if self.manner != "mannerly" and rng.random() < 0.9:
+            self._be_unruly(offers)
             return
         of_agent: dict[tuple[str, str], list[Offer]] = {}
         for offer in [*self.held.values(), *offers]:
@@ -138,6 +143,16 @@ class Restless(Scheduler):
         self.calm = True
         self.held.clear()
         self.revive()
+
+    def _be_unruly(self, offers: Sequence[Offer]) -> None:
+        match self.manner:
+            case "silent":
+                self.hold(offers)
+            case "looping":
+                self.decline(offers, refuse_s=0)
+            case _:
+                self.decline(offers, refuse_s=1_000)
+                self.revive()
 
     # --- launching --------------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ CONFIG = MasterConfig(
     agents_max=4,
     frameworks_max=4,
     unacknowledged_max=3,
+    short_declines_max=10,
+    revives_max=3,
 )
 
 
