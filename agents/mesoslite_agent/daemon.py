@@ -39,6 +39,7 @@ from mesoslite.version import VERSION
 from mesoslite.wire import AgentSays, MalformedMessage, agent_events_from_wire, agent_requests
 from mesoslite_agent import host
 from mesoslite_agent.checkpoint import Checkpoint
+from mesoslite_agent.container import ContainerEvent, ContainerPhase
 from mesoslite_agent.containers import Containers
 from mesoslite_agent.executors import Executors, executor_address
 from mesoslite_agent.launcher_client import LauncherBroken
@@ -96,7 +97,7 @@ class Daemon:
         self._checkpoint = Checkpoint(work_dir, settings.boot_id or host.boot_id())
         agent_id = self._checkpoint.agent_id
         self._containers = Containers(
-            work_dir.path, agent_id, self._inbox.post, hidden=_hidden(self._token_file)
+            work_dir.path, agent_id, self._report, hidden=_hidden(self._token_file)
         )
         recovered = self._checkpoint.recovered(
             AgentInfo(
@@ -283,6 +284,13 @@ class Daemon:
         """Let go of containers, or end them if so set, and of the checkpoint."""
         await self._containers.close(kill=self._settings.kill_on_exit)
         self._checkpoint.close()
+
+    def _report(self, event: ContainerEvent) -> None:
+        """A phase of a start matters only when it lasts: it waits for the next event."""
+        if isinstance(event, ContainerPhase):
+            self._inbox.post_patiently(event)
+        else:
+            self._inbox.post(event)
 
     def _perform(self, effect: Effect) -> None:
         match effect:

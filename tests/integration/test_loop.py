@@ -194,6 +194,27 @@ async def test_a_giver_that_gives_up_takes_nobody_elses_turn() -> None:
     assert await inbox.take(1, None) == ["c"]
 
 
+async def test_a_patient_event_is_taken_with_the_next_one_in_its_place() -> None:
+    inbox = new_inbox()
+    taking = asyncio.create_task(inbox.take(10, None))
+    await asyncio.sleep(0)
+    inbox.post_patiently("phase")
+    await asyncio.sleep(0)
+    assert not taking.done()
+    inbox.post("end")
+    assert await taking == ["phase", "end"]
+
+
+async def test_a_patient_event_comes_by_itself_when_no_other_does() -> None:
+    inbox = new_inbox()
+    taking = asyncio.create_task(inbox.take(10, None))
+    await asyncio.sleep(0)
+    inbox.post_patiently("phase")
+    assert await asyncio.wait_for(taking, 30) == ["phase"]
+    inbox.post_patiently("another")  # nobody waits: it is there when somebody asks
+    assert await inbox.take(10, None) == ["another"]
+
+
 async def test_settled_waits_until_everything_before_it_was_performed() -> None:
     inbox, performed = new_inbox(), list[str]()
     running = driven(inbox, Disk(failures=1), performed)
