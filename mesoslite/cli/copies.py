@@ -10,6 +10,7 @@ from mesoslite import Offer, Refusal, Scheduler, Task, TaskState, TaskStatus
 from mesoslite.cli.outcome import Outcome, outcome_of
 from mesoslite.cli.plan import Plan
 
+REQUEST_ID = "copies"
 FAILOVER_TIMEOUT_S = 10.0  # a `run` that was killed leaves its tasks no longer than this (D4)
 #: DROPPED says that a task never started and never will; a copy is launched again so often.
 ATTEMPTS_MAX = 10
@@ -53,17 +54,29 @@ class Copies(Scheduler):
         self.on_start: Callable[[str], None] = lambda task_id: None
         self.on_end: Callable[[str, Outcome | None], None] = lambda task_id, outcome: None
         self.on_trouble: Callable[[str], None] = lambda line: None
+        self.on_impossible: Callable[[str], None] = lambda line: None
+        self._ask()
 
     @property
     def waiting(self) -> int:
         """Copies that still want an offer."""
         return self._plan.count - self._next_copy + 1 + len(self._again)
 
+    def _ask(self) -> None:
+        """Want one offer's worth for each copy that waits; the launches count it down."""
+        self.request(
+            resources=self._plan.needs,
+            count=self.waiting,
+            where=self._plan.where_text,
+            request_id=REQUEST_ID,
+        )
+
     def give_up(self) -> None:
         """Launch nothing more and end what runs. `over` follows when all has ended."""
         self.giving_up = True
         self._next_copy = self._plan.count + 1
         self._again.clear()
+        self._ask()
         for task_id in self.alive:
             self.kill(task_id)
         self._settle()
@@ -78,6 +91,7 @@ class Copies(Scheduler):
 
     async def resource_offers(self, offers: Sequence[Offer]) -> None:
         """Put as many copies as fit on each offer; the session gives back what is not used."""
+        unasked = False
         for offer in offers:
             if not self.waiting or not self._plan.suits(offer):
                 continue
@@ -87,17 +101,18 @@ class Copies(Scheduler):
             if tasks := self._fitting(offer):
                 # What of the offer is left comes back at once while copies wait.
                 self.launch(offer, tasks, refuse_s=0.0 if self.waiting else None)
-        if not self.waiting:
-            self.suppress()
+                unasked = unasked or not offer.request_id
+        if unasked:  # on what is reserved for the role: nobody else has counted these down
+            self._ask()
 
     def _fitting(self, offer: Offer) -> list[Task]:
-        free, needs = offer.resources, self._plan.needs
+        free = offer.resources
         room = min(self.waiting, self._plan.tasks_of_an_accept, UNREAD_MAX - self._unread())
         tasks: list[Task] = []
-        while len(tasks) < room and free.covers(needs):
-            free -= needs
+        while len(tasks) < room and (part := self._plan.part_of(free)) is not None:
+            free -= part
             copy, attempt = self._take()
-            task = self._plan.task(copy, attempt)
+            task = self._plan.task(copy, attempt, part)
             self.alive[task.task_id] = (copy, attempt)
             self.states[task.task_id] = TaskState.STAGING
             tasks.append(task)
@@ -132,7 +147,7 @@ class Copies(Scheduler):
         if again and not self.giving_up:
             self._again.append((copy, attempt + 1))
             self.on_end(status.task_id, None)
-            self.revive()
+            self._ask()
         else:
             self.outcomes[copy] = outcome_of(status)
             self.on_end(status.task_id, self.outcomes[copy])
@@ -141,6 +156,13 @@ class Copies(Scheduler):
     def _settle(self) -> None:
         if not self.alive and not self.waiting:
             self.over.set()
+
+    async def request_unsatisfiable(self, request_id: str, refusal: Refusal, message: str) -> None:
+        """No agent could hold a copy, even an empty one."""
+        if self.alive or self.outcomes or refusal is not Refusal.NO_AGENT_FITS:
+            self.on_trouble(f"nothing more can be launched now: {message}")
+        else:
+            self.on_impossible(f"no agent can hold a task that needs {self._plan.needs}: {message}")
 
     async def disconnected(self, why: str) -> None:
         """The session goes on trying; the tasks run on meanwhile."""

@@ -47,6 +47,9 @@ Attribute = Annotated[
     list[str] | None,
     _option("--attribute", "NAME:VALUE", "Only on agents that have it; repeatable."),
 ]
+Where = Annotated[
+    str, _unset("--where", "EXPR", "Only on agents where it is so: 'rack != r1 and has ssd'.")
+]
 Pids = Annotated[
     int | None, _unset("--pids", "N", "Processes and threads at once.", "the agent's limit", min=1)
 ]

@@ -6,11 +6,13 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import PurePosixPath
 
-from mesoslite import Offer, Resources, Task, Uri
+from mesoslite import InvalidWhere, Offer, Resources, Shortfall, Task, Uri
 from mesoslite.cli.console import Code, Failure
-from mesoslite.resources import why_not_role
+from mesoslite.resources import THOUSANDTHS, total_of, why_not_role
+from mesoslite.where import Place, Where, spelled
 
 NAME_LENGTH_MAX = 64  # leaves room in a task id of 128 for the copy's number and the attempt
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]+")
@@ -39,6 +41,7 @@ class RunOptions:
     user: str | None = None
     role: str = "*"
     attributes: tuple[str, ...] = ()
+    where: str = ""
     pids: int | None = None
     max_completion_s: float | None = None
     grace_s: float = 3.0
@@ -51,9 +54,10 @@ class Plan:
     def __init__(self, options: RunOptions) -> None:
         self.count = options.count
         self.role = options.role
-        self.attributes = frozenset(options.attributes)
         self.containerizer = options.containerizer or ("oci" if options.image else None)
         self.name = options.name or default_name(options.command)
+        self.where_text = where(options, self.containerizer)
+        self.where = Where.parse(self.where_text)
         #: Two runs of the same command are two frameworks (docs/decisions.md D4).
         self.framework_name = f"run-{self.name}-{secrets.token_hex(4)}"
         try:
@@ -85,12 +89,12 @@ class Plan:
         if self.name != _NOT_IN_IDS.sub("-", self.name) or len(self.name) > NAME_LENGTH_MAX:
             raise Failure(Code.USAGE, f"--name has at most {NAME_LENGTH_MAX} of A-Z a-z 0-9 . _ -")
 
-    def task(self, copy: int, attempt: int) -> Task:
+    def task(self, copy: int, attempt: int, resources: Resources | None = None) -> Task:
         """One copy, counted from 1; another attempt at it is another task."""
         return Task(
             task_id=self.task_id(copy, attempt),
             command=self._first.command,
-            resources=self.needs,
+            resources=self.needs if resources is None else resources,
             name=self.name,
             environment={
                 **self._first.environment,
@@ -121,10 +125,45 @@ class Plan:
         return max(1, min(ACCEPT_TASKS_MAX, ACCEPT_BYTES_MAX // (TASK_BYTES + texts)))
 
     def suits(self, offer: Offer) -> bool:
-        """Whether the copies may run where the offer is from, however much it holds."""
-        if self.containerizer is not None and self.containerizer not in offer.containerizers:
-            return False
-        return self.attributes <= set(map(str, offer.attributes))
+        """Whether the copies may run where the offer is from, however much it holds.
+
+        What was requested is where it should be. What is reserved for the role comes unasked.
+        """
+        here = Place(
+            offer.hostname, offer.attributes, offer.region, offer.zone, offer.containerizers
+        )
+        return bool(offer.request_id) or self.where.matches(here)
+
+    def part_of(self, free: Resources) -> Resources | None:
+        """What one copy takes of `free`, what is reserved first; None: there is too little."""
+        if free.covers(self.needs):
+            return self.needs
+        try:
+            return total_of(
+                free.take(name, Decimal(milli) / THOUSANDTHS)
+                for name, milli in self.needs.scalars.items()
+            )
+        except Shortfall:
+            return None
+
+
+def where(options: RunOptions, containerizer: str | None) -> str:
+    """Where the copies may run: what `--where` says, and the other options. Raises Failure."""
+    tests = [f"containerizer == {containerizer}"] if containerizer is not None else []
+    for attribute in options.attributes:
+        name, colon, value = attribute.partition(":")
+        if not colon:
+            raise Failure(Code.USAGE, f"--attribute {attribute!r} is not NAME:VALUE")
+        tests.append(f"{spelled(name.strip())} == {spelled(value.strip())}")
+    try:
+        given = Where.parse(options.where)
+        if given.root is not None:
+            tests.append(f"({options.where})" if tests else options.where)
+        text = " and ".join(tests)
+        Where.parse(text)
+    except InvalidWhere as error:
+        raise Failure(Code.USAGE, f"{error}\n{error.caret}") from None
+    return text
 
 
 def default_name(command: tuple[str, ...]) -> str:

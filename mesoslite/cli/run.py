@@ -76,6 +76,7 @@ class _Run:
         self._copies.on_start = self._tails.started
         self._copies.on_end = self._ended
         self._copies.on_trouble = self._trouble
+        self._copies.on_impossible = lambda line: self._end(_Ending(Code.FAILED, line))
         self._ending: _Ending | None = None
         self._torn_down = False
         self._failures_shown = 0

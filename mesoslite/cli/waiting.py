@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mesoslite import InvalidResources, Resources, Shortfall
-from mesoslite.cli import tables
 from mesoslite.cli.amounts import resources_of
 from mesoslite.cli.plan import Plan
 from mesoslite.v1 import operator_pb2
+from mesoslite.wire import agent_info_from_wire
 
 
 def why_waiting(plan: Plan, agents: Sequence[operator_pb2.AgentRow]) -> str:
@@ -16,13 +16,9 @@ def why_waiting(plan: Plan, agents: Sequence[operator_pb2.AgentRow]) -> str:
     here = [row for row in agents if row.state == "active"]
     if not here:
         return "waiting: no agent has come to this master yet"
-    suited = [row for row in here if plan.containerizer in (None, *row.info.containerizers)]
+    suited = [row for row in here if plan.where.matches(agent_info_from_wire(row.info).place)]
     if not suited:
-        return f"waiting: no agent can run the containerizer {plan.containerizer!r}"
-    for wanted in sorted(plan.attributes):
-        suited = [row for row in suited if wanted in _attributes(row)]
-        if not suited:
-            return f"waiting: no agent has the attribute {wanted} and what else is asked for"
+        return f"waiting: no agent is where {plan.where_text}"
     needs = str(plan.needs)
     largest = max(suited, key=lambda row: _share(plan, _held(row)))
     if not any(_held(row).covers(plan.needs) for row in suited):
@@ -39,10 +35,6 @@ def why_waiting(plan: Plan, agents: Sequence[operator_pb2.AgentRow]) -> str:
         f"waiting: a task needs {needs}, and the agents are in use; "
         f"most is free on {freest.info.hostname}: {has}"
     )
-
-
-def _attributes(row: operator_pb2.AgentRow) -> set[str]:
-    return {tables.attributes_text([one]) for one in row.info.attributes}
 
 
 def _held(row: operator_pb2.AgentRow) -> Resources:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from mesoslite.cli.copies import FAILOVER_TIMEOUT_S
-from mesoslite.cli.run import EXPLAIN_AFTER_S
 from tests.end_to_end.command import COMMAND, Dev, cgroups_of, nap, need_oci, processes_of, running
 from tests.end_to_end.waiting import wait_until
 
@@ -182,14 +181,26 @@ def test_a_timeout_is_124(dev: Dev) -> None:
     assert running(words) == []
 
 
-def test_what_no_agent_can_hold_is_explained_and_waits(dev: Dev) -> None:
-    limit = f"{EXPLAIN_AFTER_S + 3:g}s"
-    done = dev.command("run", "--cpus", "99", "--timeout", limit, "--", "true")
-    assert done.code == 124
-    explained, timed_out = done.err.splitlines()
-    assert "a task needs cpus:99;mem:32, and no agent is so large" in explained
-    assert "cpus:2;mem:32" in explained or "cpus:2;mem:2048" in explained
-    assert "timed out" in timed_out
+def test_what_no_agent_can_hold_is_told_at_once(dev: Dev) -> None:
+    done = dev.command("run", "--cpus", "99", "--", "true")
+    assert done.code == 1
+    [line] = done.err.splitlines()
+    assert "no agent can hold a task that needs cpus:99;mem:32" in line
+    assert "lacks cpus:97" in line
+
+
+def test_a_place_that_is_nowhere_is_told_at_once_and_one_that_is_nothing_sooner(dev: Dev) -> None:
+    done = dev.command("run", "--where", "rack == r9", "--", "true")
+    assert done.code == 1
+    assert "no agent is where rack == r9" in done.err
+    done = dev.command("run", "--where", "rack is r9", "--", "true")
+    assert done.code == 2
+    assert "at character 6" in done.err
+
+
+def test_a_run_goes_where_it_is_told_to(dev: Dev) -> None:
+    done = dev.command("run", "--where", "has hostname and rack != r9", "--", "echo", "here")
+    assert (done.code, done.out) == (0, "here\n")
 
 
 def test_what_cannot_be_started_is_127_and_says_why(dev: Dev) -> None:

@@ -2,11 +2,10 @@
 
 import pytest
 
-from mesoslite import Reason, Refusal, Task, TaskState
+from mesoslite import Reason, Refusal, Resources, Task, TaskState
 from mesoslite.cli.copies import ATTEMPTS_MAX, UNREAD_MAX, Copies
 from mesoslite.cli.plan import Plan, RunOptions
 from mesoslite.testing import Decisions, Harness, offer, status
-from mesoslite.testing import SuppressRoles as Suppress
 
 
 class Bench:
@@ -41,10 +40,40 @@ def test_as_many_copies_as_fit_go_on_one_offer() -> None:
     assert bench.copies.waiting == 7
 
 
-def test_when_nothing_waits_no_offers_are_wanted() -> None:
+def test_it_requests_what_a_copy_needs_once_for_each_copy() -> None:
+    bench = Bench(count=10, containerizer="oci", attributes=("rack:r1",), where="a == 1 or b == 2")
+    [request] = bench.harness.decisions().requested
+    assert (request.count, str(request.unit)) == (10, "cpus:1;mem:32")
+    assert request.where == "containerizer == oci and rack == r1 and (a == 1 or b == 2)"
+
+
+def test_when_nothing_waits_nothing_is_launched() -> None:
     bench = Bench()
-    assert Suppress(()) in bench.offers(4)
-    assert bench.offers(4).launched == ()
+    assert bench.offers(4, request_id="copies").requested == ()
+    assert bench.offers(4, request_id="copies").launched == ()
+
+
+def test_what_is_reserved_for_its_role_is_used_unasked_and_counted_down() -> None:
+    bench = Bench(count=3, role="ads")
+    reserved = Resources.parse("cpus(ads):2;mem(ads):512")
+    decided = bench.harness.offers(offer(resources=reserved, role="ads"))
+    assert {str(task.resources) for task in decided.launched} == {"cpus(ads):1;mem(ads):32"}
+    assert [request.count for request in decided.requested] == [1]
+
+
+def test_what_no_agent_can_hold_is_told_and_ends_it_unless_something_runs() -> None:
+    bench = Bench(count=2)
+    impossible: list[str] = []
+    trouble: list[str] = []
+    bench.copies.on_impossible = impossible.append
+    bench.copies.on_trouble = trouble.append
+    bench.harness.unsatisfiable("copies", message="the nearest, h1, lacks cpus:60")
+    assert impossible == [
+        "no agent can hold a task that needs cpus:1;mem:32: the nearest, h1, lacks cpus:60"
+    ]
+    bench.offers(1)
+    bench.harness.unsatisfiable("copies", message="the nearest, h1, lacks cpus:60")
+    assert (len(impossible), len(trouble)) == (1, 1)
 
 
 def test_an_offer_that_is_too_small_or_of_the_wrong_kind_is_left() -> None:
@@ -72,6 +101,13 @@ def test_what_never_started_is_launched_again_under_another_id() -> None:
     bench.harness.status(said)
     assert not bench.copies.over.is_set()
     assert [again.task_id for again in bench.offers(4).launched] == ["true.2"]
+
+
+def test_what_never_started_is_requested_again() -> None:
+    bench = Bench()
+    [task] = bench.offers(4).launched
+    decided = bench.harness.status(status(task, TaskState.DROPPED, reason=Reason.AGENT_RESTARTED))
+    assert [request.count for request in decided.requested] == [1]
 
 
 def test_what_never_starts_is_given_up_in_the_end() -> None:

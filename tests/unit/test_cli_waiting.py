@@ -51,11 +51,16 @@ def test_a_free_agent_means_that_it_is_somebody_s_turn() -> None:
     assert "other frameworks" in why_waiting(plan(), [agent("a", 4_000)])
 
 
-def test_missing_containerizers_and_attributes_are_named() -> None:
+def test_a_place_where_no_agent_is_is_named() -> None:
     agents = [agent("a", 4_000), agent("b", 4_000, rack="r2")]
-    assert "'oci'" in why_waiting(plan(containerizer="oci"), agents)
-    assert "rack:r3" in why_waiting(plan(attributes=("rack:r3",)), agents)
-    assert "no agent is so large" in why_waiting(plan(cpus="9", attributes=("rack:r2",)), agents)
+    assert why_waiting(plan(containerizer="oci"), agents) == (
+        "waiting: no agent is where containerizer == oci"
+    )
+    somewhere = plan(attributes=("rack:r3",), where="hostname != a or has ssd")
+    assert why_waiting(somewhere, agents) == (
+        "waiting: no agent is where rack == r3 and (hostname != a or has ssd)"
+    )
+    assert "no agent is so large" in why_waiting(plan(cpus="9", where="rack == r2"), agents)
 
 
 def test_numbers_that_do_not_add_up_are_survived() -> None:
