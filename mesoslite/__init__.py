@@ -10,8 +10,10 @@ from mesoslite.attributes import Attribute, InvalidAttributes
 from mesoslite.lifecycle import TaskState
 from mesoslite.model import (
     Offer,
+    Policy,
     Reason,
     Refusal,
+    Request,
     Source,
     Task,
     TaskReference,
@@ -22,6 +24,7 @@ from mesoslite.resources import InvalidResources, Resources, Shortfall
 from mesoslite.scheduler.running import FrameworkError, run, run_async
 from mesoslite.scheduler.scheduler import Scheduler, take_fitting
 from mesoslite.version import VERSION
+from mesoslite.where import InvalidWhere
 
 __version__ = VERSION
 
@@ -30,9 +33,12 @@ __all__ = [
     "FrameworkError",
     "InvalidAttributes",
     "InvalidResources",
+    "InvalidWhere",
     "Offer",
+    "Policy",
     "Reason",
     "Refusal",
+    "Request",
     "Resources",
     "Scheduler",
     "Shortfall",

@@ -13,10 +13,12 @@ from mesoslite.lifecycle import TaskState
 from mesoslite.model import (
     AgentInfo,
     FrameworkInfo,
+    InvalidRequest,
     Offer,
     Operation,
     OperationResult,
     Refusal,
+    Request,
     Task,
     TaskReference,
     TaskStatus,
@@ -67,6 +69,9 @@ class Subscribe:
     resuming: bool = False
     """This session was subscribed before and lost its stream."""
     suppressed_roles: tuple[str, ...] = ()
+    demand_roles: tuple[str, ...] = ()
+    """In these only what is requested is wanted, and what is reserved for them: so nothing else is
+    offered before the requests themselves are said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,29 @@ class Revive:
 class Suppress:
     """No offers for these roles until revived; () means all. Offers already made stay."""
 
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestResources:
+    """What is still wanted, with everything that was said before on the stream taken into account.
+
+    Each replaces the request of its id. A subscribe forgets all, so the session says them again.
+    From the first for a role on, only what is requested is offered in that role.
+    """
+
+    requests: tuple[Request | InvalidRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawRequests:
+    """Nothing more is wanted under these ids.
+
+    No ids: under none of these roles ((): of the framework's), and they are offered everything
+    again. Offers already made stay.
+    """
+
+    request_ids: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
 
 
@@ -150,6 +178,8 @@ SchedulerCall = (
     | Decline
     | Revive
     | Suppress
+    | RequestResources
+    | WithdrawRequests
     | Kill
     | Acknowledge
     | Reconcile
@@ -200,6 +230,19 @@ class AcceptResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestUnsatisfiable:
+    """What is wrong with a request.
+
+    With NO_AGENT_FITS it stays in force, since an agent that fits may join; no other refusal of
+    it does.
+    """
+
+    request_id: str
+    refusal: Refusal
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class AgentLost:
     """An agent is not heard of any more. Unreliable, as in Mesos: statuses tell of the tasks."""
 
@@ -212,6 +255,7 @@ SchedulerEvent = (
     | Rescind
     | Update
     | AcceptResult
+    | RequestUnsatisfiable
     | TaskMessage
     | AgentLost
     | Refused

@@ -26,6 +26,7 @@ DEFAULT_REFUSE_MS = 5_000  # Mesos: Filters.refuse_seconds
 REFUSE_MS_MAX = 365 * DAY_MS  # Mesos cuts longer ones to a year as well
 DEFAULT_KILL_GRACE_MS = 3_000  # Mesos: the default executor's grace period
 DEFAULT_FAILOVER_TIMEOUT_MS = 7 * DAY_MS  # docs/decisions.md D4
+REQUESTS_MAX = 1_000  # of one framework, ~1 kB each: a scheduler has a few kinds of task
 REQUEST_COUNT_MAX = 1_000_000  # units of one request: 10 times what the largest cluster runs
 
 
@@ -177,7 +178,7 @@ class AgentInfo:
     @property
     def place(self) -> Place:
         """What a request's `where` looks at."""
-        return Place(self.hostname, self.attributes, self.region, self.zone)
+        return Place(self.hostname, self.attributes, self.region, self.zone, self.containerizers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +242,19 @@ class Request:
     where: str = ""
     """Which agents will do: see `mesoslite.where`. Empty: all."""
     policy: Policy = Policy.SPREAD
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRequest:
+    """A request that could not be understood; the master answers it with INVALID_REQUEST.
+
+    `mesoslite.wire` makes it, so that one bad request spoils neither the others nor the stream.
+    """
+
+    request_id: str
+    """Empty when the id itself is not valid."""
+    message: str
+    """What exactly is wrong, in one line."""
 
 
 def why_not_request(request: Request) -> str | None:

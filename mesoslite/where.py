@@ -4,9 +4,9 @@
     zone in (a, b) and not (hostname == h7 or level < 10)
     has ssd and rack not in (r1, "rack 2")
 
-A name is an attribute's, or one of hostname, region and zone. A value is a bare word or is quoted
-(" or ', with \\ before a quote or a \\). From loosest to tightest bind `or`, `and`, `not`; brackets
-group. The empty expression matches every agent.
+A name is an attribute's, or one of hostname, region, zone and containerizer. A value is a bare word
+or is quoted (" or ', with \\ before a quote or a \\). From loosest to tightest bind `or`, `and`,
+`not`; brackets group. The empty expression matches every agent.
 
 An agent may have several values under one name:
 
@@ -80,6 +80,7 @@ class Place:
     attributes: tuple[Attribute, ...] = ()
     region: str = ""
     zone: str = ""
+    containerizers: tuple[str, ...] = ()
 
     def values(self, name: str) -> Iterator[str | Attribute]:
         """What the place has under a name; attributes called zone stand beside the zone itself."""
@@ -89,6 +90,8 @@ class Place:
             yield self.region
         elif name == "zone" and self.zone:
             yield self.zone
+        elif name == "containerizer":
+            yield from self.containerizers
         for attribute in self.attributes:
             if attribute.name == name:
                 yield attribute
@@ -102,6 +105,8 @@ class Place:
         ):
             if text:
                 yield name, text
+        for containerizer in self.containerizers:
+            yield "containerizer", containerizer
         for attribute in self.attributes:
             yield attribute.name, attribute.value_text()
 
@@ -159,8 +164,8 @@ class Is:
     def text(self) -> str:
         """As it is written."""
         if len(self.texts) == 1:
-            return f"{_spelled(self.name)} == {_spelled(self.texts[0])}"
-        return f"{_spelled(self.name)} in ({', '.join(map(_spelled, self.texts))})"
+            return f"{spelled(self.name)} == {spelled(self.texts[0])}"
+        return f"{spelled(self.name)} in ({', '.join(map(spelled, self.texts))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +196,7 @@ class Compares:
 
     def text(self) -> str:
         """As it is written."""
-        return f"{_spelled(self.name)} {self.operator} {scalar_text(self.milli)}"
+        return f"{spelled(self.name)} {self.operator} {scalar_text(self.milli)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ class Has:
 
     def text(self) -> str:
         """As it is written."""
-        return f"has {_spelled(self.name)}"
+        return f"has {spelled(self.name)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +227,10 @@ class Not:
     def text(self) -> str:
         """As it is written."""
         if isinstance(self.part, Is):
-            name, texts = _spelled(self.part.name), self.part.texts
+            name, texts = spelled(self.part.name), self.part.texts
             if len(texts) == 1:
-                return f"{name} != {_spelled(texts[0])}"
-            return f"{name} not in ({', '.join(map(_spelled, texts))})"
+                return f"{name} != {spelled(texts[0])}"
+            return f"{name} not in ({', '.join(map(spelled, texts))})"
         return f"not {_bracketed(self.part)}"
 
 
@@ -268,8 +273,8 @@ def _bracketed(part: Node) -> str:
     return f"({part.text()})" if isinstance(part, AllOf | AnyOf) else part.text()
 
 
-def _spelled(text: str) -> str:
-    """A name or a value, quoted when it could be read as something else."""
+def spelled(text: str) -> str:
+    """A name or a value as it is written, quoted when it could be read as something else."""
     if _BARE.fullmatch(text) is not None and text not in _KEYWORDS:
         return text
     mark = '"' if text.count('"') <= text.count("'") else "'"
@@ -386,7 +391,7 @@ class _Reader:
     def _name(self) -> str:
         token = self.next
         if token.kind not in ("word", "quoted") or self._keyword(token):
-            raise self.expected("the name of an attribute, hostname, region or zone")
+            raise self.expected("a name, as that of an attribute or hostname")
         if _NAME.fullmatch(token.text) is None:
             why = f"{token.text[:60]!r} is no name: a letter, then up to 63 of A-Z a-z 0-9 _ . -"
             raise InvalidWhere(self.text, token.at, why)

@@ -111,6 +111,8 @@ class Daemon:
                 attributes=settings.attributes,
                 containerizers=_containerizers(settings.containerizers, self._containers),
                 version=VERSION,
+                region=settings.region,
+                zone=settings.zone,
             )
         )
         self._info = recovered.info

@@ -28,6 +28,7 @@ from mesoslite.settings import (
     whole,
     words,
 )
+from mesoslite.wire.limits import DOMAIN_MAX
 from mesoslite_agent.records import AgentConfig
 
 DEFAULTS = AgentConfig(secret_seed=b"", executor_socket="")
@@ -58,6 +59,13 @@ def identifier(value: str) -> str:
     """An id, or nothing."""
     if value and ID_PATTERN.match(value) is None:
         raise ValueError("it is not 1 to 128 of A-Z a-z 0-9 . _ -")
+    return value
+
+
+def domain(value: str) -> str:
+    """The name of a region or zone, or nothing."""
+    if len(value) > DOMAIN_MAX or not value.isprintable() or value != value.strip():
+        raise ValueError(f"it is not up to {DOMAIN_MAX} printable characters")
     return value
 
 
@@ -158,6 +166,12 @@ class AgentSettings:
         "what this host is, as rack:r1;zone:a",
         metavar="ATTRIBUTES",
         show=attributes_text,
+    )
+    region: str = setting(
+        "", domain, "the region that this host stands in, for a request's `where` (default: none)"
+    )
+    zone: str = setting(
+        "", domain, "the zone, a part of the region that fails by itself (default: none)"
     )
     containerizers: tuple[str, ...] = setting(
         (),

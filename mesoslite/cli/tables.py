@@ -12,7 +12,7 @@ from rich.text import Text
 from mesoslite.cli.amounts import bytes_size, cores, duration, size, text_of, total_of
 from mesoslite.cli.console import one_line
 from mesoslite.cli.documents import member_name
-from mesoslite.v1 import common_pb2, operator_pb2
+from mesoslite.v1 import common_pb2, operator_pb2, scheduler_pb2
 
 #: The least an id is shortened to; git's habit.
 SHORT_ID = 8
@@ -343,6 +343,8 @@ def agent_page(row: operator_pb2.AgentRow) -> RenderableType:
             ("allocated", text_of(row.allocated)),
             ("offered", text_of(row.offered)),
             ("attributes", plain(attributes_text(info.attributes))),
+            ("region", plain(info.region or "-")),
+            ("zone", plain(info.zone or "-")),
             ("containerizers", ", ".join(info.containerizers) or "-"),
             ("version", info.version or "-"),
             ("boot id", plain(row.boot_id)),
@@ -371,7 +373,32 @@ def framework_page(row: operator_pb2.FrameworkRow) -> RenderableType:
         pairs += conduct_facts(row.conduct)
     if row.HasField("failover_deadline_ms"):
         pairs.append(("removed at", moment(row.failover_deadline_ms)))
-    return facts(pairs)
+    if row.demand_roles:
+        pairs.append(("only requested in", ", ".join(row.demand_roles)))
+    if not row.requests:
+        return facts(pairs)
+    more = row.requests - len(row.first_requests)
+    pairs.append(("requests", f"{row.requests:,}" + (f", {more:,} not shown" if more else "")))
+    return Group(facts(pairs), "", request_table(row.first_requests))
+
+
+def request_table(requests: Iterable[operator_pb2.RequestRow]) -> Table:
+    """What a framework still wants: one row for each request."""
+    columns = ("REQUEST", "ROLE", "WANTED", "OFFERED", "UNIT", "WHERE", "POLICY")
+    out = table(*columns, right=("WANTED", "OFFERED"))
+    for row in requests:
+        one = row.request
+        unit = text_of(one.unit)
+        out.add_row(
+            one.request_id,
+            one.role,
+            f"{one.count:,}",
+            f"{row.offered:,}",
+            f"{unit}; any {one.ports} ports" if one.ports else unit,
+            plain(one.where or "-"),
+            scheduler_pb2.Policy.Name(one.policy).removeprefix("POLICY_").lower(),
+        )
+    return out
 
 
 def conduct_facts(conduct: operator_pb2.Conduct) -> list[tuple[str, RenderableType]]:

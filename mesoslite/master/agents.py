@@ -58,7 +58,7 @@ def register(t: Tables, stream: str, call: Register) -> None:
     here = [_take(t, agent, task) for task in call.tasks]
     _settle_the_missing(t, agent, known, here)
     used = [(e.framework_id, e.role, e.task.resources) for e in agent.tasks.values() if e.holds]
-    t.allocator.add_agent(agent_id, call.agent.resources, used)
+    t.allocator.add_agent(agent_id, call.agent.resources, used, call.agent.place)
     if before is AgentState.UNREACHABLE:
         for entry in here:
             if not (

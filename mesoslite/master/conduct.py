@@ -8,9 +8,10 @@ A framework that behaves never meets any of this; accepts that launch something 
 - An offer that comes back unused with hardly any refuse time goes out again at once. A framework
   may do that once for each agent and SHORT_DECLINES_MAX times more, which is filled up again
   within 10 s; beyond it every refusal of its holds for a second at least.
-- A revive with something to forget makes the allocator look at all idle agents. Ten of them take
-  effect at once and five a second after that; those in between are put together into one at the
-  next such time, so none is lost.
+- A revive with something to forget makes the allocator look at all idle agents, and so does a
+  request for more of who has declined what it requested. Ten of them take effect at once and five
+  a second after that; those in between are put together into one at the next such time, so none
+  is lost.
 
 Each is named in one warning when it begins, and shown for as long as it lasts.
 """
@@ -21,6 +22,7 @@ from collections.abc import Iterable
 
 from mesoslite.master.protocol import Misconduct, Warn
 from mesoslite.master.records import Episode, FrameworkEntry, OutstandingOffer, Tables, Timer
+from mesoslite.model import Request
 
 WARN_AGAIN_MS = 60_000  # two warnings about the same of the same framework are so far apart
 LAPSES_MAX = 1_000  # of a framework, to be shown: ~200 B each
@@ -121,26 +123,50 @@ def may_revive(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> bo
         conduct.episodes.pop(Misconduct.REVIVES, None)
     if conduct.revives.take(t.now_ms, at_once=at_once, per_s=per_s):
         return True
-    if not conduct.revive_later:
-        due_ms = conduct.revives.next_ms(t.now_ms, at_once=at_once, per_s=per_s)
-        t.timers.set((Timer.REVIVE, framework.framework_id), due_ms)
+    _put_off(t, framework)
     conduct.revive_later.update(roles)
-    numbers = {"at_once": at_once, "per_s": per_s}
-    _hold_against(t, framework, Misconduct.REVIVES, numbers)
     return False
 
 
-def due_revive(t: Tables, framework: FrameworkEntry) -> tuple[str, ...]:
-    """The roles whose revive was put off until now; it takes a token as any other."""
+def may_ask(t: Tables, framework: FrameworkEntry, request: Request) -> bool:
+    """Whether a request for more takes effect now; else it is put off until Timer.REVIVE."""
+    conduct = framework.conduct
+    if request.role not in conduct.declined_in and request.request_id not in conduct.ask_later:
+        return True
+    at_once, per_s = t.config.revives_max, t.config.revives_per_s
+    if not conduct.ask_later and conduct.revives.take(t.now_ms, at_once=at_once, per_s=per_s):
+        conduct.declined_in.discard(request.role)
+        return True
+    _put_off(t, framework)
+    conduct.ask_later[request.request_id] = None
+    return False
+
+
+def _put_off(t: Tables, framework: FrameworkEntry) -> None:
+    """Something is to be done at the time of the next token; the caller notes what."""
+    conduct = framework.conduct
+    at_once, per_s = t.config.revives_max, t.config.revives_per_s
+    if not conduct.revive_later and not conduct.ask_later:
+        due_ms = conduct.revives.next_ms(t.now_ms, at_once=at_once, per_s=per_s)
+        t.timers.set((Timer.REVIVE, framework.framework_id), due_ms)
+    numbers = {"at_once": at_once, "per_s": per_s}
+    _hold_against(t, framework, Misconduct.REVIVES, numbers)
+
+
+def due(t: Tables, framework: FrameworkEntry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(roles, requests) whose revive, or effect, was put off until now; one token for them all."""
     conduct = framework.conduct
     conduct.revives.take(t.now_ms, at_once=t.config.revives_max, per_s=t.config.revives_per_s)
-    return tuple(sorted(conduct.revive_later))
+    request_ids, conduct.ask_later = tuple(conduct.ask_later), {}
+    conduct.declined_in.clear()
+    return tuple(sorted(conduct.revive_later)), request_ids
 
 
 def revived(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> None:
     """Nothing is refused in these roles any more."""
     conduct = framework.conduct
     conduct.refused_in.difference_update(roles)
+    conduct.declined_in.difference_update(roles)
     for key in [key for key in conduct.lapses if key[0] in roles]:
         del conduct.lapses[key]
     put_off_no_more(t, framework, roles)
@@ -148,9 +174,19 @@ def revived(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> None:
 
 def put_off_no_more(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> None:
     """A revive of these roles that was put off is done, or not wanted any more."""
-    conduct = framework.conduct
-    conduct.revive_later.difference_update(roles)
-    if not conduct.revive_later:
+    framework.conduct.revive_later.difference_update(roles)
+    _drop_timer(t, framework)
+
+
+def ask_no_more(t: Tables, framework: FrameworkEntry, request_id: str) -> None:
+    """A request is gone that may have been put off."""
+    if framework.conduct.ask_later:
+        framework.conduct.ask_later.pop(request_id, None)
+        _drop_timer(t, framework)
+
+
+def _drop_timer(t: Tables, framework: FrameworkEntry) -> None:
+    if not framework.conduct.revive_later and not framework.conduct.ask_later:
         t.timers.drop((Timer.REVIVE, framework.framework_id))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesoslite.master import conduct, offers, tasks
+from mesoslite.master import conduct, offers, requests, tasks
 from mesoslite.master.protocol import (
     CloseStream,
     CompletedRecord,
@@ -48,6 +48,8 @@ def subscribe(t: Tables, stream: str, principal: str, call: Subscribe) -> None:
     t.greet(stream, framework_id=framework.framework_id)
     t.emit(SaveFramework(framework.record()))
     t.emit(ToScheduler(stream, Subscribed(framework.framework_id)))
+    for role in call.framework.roles:
+        requests.set_demand(t, framework, role, on=role in call.demand_roles)
     t.allocator.activate_framework(framework.framework_id)
     _revive(t, framework, framework.info.roles)
     if call.suppressed_roles:
@@ -81,9 +83,10 @@ def _why_not(
         return Refusal.INVALID_FRAMEWORK, f"{call.framework_id} is another's: its name is not yours"
     elif call.resuming and call.session_id != framework.session_id:
         return Refusal.FENCED, f"framework {framework.info.name!r} ({framework.framework_id})"
-    unknown = set(call.suppressed_roles) - set(call.framework.roles)
+    unknown = {*call.suppressed_roles, *call.demand_roles} - set(call.framework.roles)
     if unknown:
-        return Refusal.UNKNOWN_ROLE, f"suppressed, but not subscribed: {', '.join(sorted(unknown))}"
+        said = ", ".join(sorted(unknown))
+        return Refusal.UNKNOWN_ROLE, f"suppressed or in demand, but not subscribed: {said}"
     return None
 
 
@@ -115,6 +118,7 @@ def _take_over(t: Tables, framework: FrameworkEntry, call: Subscribe) -> None:
         framework.stream = None
     for offer in list(framework.offers.values()):
         offers.give_back(t, offer)
+    requests.drop(t, framework, list(framework.requests))  # its session says them again
     if call.session_id != framework.session_id:
         framework.session_id = call.session_id
         framework.results.clear()
@@ -125,6 +129,7 @@ def _take_over(t: Tables, framework: FrameworkEntry, call: Subscribe) -> None:
         t.allocator.remove_framework(framework.framework_id)
         t.allocator.add_framework(framework.framework_id, call.framework.roles)
         t.allocator.set_outstanding_max(framework.framework_id, framework.conduct.offers_max)
+        framework.demand_roles.clear()
     framework.info = call.framework
     framework.suppressed &= set(call.framework.roles)
 
@@ -142,6 +147,7 @@ def disconnected(t: Tables, framework: FrameworkEntry) -> None:
     conduct.put_off_no_more(t, framework, framework.info.roles)
     for offer in list(framework.offers.values()):
         offers.give_back(t, offer)
+    requests.drop(t, framework, list(framework.requests))  # its session says them again
     await_return(t, framework, t.now_ms + framework.info.failover_timeout_ms)
     t.emit(SaveFramework(framework.record()))
 
@@ -192,9 +198,12 @@ def revive(t: Tables, framework: FrameworkEntry, call: Revive) -> None:
         _revive(t, framework, roles)
 
 
-def revive_late(t: Tables, framework: FrameworkEntry) -> None:
-    """Revive what was put off."""
-    _revive(t, framework, conduct.due_revive(t, framework))
+def do_what_was_put_off(t: Tables, framework: FrameworkEntry) -> None:
+    """Revive roles, and pass on requests, that were put off until now."""
+    roles, request_ids = conduct.due(t, framework)
+    if roles:
+        _revive(t, framework, roles)
+    requests.pass_on(t, framework, request_ids)
 
 
 def _revive(t: Tables, framework: FrameworkEntry, roles: tuple[str, ...]) -> None:

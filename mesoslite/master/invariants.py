@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mesoslite.master.records import AgentState, Tables, Timer
+from mesoslite.resources import Resources, split_key
 
 PRESENT = (AgentState.ACTIVE, AgentState.DISCONNECTED)
 
@@ -30,10 +31,23 @@ def _check_streams(t: Tables) -> None:
         assert framework.framework_id == framework_id
         assert t.identities[framework.principal, framework.info.name] is framework
         assert (framework.stream is None) == (framework.deadline_ms is not None)
+        assert framework.demand_roles <= set(framework.info.roles)
+        assert len(framework.requests) <= t.config.requests_max
+        assert framework.conduct.ask_later.keys() <= framework.requests.keys()
+        for request_id, wanted in framework.requests.items():
+            assert wanted.request.request_id == request_id
+            assert wanted.request.role in framework.demand_roles
+            assert wanted.units > 0
+        put_off_ids = framework.conduct.ask_later.keys()
+        units = {i: w.units for i, w in framework.requests.items() if i not in put_off_ids}
+        known = t.allocator.wanted(framework_id)
+        assert {i: wanted for i, (wanted, _) in known.items() if wanted} == units
         assert framework.stream is None or t.peers[framework.stream].framework_id == framework_id
         later = framework.conduct.revive_later
-        assert bool(later) == ((Timer.REVIVE, framework_id) in t.timers)
-        assert not later or framework.stream is not None
+        put_off = later or framework.conduct.ask_later
+        assert bool(put_off) == ((Timer.REVIVE, framework_id) in t.timers)
+        assert not put_off or framework.stream is not None
+        assert not framework.requests or framework.stream is not None
         assert later <= set(framework.info.roles)
     assert len(t.identities) == len(t.frameworks)
     streams = [a.stream for a in t.agents.values()] + [f.stream for f in t.frameworks.values()]
@@ -49,6 +63,7 @@ def _check_offers(t: Tables) -> None:
         assert framework.stream is not None
         assert offer.role in framework.info.roles
         assert offer.resources == offer.resources.available_to(offer.role)
+        assert (offer.units > 0) == bool(offer.request_id)
     assert sum(len(a.offers) for a in t.agents.values()) == len(t.offers)
     assert sum(len(f.offers) for f in t.frameworks.values()) == len(t.offers)
     assert list(t.leases) == sorted(t.leases, key=lambda lease: lease[0])
@@ -95,10 +110,18 @@ def _check_ledger(t: Tables) -> None:
     for framework in t.frameworks.values():
         held = Counter[str]()
         for offer in framework.offers.values():
-            held.update(offer.resources.scalars)
+            held.update(_by_name(offer.resources))
         here = (e for agent in t.agents.values() for e in agent.tasks.values())
         for entry in here:
             if entry.holds and entry.framework_id == framework.framework_id:
-                held.update(entry.task.resources.scalars)
+                held.update(_by_name(entry.task.resources))
         charged = t.allocator.held(framework.framework_id)
         assert dict(charged) == {key: amount for key, amount in held.items() if amount}
+
+
+def _by_name(amount: Resources) -> Counter[str]:
+    """Thousandths of each scalar over all roles."""
+    out = Counter[str]()
+    for key, milli in amount.scalars.items():
+        out[split_key(key)[0]] += milli
+    return out

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import conduct, fates
+from mesoslite.master import conduct, fates, requests
 from mesoslite.master.protocol import ToAgent, ToScheduler
 from mesoslite.master.records import (
     AgentEntry,
@@ -30,6 +31,7 @@ from mesoslite.messages import (
 from mesoslite.model import (
     REFUSE_MS_MAX,
     InvalidLaunch,
+    Launch,
     Offer,
     Operation,
     OperationResult,
@@ -54,7 +56,14 @@ def make_offers(t: Tables) -> None:
         offer_id = f"{t.epoch}-{t.offer_count}"
         agent = t.agents[grant.agent_id]
         offer = OutstandingOffer(
-            offer_id, grant.framework_id, grant.role, grant.agent_id, grant.resources, t.now_ms
+            offer_id,
+            grant.framework_id,
+            grant.role,
+            grant.agent_id,
+            grant.resources,
+            t.now_ms,
+            grant.request_id,
+            grant.units,
         )
         t.offers[offer_id] = agent.offers[offer_id] = offer
         t.frameworks[grant.framework_id].offers[offer_id] = offer
@@ -70,6 +79,9 @@ def make_offers(t: Tables) -> None:
                 agent.info.attributes,
                 agent.info.containerizers,
                 t.config.offer_lease_ms,
+                grant.request_id,
+                agent.info.region,
+                agent.info.zone,
             )
         )
     t.looked_at += t.allocator.looked_at
@@ -91,7 +103,19 @@ def forget_offer(t: Tables, offer: OutstandingOffer, how: OfferEnd) -> None:
 def give_back(t: Tables, offer: OutstandingOffer, how: OfferEnd = "returned") -> None:
     """End an offer unused."""
     forget_offer(t, offer, how)
-    t.allocator.settle(offer.framework_id, offer.role, offer.agent_id, offer.resources, NOTHING)
+    _settle_one(t, offer, NOTHING)
+
+
+def _settle_one(t: Tables, offer: OutstandingOffer, used: Resources) -> None:
+    t.allocator.settle(
+        offer.framework_id,
+        offer.role,
+        offer.agent_id,
+        offer.resources,
+        used,
+        offer.request_id,
+        offer.units,
+    )
 
 
 def rescind(t: Tables, offers: Iterable[OutstandingOffer], how: OfferEnd = "rescinded") -> None:
@@ -155,11 +179,37 @@ def return_unused(
 def refuse(
     t: Tables, framework: FrameworkEntry, offer: OutstandingOffer, amount: Resources, refuse_ms: int
 ) -> None:
-    """Do not offer so little of this agent to this framework and role for a while."""
+    """Do not offer so little of this agent to this framework and role for a while.
+
+    What was offered for a request is refused for that alone, and then however much there is.
+    """
     if amount and refuse_ms > 0:
         framework.conduct.refused_in.add(offer.role)
+        if offer.request_id:
+            framework.conduct.declined_in.add(offer.role)
         until_ms = t.now_ms + min(refuse_ms, REFUSE_MS_MAX)
-        t.allocator.refuse(offer.framework_id, offer.role, offer.agent_id, amount, until_ms)
+        t.allocator.refuse(
+            offer.framework_id, offer.role, offer.agent_id, amount, until_ms, offer.request_id
+        )
+
+
+def _refuse_rest(
+    t: Tables,
+    framework: FrameworkEntry,
+    offers: list[OutstandingOffer],
+    left: Resources,
+    units: Counter[str],
+    refuse_ms: int,
+) -> None:
+    """What the launches of an accept left over, or did not take of what was requested."""
+    if not left:
+        return
+    held = Counter[str]()
+    for offer in offers:
+        held[offer.request_id] += offer.units
+    for request_id, offer in {offer.request_id: offer for offer in offers}.items():
+        if not request_id or held[request_id] > units[request_id]:
+            refuse(t, framework, offer, left, refuse_ms)
 
 
 # --- accept ---------------------------------------------------------------------------------------
@@ -256,8 +306,9 @@ def _use(
     role = offers[0].role
     results: list[OperationResult] = []
     launched: list[TaskEntry] = []
+    units = Counter[str]()
     for operation in call.operations:
-        refused = _why_not_launch(t, framework, agent, operation, left)
+        refused = _why_not_launch(t, framework, agent, operation, left, role)
         if refused is not None:
             t.no(refused[0])
             results.append(OperationResult(*refused))
@@ -277,14 +328,16 @@ def _use(
         agent.tasks[framework.framework_id, task.task_id] = entry
         launched.append(entry)
         results.append(DONE)
+        if isinstance(operation, Launch) and operation.request_id:
+            units[operation.request_id] += 1
     for offer in offers:
         conduct.answered(t, framework, offer)
     _settle(t, offers, left)
-    if left:
-        # Who launches something may go on as fast as it likes.
-        refuse_ms = call.refuse_ms
-        refuse_ms = refuse_ms if launched else conduct.refuse_ms(t, framework, refuse_ms)
-        refuse(t, framework, offers[0], left, refuse_ms)
+    requests.launched(t, framework, units)
+    # Who launches something may go on as fast as it likes.
+    refuse_ms = call.refuse_ms
+    refuse_ms = refuse_ms if launched or not left else conduct.refuse_ms(t, framework, refuse_ms)
+    _refuse_rest(t, framework, offers, left, units, refuse_ms)
     _send_launches(t, framework, agent, launched)
     return tuple(results)
 
@@ -301,6 +354,7 @@ def _why_not_launch(
     agent: AgentEntry,
     operation: Operation,
     left: Resources,
+    role: str,
 ) -> tuple[Refusal, str] | None:
     """The first reason why this task can not be launched on what is left. Only reads."""
     if isinstance(operation, InvalidLaunch):
@@ -311,6 +365,9 @@ def _why_not_launch(
     if not (task.resources.scalar("cpus") or task.resources.scalar("mem")):
         return Refusal.NO_RESOURCES, f"{task.task_id} asks for {task.resources or 'nothing'}"
     if not left.covers(task.resources):
+        lacks = requests.fits_nowhere(t, role, task.resources)
+        if lacks is not None:
+            return Refusal.NO_AGENT_FITS, f"{task.task_id}: {lacks}"
         return Refusal.TOO_LARGE, f"{task.task_id} lacks {left.missing(task.resources)}"
     if task.containerizer is not None and task.containerizer not in agent.info.containerizers:
         has = ", ".join(agent.info.containerizers)
@@ -331,12 +388,11 @@ def _settle(t: Tables, offers: list[OutstandingOffer], left: Resources) -> None:
         forget_offer(t, offer, "accepted")
     first = offers[0]
     if len(offers) == 1:
-        used = first.resources - left
-        t.allocator.settle(first.framework_id, first.role, first.agent_id, first.resources, used)
+        _settle_one(t, first, first.resources - left)
         return
     # Several offers: which of them a task took from is no matter, so give all back, charge the sum.
     for offer in offers:
-        t.allocator.settle(offer.framework_id, offer.role, offer.agent_id, offer.resources, NOTHING)
+        _settle_one(t, offer, NOTHING)
     used = total_of(o.resources for o in offers) - left
     if used:
         t.allocator.charge(first.framework_id, first.role, first.agent_id, used)

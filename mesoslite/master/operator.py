@@ -29,6 +29,7 @@ from mesoslite.wire import (
     write_agent_info,
     write_explanation,
     write_framework_info,
+    write_request,
     write_resources,
     write_status,
     write_task,
@@ -142,7 +143,13 @@ class Operator:
                 offers=row.offers,
                 suppressed_roles=row.suppressed_roles,
                 failover_deadline_ms=row.failover_deadline_ms,
+                demand_roles=row.demand_roles,
+                requests=row.requests,
             )
+            if len(page.rows) == 1:
+                for one in view.requests(self._tables, row.framework_id):
+                    shown = slot.first_requests.add(offered=one.offered)
+                    write_request(shown.request, one.request)
             if row.conduct is not None:
                 _write_conduct(slot.conduct, row.conduct)
             write_framework_info(slot.info, row.info)

@@ -26,10 +26,12 @@ from mesoslite.master.protocol import (
 from mesoslite.messages import HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, Accept
 from mesoslite.model import (
     DAY_MS,
+    REQUESTS_MAX,
     AgentInfo,
     FrameworkInfo,
     OperationResult,
     Refusal,
+    Request,
     Task,
     TaskStatus,
 )
@@ -59,6 +61,8 @@ class MasterConfig:
     """That take effect at once; then `revives_per_s`. Each may offer all idle agents again, which
     is ~40 ms for 10,000 of them: five a second are a fifth of a core."""
     revives_per_s: int = 5
+    requests_max: int = REQUESTS_MAX
+    """For each framework."""
     heartbeat_ms: int = HEARTBEAT_INTERVAL_MS
     silence_ms: int = SILENCE_MAX_MS
     reregister_ms: int = 600_000
@@ -186,6 +190,10 @@ class Conduct:
     """The roles in which it has refused something since they were last revived."""
     revive_later: set[str] = field(default_factory=set)
     """The roles whose revive is put off until Timer.REVIVE."""
+    declined_in: set[str] = field(default_factory=set)
+    """The roles in which it has declined what it requested since it last asked for more."""
+    ask_later: dict[str, None] = field(default_factory=dict)
+    """The requests that the allocator is told of at Timer.REVIVE."""
     episodes: dict[Misconduct, Episode] = field(default_factory=dict)
     warned_ms: dict[Misconduct, int] = field(default_factory=dict)
     """When the operator was last told."""
@@ -204,6 +212,9 @@ class FrameworkEntry:
     stream: str | None = None
     paused: bool = False
     suppressed: set[str] = field(default_factory=set)
+    demand_roles: set[str] = field(default_factory=set)
+    """In these only what is requested is offered, and what is reserved for them."""
+    requests: dict[str, Wanted] = field(default_factory=dict)
     tasks: dict[str, TaskEntry] = field(default_factory=dict)
     offers: dict[str, OutstandingOffer] = field(default_factory=dict)
     offers_answered: int = 0
@@ -234,6 +245,14 @@ class FrameworkEntry:
 
 
 @dataclass(slots=True)
+class Wanted:
+    """A request that is in force, and how many units of it are still wanted: 1 or more."""
+
+    request: Request
+    units: int
+
+
+@dataclass(slots=True)
 class OutstandingOffer:
     """An offer that was made and not answered."""
 
@@ -243,6 +262,10 @@ class OutstandingOffer:
     agent_id: str
     resources: Resources
     made_ms: int
+    request_id: str = ""
+    """The request that it was made for; empty: none."""
+    units: int = 0
+    """How many units of the request it holds."""
 
 
 @dataclass(slots=True)
@@ -288,6 +311,8 @@ class Tables:
         self.timers: Deadlines[tuple[Timer, str]] = Deadlines()
         self.awaited = 0
         """How many agents are AWAITED."""
+        self.unjudged: dict[tuple[str, str], None] = {}
+        """(framework id, request id) of requests that may fit on none but an awaited agent."""
         self.framework_count = 0
         self.offer_count = 0
         self.refusals: Counter[Refusal] = Counter()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from mesoslite.master import agents, frameworks, offers, tasks
+from mesoslite.master import agents, frameworks, offers, requests, tasks
 from mesoslite.master.invariants import check
 from mesoslite.master.protocol import (
     AgentCalled,
@@ -48,6 +48,7 @@ from mesoslite.messages import (
     Reconcile,
     Refused,
     Register,
+    RequestResources,
     Revive,
     SchedulerCall,
     StatusReport,
@@ -55,6 +56,7 @@ from mesoslite.messages import (
     Suppress,
     TaskMessage,
     Teardown,
+    WithdrawRequests,
 )
 from mesoslite.model import Refusal
 
@@ -114,6 +116,7 @@ class Master:
         offers.end_leases(t)
         while (due := t.timers.pop_due(t.now_ms)) is not None:
             self._due(*due)
+        requests.judge_waiting(t)
         offers.make_offers(t)
 
     def _begin(self, recovered: Recovered) -> None:
@@ -164,7 +167,7 @@ class Master:
                 framework = t.frameworks[subject]
                 frameworks.remove(t, framework, "it stayed away for longer than it may")
             case Timer.REVIVE:
-                frameworks.revive_late(t, t.frameworks[subject])
+                frameworks.do_what_was_put_off(t, t.frameworks[subject])
             case Timer.AGENT:
                 agents.give_up(t, t.agents[subject])
             case Timer.FORGET:
@@ -234,6 +237,10 @@ class Master:
                 frameworks.revive(t, framework, call)
             case Suppress():
                 frameworks.suppress(t, framework, call)
+            case RequestResources():
+                requests.request(t, framework, call)
+            case WithdrawRequests():
+                requests.withdraw(t, framework, call)
             case Kill():
                 tasks.kill(t, framework, call)
             case Reconcile():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from mesoslite.lifecycle import TaskState
@@ -22,9 +22,10 @@ from mesoslite.master.records import (
     Tables,
     TaskEntry,
 )
-from mesoslite.model import AgentInfo, FrameworkInfo, Task, TaskStatus
+from mesoslite.model import AgentInfo, FrameworkInfo, Request, Task, TaskStatus
 from mesoslite.resources import Resources, total_of
 
+REQUESTS_SHOWN_MAX = 100  # of one framework; at most 16 kB each, so 1.6 MB
 PAGE_ROWS_MAX = 1_000  # ~300 B a row, so 300 kB a message
 
 R = TypeVar("R")
@@ -57,6 +58,16 @@ class AgentRow:
     allocated: Resources
     offered: Resources
     tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """One request that is in force."""
+
+    request: Request
+    """Its count: the units that are still wanted."""
+    offered: int
+    """Units of these that are being offered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,10 @@ class FrameworkRow:
     offers: int = 0
     suppressed_roles: tuple[str, ...] = ()
     failover_deadline_ms: int | None = None
+    demand_roles: tuple[str, ...] = ()
+    """Those in which only what is requested is offered."""
+    requests: int = 0
+    """How many are in force."""
     conduct: ConductRow | None = None
     """None of one that was removed."""
 
@@ -190,6 +205,21 @@ def frameworks(
     return page_of(found, after, lambda row: row)
 
 
+def requests(t: Tables, framework_id: str) -> tuple[RequestRow, ...]:
+    """The first requests of a framework, by their ids."""
+    framework = t.frameworks.get(framework_id)
+    if framework is None:
+        return ()
+    offered = Counter[str]()
+    for offer in framework.offers.values():
+        offered[offer.request_id] += offer.units
+    return tuple(
+        RequestRow(replace(framework.requests[i].request, count=units), offered[i])
+        for i in sorted(framework.requests)[:REQUESTS_SHOWN_MAX]
+        if (units := framework.requests[i].units)
+    )
+
+
 def tasks(
     t: Tables,
     wanted: str = "",
@@ -279,6 +309,8 @@ def _framework_row(t: Tables, framework: FrameworkEntry) -> FrameworkRow:
         offers=len(framework.offers),
         suppressed_roles=tuple(sorted(framework.suppressed)),
         failover_deadline_ms=framework.deadline_ms,
+        demand_roles=tuple(sorted(framework.demand_roles)),
+        requests=len(framework.requests),
         conduct=_conduct_row(t, framework),
     )
 

@@ -15,6 +15,7 @@ from mesoslite.scheduler.protocol import (
     OnStatus,
     OnStatuses,
     OnSubscribed,
+    OnUnsatisfiable,
 )
 from mesoslite.scheduler.scheduler import Returned, Scheduler
 
@@ -23,6 +24,7 @@ METHODS: dict[type[Callback], str] = {
     OnOffers: "resource_offers",
     OnRescinded: "offer_rescinded",
     OnStatus: "status_update",
+    OnUnsatisfiable: "request_unsatisfiable",
     OnMessage: "framework_message",
     OnAgentLost: "agent_lost",
     OnDisconnected: "disconnected",
@@ -41,6 +43,8 @@ def call(scheduler: Scheduler, callback: Callback) -> Returned:
             return scheduler.offer_rescinded(offer_id)
         case OnStatus(status):
             return scheduler.status_update(status)
+        case OnUnsatisfiable(request_id, refusal, message):
+            return scheduler.request_unsatisfiable(request_id, refusal, message)
         case OnMessage(task_id, agent_id, data):
             return scheduler.framework_message(task_id, agent_id, data)
         case OnAgentLost(agent_id):

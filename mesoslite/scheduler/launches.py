@@ -77,6 +77,11 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
 }
 
 
+def never_ran(refusal: Refusal) -> bool:
+    """Whether a launch that was refused so is known not to have happened."""
+    return STATE_OF_REFUSED[refusal] in (TaskState.DROPPED, TaskState.ERROR)
+
+
 def task_id_of(operation: Operation) -> str:
     """The task that an operation starts."""
     return operation.task.task_id if isinstance(operation, Launch) else operation.task_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mesoslite.immutable import dataclass
 from mesoslite.messages import SchedulerCall, SchedulerEvent
-from mesoslite.model import Offer, Operation, Refusal, TaskReference, TaskStatus
+from mesoslite.model import Offer, Operation, Refusal, Request, TaskReference, TaskStatus
 
 # --- what the author's code decided ---------------------------------------------------------------
 
@@ -50,6 +50,20 @@ class SuppressRoles:
     """Ask for no offers until revived; () means all roles."""
 
     roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRequest:
+    """Want this, instead of what was wanted under its id."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class DropRequests:
+    """Want nothing more under these ids; () means: no requests at all, but offers as of old."""
+
+    request_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,8 @@ Decision = (
     | HoldOffer
     | ReviveRoles
     | SuppressRoles
+    | MakeRequest
+    | DropRequests
     | KillTask
     | ReconcileTasks
     | SendMessage
@@ -136,6 +152,15 @@ class OnStatus:
     """-> Scheduler.status_update"""
 
     status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OnUnsatisfiable:
+    """-> Scheduler.request_unsatisfiable"""
+
+    request_id: str
+    refusal: Refusal
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +210,7 @@ Callback = (
     | OnOffers
     | OnRescinded
     | OnStatus
+    | OnUnsatisfiable
     | OnMessage
     | OnAgentLost
     | OnDisconnected

@@ -21,20 +21,25 @@ from mesoslite.model import (
     FrameworkInfo,
     Launch,
     Offer,
+    Policy,
     Refusal,
+    Request,
     Task,
     TaskReference,
     TaskStatus,
     Uri,
+    why_not_request,
 )
-from mesoslite.resources import Resources, why_not_role
+from mesoslite.resources import Number, Resources, why_not_role
 from mesoslite.scheduler.protocol import (
     AcceptOffers,
     AcknowledgeStatus,
     Decision,
     DeclineOffers,
+    DropRequests,
     HoldOffer,
     KillTask,
+    MakeRequest,
     ReconcileTasks,
     ReviveRoles,
     SendMessage,
@@ -42,6 +47,7 @@ from mesoslite.scheduler.protocol import (
     SuppressRoles,
     Teardown,
 )
+from mesoslite.where import Where
 
 #: Calls that were made and not taken yet: before `run`, or while the driver is behind. ~200 B each.
 DECISIONS_WAITING_MAX = 200_000
@@ -99,6 +105,7 @@ class Scheduler:
 
     _calls_lock: threading.Lock
     _calls: deque[Decision]
+    _requests_made: int
     _notify: Callable[[], None] | None
     _stop_called: bool
 
@@ -107,6 +114,7 @@ class Scheduler:
         scheduler = super().__new__(cls)
         scheduler._calls_lock = threading.Lock()
         scheduler._calls = deque()
+        scheduler._requests_made = 0
         scheduler._notify = None
         scheduler._stop_called = False
         return scheduler
@@ -126,6 +134,9 @@ class Scheduler:
 
         What is neither launched on nor held goes back, and is offered again after 5 seconds; after
         up to 60 while nothing is called but `decline`. `revive` asks for offers at once.
+
+        Who has called `request` is offered only what was requested, cut to whole units of it:
+        `offer.request_id` tells of which request.
         """
 
     def offer_rescinded(self, offer_id: str) -> Returned:
@@ -138,6 +149,14 @@ class Scheduler:
         it returned from here. The end of a task is told once in the life of a scheduler process,
         unless `reconcile` asks for it. A refused launch comes here too, with reason
         LAUNCH_REFUSED: DROPPED may be launched again under a new id, ERROR never works.
+        """
+
+    def request_unsatisfiable(self, request_id: str, refusal: Refusal, message: str) -> Returned:
+        """What was requested can not be offered; `message` tells what is missing and how much.
+
+        NO_AGENT_FITS: no agent could hold one unit even if it were empty. The request stays, since
+        an agent that fits may join; `withdraw` it if that is not to be waited for. With any other
+        refusal it is not in force.
         """
 
     def framework_message(self, task_id: str, agent_id: str, data: bytes) -> Returned:
@@ -166,6 +185,7 @@ class Scheduler:
         What the tasks leave of it goes back, and so little of that agent is not offered for
         `refuse_s` seconds (0 to a year; None: as long as seems right). No tasks: `decline`.
         At most 1,000 tasks. A launch that cannot be is answered by a status, never with silence.
+        On an offer that was requested each task takes one unit of its request.
         """
         given = _offers(offers)
         if not given:
@@ -183,8 +203,67 @@ class Scheduler:
         if not launched:
             self._record(DeclineOffers(given, refuse_ms))
         else:
-            operations = tuple(map(Launch, launched))
-            self._record(AcceptOffers(given, operations, refuse_ms))
+            self._record(AcceptOffers(given, _launches(given, launched), refuse_ms))
+
+    def request(
+        self,
+        *,
+        count: int = 1,
+        cpus: Number = 0,
+        mem: Number = 0,
+        disk: Number = 0,
+        gpus: Number = 0,
+        ports: int = 0,
+        resources: Resources = Resources.EMPTY,
+        where: str = "",
+        policy: Policy | str = Policy.SPREAD,
+        role: str | None = None,
+        request_id: str | None = None,
+    ) -> str:
+        """Ask for `count` units, each of them on one agent, and be offered only what was asked for.
+
+            self.request(cpus=2, mem="4GiB", count=10, where="rack != r1")
+
+        A unit is what a task needs: `ports` is how many of them, whichever are free, and
+        `resources` is added to the rest, for custom resources and single ports. `where` is an
+        expression over the attributes, hostname, region and zone of agents (docs/demand.md).
+        `policy` "spread" takes the emptiest agents, "binpack" the fullest.
+
+        `count` is what is still wanted from now on, beside what was launched: each launch on an
+        offer of this request counts it down by one, and a launch that was refused up again; a
+        task's end does not. Offers hold one unit or more, and all together no more than is wanted.
+
+        Returns the id of the request. Given again it replaces the request: raise it, lower it, or
+        0 to end it. From the first request for a role on nothing else is offered in that role but
+        what is reserved for it; make it before `run`, as with count 0, to be spared the rest from
+        the start. What cannot be offered is told to `request_unsatisfiable`. `role` may be left out
+        when there is but one. Raises InvalidWhere, InvalidResources, ValueError or TypeError.
+        """
+        if role is None:
+            if len(self.roles) != 1:
+                raise ValueError(f"which role of {', '.join(self.roles)} is the request for?")
+            [role] = self.roles
+        self._own((role,))
+        for noun, number in (("count", count), ("ports", ports)):
+            if type(number) is not int:
+                raise TypeError(f"{noun} is a whole number, not {type(number).__name__}")
+        if request_id is None:
+            with self._calls_lock:
+                self._requests_made += 1
+                request_id = f"r{self._requests_made}"
+        Where.parse(where)
+        unit = Resources(cpus=cpus, mem=mem, disk=disk, gpus=gpus) + resources
+        made = Request(request_id, role, unit, count, ports, where, Policy(policy))
+        if (why_not := why_not_request(made)) is not None:
+            raise ValueError(why_not)
+        self._record(MakeRequest(made))
+        return request_id
+
+    def withdraw(self, *request_ids: str) -> None:
+        """Want nothing more under these ids. None: under no id, and be offered everything again."""
+        for request_id in request_ids:
+            _id("request", request_id)
+        self._record(DropRequests(request_ids))
 
     def decline(self, offers: Offer | Iterable[Offer], *, refuse_s: float | None = None) -> None:
         """Give offers back, and see so little of their agents for `refuse_s` seconds no more.
@@ -361,6 +440,23 @@ def _offers(offers: Offer | Iterable[Offer]) -> tuple[Offer, ...]:
         if not isinstance(offer, Offer):
             raise TypeError(f"this is no Offer but {type(offer).__name__}: {str(offer)[:60]}")
     return given
+
+
+def _launches(offers: tuple[Offer, ...], tasks: tuple[Task, ...]) -> tuple[Launch, ...]:
+    """Each task takes a unit of the request of the first offer that still has room for it."""
+    if len({offer.request_id for offer in offers}) == 1:
+        return tuple(Launch(task, offers[0].request_id) for task in tasks)
+    left = [(offer.request_id, offer.resources) for offer in offers]
+    launches: list[Launch] = []
+    for task in tasks:
+        at = next((at for at, (_, room) in enumerate(left) if room.covers(task.resources)), None)
+        if at is None:
+            launches.append(Launch(task))
+            continue
+        request_id, room = left[at]
+        left[at] = request_id, room - task.resources
+        launches.append(Launch(task, request_id))
+    return tuple(launches)
 
 
 def _tasks(tasks: Task | Iterable[Task]) -> tuple[Task, ...]:

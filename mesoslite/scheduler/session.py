@@ -29,6 +29,7 @@ from mesoslite.messages import (
     Offers,
     Reconcile,
     Refused,
+    RequestUnsatisfiable,
     Rescind,
     Revive,
     SchedulerCall,
@@ -41,7 +42,9 @@ from mesoslite.messages import (
     Update,
 )
 from mesoslite.model import (
+    REQUESTS_MAX,
     FrameworkInfo,
+    Launch,
     Offer,
     Operation,
     OperationResult,
@@ -50,7 +53,13 @@ from mesoslite.model import (
     TaskStatus,
 )
 from mesoslite.scheduler import protocol
-from mesoslite.scheduler.launches import Launches, Pending, status_of_refused, task_id_of
+from mesoslite.scheduler.launches import (
+    Launches,
+    Pending,
+    never_ran,
+    status_of_refused,
+    task_id_of,
+)
 from mesoslite.scheduler.offers import HeldOffers, Patience
 from mesoslite.scheduler.protocol import (
     AcceptOffers,
@@ -61,12 +70,14 @@ from mesoslite.scheduler.protocol import (
     Decision,
     DeclineOffers,
     Denied,
+    DropRequests,
     DropStream,
     Effect,
     Event,
     Finish,
     HoldOffer,
     KillTask,
+    MakeRequest,
     MasterSpoke,
     OnAgentLost,
     OnDisconnected,
@@ -77,6 +88,7 @@ from mesoslite.scheduler.protocol import (
     OnStatus,
     OnStatuses,
     OnSubscribed,
+    OnUnsatisfiable,
     ReconcileTasks,
     ReviveRoles,
     RunCallback,
@@ -90,6 +102,7 @@ from mesoslite.scheduler.protocol import (
     ToMaster,
 )
 from mesoslite.scheduler.reconciliation import Reconciliation
+from mesoslite.scheduler.requests import Requests
 from mesoslite.scheduler.updates import Arrival, Updates
 
 STATUSES_TOGETHER_MAX = 250  # for one OnStatuses: little is to be told again after a crash
@@ -139,6 +152,7 @@ class Session:
         self._beat_ms = 0
         self._suppressed: dict[str, None] = {}
         self._kept: dict[_KeptKey, SchedulerCall] = {}
+        self._requests = Requests()
         self._offers = HeldOffers()
         self._patience = Patience()
         self._launches = Launches()
@@ -191,6 +205,10 @@ class Session:
         """How many accepts wait for their result."""
         return len(self._launches)
 
+    def wanted(self, request_id: str) -> int:
+        """How many units are still wanted under this id."""
+        return self._requests.wanted(request_id)
+
     # --- the machine ------------------------------------------------------------------------------
 
     def handle(self, event: Event) -> list[Effect]:
@@ -219,6 +237,8 @@ class Session:
         # What a master says waits for the Tick that ends its batch: statuses that arrived together
         # are told, and so acknowledged, together. Else the first of them would go ahead alone.
         if not isinstance(event, MasterSpoke):
+            if self.subscribed and not self._tearing_down:
+                self._out += map(ToMaster, self._requests.unsaid())
             self._call_back()
         out, self._out = self._out, []
         return out
@@ -261,6 +281,7 @@ class Session:
                 self._framework_id,
                 resuming=bool(self._framework_id),
                 suppressed_roles=tuple(self._suppressed),
+                demand_roles=self._requests.subscribing(),
             )
         )
 
@@ -300,7 +321,14 @@ class Session:
                     self._hear_subscribed(said)
 
     def _hear_subscribed(
-        self, said: Offers | Rescind | Update | AcceptResult | TaskMessage | AgentLost
+        self,
+        said: Offers
+        | Rescind
+        | Update
+        | AcceptResult
+        | RequestUnsatisfiable
+        | TaskMessage
+        | AgentLost,
     ) -> None:
         match said:
             case Offers(offers):
@@ -311,6 +339,9 @@ class Session:
                 self._updated(status)
             case AcceptResult(number, results):
                 self._answered(number, results)
+            case RequestUnsatisfiable(request_id, refusal, message):
+                if self._requests.told(request_id, refusal, message):
+                    self._queue.append(OnUnsatisfiable(request_id, refusal, message))
             case TaskMessage(_, agent_id, task_id, data):
                 self._queue.append(OnMessage(task_id, agent_id, data))
             case AgentLost(agent_id):
@@ -333,6 +364,8 @@ class Session:
         self._confirm()
         for accept in self._launches.unanswered():
             self._say(accept)
+        for call in self._requests.begin():
+            self._say(call)
         kept, self._kept = self._kept, {}
         for call in kept.values():
             self._say(call)
@@ -404,8 +437,10 @@ class Session:
         if refuse_ms is None:
             refuse_ms = self._patience.next_ms(self._now_ms)
         agent_id = decision.offers[0].agent_id
-        for task_id in operations:
+        for task_id, operation in operations.items():
             self._updates.launched(task_id)
+            if isinstance(operation, Launch) and operation.request_id:
+                self._requests.launched(operation.request_id)
         accept = self._launches.add(agent_id, offer_ids, tuple(operations.values()), refuse_ms)
         if self.subscribed:
             self._say(accept)
@@ -463,6 +498,9 @@ class Session:
         task_id = task_id_of(operation)
         agent_id = pending.accept.agent_id
         ended = pending.seen.get(task_id)
+        if isinstance(operation, Launch) and operation.request_id:
+            refused = ended is None and result.refusal is not None and never_ran(result.refusal)
+            self._requests.answered(operation.request_id, wanted_again=refused)
         if ended is None and not result.done:
             status = self._tell_refused(operation, result, agent_id, Source.MASTER)
             ended = status.terminal
@@ -591,6 +629,14 @@ class Session:
                 own = self.config.framework.roles
                 self._suppressed |= dict.fromkeys(r for r in own if r in roles or not roles)
                 self._say_or_keep(("suppress", roles), Suppress(roles))
+            case MakeRequest(request):
+                if not self._requests.make(request):
+                    refusal, message = Refusal.TOO_MANY_REQUESTS, f"it has {REQUESTS_MAX:,}"
+                    self._queue.append(OnUnsatisfiable(request.request_id, refusal, message))
+            case DropRequests(request_ids):
+                withdrawn = self._requests.drop(request_ids)
+                if withdrawn is not None and self.subscribed:  # else the next subscribe says it
+                    self._say(withdrawn)
             case KillTask(task_id, grace_ms):
                 kill = Kill(task_id, self._reconciliation.agent_of(task_id), grace_ms)
                 self._launches.killed(kill)
@@ -642,6 +688,7 @@ class Session:
         """Assert every invariant, O(n log n). Tests call it after each event; production never."""
         self._offers.check()
         self._launches.check()
+        self._requests.check()
         self._updates.check()
         self._reconciliation.check()
         assert not self._out

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from mesoslite.attributes import Attribute, parse_attributes
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import SchedulerCall, SchedulerEvent, Subscribed
-from mesoslite.model import Launch, Offer, Reason, Refusal, Task, TaskStatus
+from mesoslite.model import Launch, Offer, Reason, Refusal, Request, Task, TaskStatus
 from mesoslite.resources import Number, Pairs, Resources
 from mesoslite.scheduler.calling import call, each
 from mesoslite.scheduler.protocol import (
@@ -22,10 +22,12 @@ from mesoslite.scheduler.protocol import (
     Decided,
     Decision,
     DeclineOffers,
+    DropRequests,
     DropStream,
     Event,
     Finish,
     KillTask,
+    MakeRequest,
     MasterSpoke,
     OnAgentLost,
     OnDisconnected,
@@ -36,6 +38,7 @@ from mesoslite.scheduler.protocol import (
     OnStatus,
     OnStatuses,
     OnSubscribed,
+    OnUnsatisfiable,
     RunCallback,
     StatusesTold,
     StreamLost,
@@ -66,6 +69,9 @@ def offer(
     containerizers: Sequence[str] = ("process",),
     offer_id: str | None = None,
     lease_s: float = 30,
+    request_id: str = "",
+    region: str = "",
+    zone: str = "",
 ) -> Offer:
     """An offer, of 4 cpus and 8 GiB unless told otherwise.
 
@@ -88,6 +94,9 @@ def offer(
         attributes=tuple(attributes),
         containerizers=tuple(containerizers),
         lease_ms=round(lease_s * 1_000),
+        request_id=request_id,
+        region=region,
+        zone=zone,
     )
 
 
@@ -150,6 +159,16 @@ class Decisions(list[Decision]):
         )
 
     @property
+    def requested(self) -> tuple[Request, ...]:
+        """What it requested."""
+        return tuple(one.request for one in self if isinstance(one, MakeRequest))
+
+    @property
+    def withdrawn(self) -> tuple[str, ...]:
+        """The ids of the requests that it withdrew by name."""
+        return tuple(i for one in self if isinstance(one, DropRequests) for i in one.request_ids)
+
+    @property
     def killed(self) -> tuple[str, ...]:
         """The ids of the tasks that it asked to end."""
         return tuple(decision.task_id for decision in self if isinstance(decision, KillTask))
@@ -199,6 +218,12 @@ class Harness:
     def status(self, status: TaskStatus) -> Decisions:
         """A status of a task arrives."""
         return self.call(OnStatus(status))
+
+    def unsatisfiable(
+        self, request_id: str, refusal: Refusal = Refusal.NO_AGENT_FITS, message: str = ""
+    ) -> Decisions:
+        """What it requested can not be offered."""
+        return self.call(OnUnsatisfiable(request_id, refusal, message))
 
     def message(self, task_id: str, data: bytes, agent_id: str = AGENT_ID) -> Decisions:
         """A task sends bytes."""

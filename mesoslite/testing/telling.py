@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from mesoslite import messages as m
-from mesoslite.model import InvalidLaunch, Operation, OperationResult, TaskReference, TaskStatus
+from mesoslite.model import (
+    InvalidLaunch,
+    InvalidRequest,
+    Offer,
+    Operation,
+    OperationResult,
+    Request,
+    TaskReference,
+    TaskStatus,
+)
 
 Message = m.SchedulerCall | m.SchedulerEvent | m.AgentCall | m.AgentEvent
 
@@ -35,7 +44,8 @@ def tell_status(status: TaskStatus) -> str:
 def _operation(operation: Operation) -> str:
     if isinstance(operation, InvalidLaunch):
         return f"an invalid launch of {operation.task_id or 'nobody'}"
-    return f"launch {operation.task.task_id} ({operation.task.resources})"
+    request = f" for {operation.request_id}" if operation.request_id else ""
+    return f"launch {operation.task.task_id} ({operation.task.resources}){request}"
 
 
 def _result(result: OperationResult) -> str:
@@ -63,6 +73,7 @@ def _task_message(message: m.TaskMessage) -> str:
 def _subscribe(call: m.Subscribe) -> str:
     how = "resubscribe" if call.resuming else "subscribe"
     also = f" suppressing {', '.join(call.suppressed_roles)}" if call.suppressed_roles else ""
+    also += f" in demand {', '.join(call.demand_roles)}" if call.demand_roles else ""
     return f"{how} {call.framework.name} session {call.session_id}{also}"
 
 
@@ -78,8 +89,28 @@ def _kill(kill: m.Kill | m.KillTask) -> str:
 
 
 def _offers(event: m.Offers) -> str:
-    each = (f"{o.offer_id} of {o.agent_id} for {o.role} ({o.resources})" for o in event.offers)
-    return f"offers: {', '.join(each)}"
+    return f"offers: {', '.join(map(_offer, event.offers))}"
+
+
+def _offer(offer: Offer) -> str:
+    of = f"{offer.offer_id} of {offer.agent_id}"
+    request = f" by request {offer.request_id}" if offer.request_id else ""
+    return f"{of} for {offer.role}{request} ({offer.resources})"
+
+
+def _request(request: Request | InvalidRequest) -> str:
+    if isinstance(request, InvalidRequest):
+        return f"an invalid request {request.request_id}: {request.message}"
+    unit = f"{request.unit}; {request.ports} ports" if request.ports else str(request.unit)
+    where = f" where {request.where}" if request.where else ""
+    how = f"{request.request_id} {request.count} x ({unit}) for {request.role}{where}"
+    return f"{how}, {request.policy.value}"
+
+
+def _withdraw(call: m.WithdrawRequests) -> str:
+    if call.request_ids:
+        return f"withdraw {', '.join(call.request_ids)}"
+    return f"withdraw all requests of {_listed(call.roles, 'all roles')}"
 
 
 def _register(call: m.Register) -> str:
@@ -105,6 +136,8 @@ _TELL: dict[type[Message], Callable[[Any], str]] = {
     m.Decline: lambda c: f"decline {_listed(c.offer_ids, 'nothing')}, refuse {c.refuse_ms} ms",
     m.Revive: lambda c: f"revive {_listed(c.roles, 'all roles')}",
     m.Suppress: lambda c: f"suppress {_listed(c.roles, 'all roles')}",
+    m.RequestResources: lambda c: f"request {'; '.join(map(_request, c.requests)) or 'nothing'}",
+    m.WithdrawRequests: _withdraw,
     m.Kill: _kill,
     m.Acknowledge: lambda c: f"acknowledge {c.task_id} [{c.update_id}]",
     m.Reconcile: lambda c: f"reconcile {_listed(tuple(map(_reference, c.tasks)), 'all tasks')}",
@@ -115,6 +148,9 @@ _TELL: dict[type[Message], Callable[[Any], str]] = {
     m.Rescind: lambda e: f"rescind {_listed(e.offer_ids, 'nothing')}",
     m.Update: lambda e: f"status {tell_status(e.status)}",
     m.AcceptResult: lambda e: f"result #{e.number}: {'; '.join(map(_result, e.results)) or '-'}",
+    m.RequestUnsatisfiable: lambda e: (
+        f"request {e.request_id} is unsatisfiable: {e.refusal.name} ({e.message})"
+    ),
     m.AgentLost: lambda e: f"agent lost {e.agent_id}",
     m.Register: _register,
     m.StatusReport: _report,

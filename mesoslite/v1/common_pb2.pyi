@@ -238,20 +238,24 @@ class Uri(_message.Message):
     def __init__(self, value: _Optional[str] = ..., extract: _Optional[bool] = ..., executable: _Optional[bool] = ..., output_file: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class AgentInfo(_message.Message):
-    __slots__ = ("agent_id", "hostname", "resources", "attributes", "containerizers", "version")
+    __slots__ = ("agent_id", "hostname", "resources", "attributes", "containerizers", "version", "region", "zone")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     CONTAINERIZERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     hostname: str
     resources: _containers.RepeatedCompositeFieldContainer[Resource]
     attributes: _containers.RepeatedCompositeFieldContainer[Attribute]
     containerizers: _containers.RepeatedScalarFieldContainer[str]
     version: str
-    def __init__(self, agent_id: _Optional[str] = ..., hostname: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., containerizers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
+    region: str
+    zone: str
+    def __init__(self, agent_id: _Optional[str] = ..., hostname: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., containerizers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
 
 class FrameworkInfo(_message.Message):
     __slots__ = ("name", "roles", "failover_timeout_ms", "hostname")

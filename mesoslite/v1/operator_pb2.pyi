@@ -1,4 +1,5 @@
 from mesoslite.v1 import common_pb2 as _common_pb2
+from mesoslite.v1 import scheduler_pb2 as _scheduler_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -101,7 +102,7 @@ class ListFrameworksResponse(_message.Message):
     def __init__(self, frameworks: _Optional[_Iterable[_Union[FrameworkRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class FrameworkRow(_message.Message):
-    __slots__ = ("framework_id", "principal", "info", "state", "since_ms", "allocated", "offered", "tasks", "offers", "suppressed_roles", "failover_deadline_ms", "conduct")
+    __slots__ = ("framework_id", "principal", "info", "state", "since_ms", "allocated", "offered", "tasks", "offers", "suppressed_roles", "failover_deadline_ms", "demand_roles", "requests", "first_requests", "conduct")
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     INFO_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +114,9 @@ class FrameworkRow(_message.Message):
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     SUPPRESSED_ROLES_FIELD_NUMBER: _ClassVar[int]
     FAILOVER_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    DEMAND_ROLES_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     CONDUCT_FIELD_NUMBER: _ClassVar[int]
     framework_id: str
     principal: str
@@ -125,8 +129,19 @@ class FrameworkRow(_message.Message):
     offers: int
     suppressed_roles: _containers.RepeatedScalarFieldContainer[str]
     failover_deadline_ms: int
+    demand_roles: _containers.RepeatedScalarFieldContainer[str]
+    requests: int
+    first_requests: _containers.RepeatedCompositeFieldContainer[RequestRow]
     conduct: Conduct
-    def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., info: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., state: _Optional[str] = ..., since_ms: _Optional[int] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., tasks: _Optional[int] = ..., offers: _Optional[int] = ..., suppressed_roles: _Optional[_Iterable[str]] = ..., failover_deadline_ms: _Optional[int] = ..., conduct: _Optional[_Union[Conduct, _Mapping]] = ...) -> None: ...
+    def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., info: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., state: _Optional[str] = ..., since_ms: _Optional[int] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., tasks: _Optional[int] = ..., offers: _Optional[int] = ..., suppressed_roles: _Optional[_Iterable[str]] = ..., failover_deadline_ms: _Optional[int] = ..., demand_roles: _Optional[_Iterable[str]] = ..., requests: _Optional[int] = ..., first_requests: _Optional[_Iterable[_Union[RequestRow, _Mapping]]] = ..., conduct: _Optional[_Union[Conduct, _Mapping]] = ...) -> None: ...
+
+class RequestRow(_message.Message):
+    __slots__ = ("request", "offered")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    OFFERED_FIELD_NUMBER: _ClassVar[int]
+    request: _scheduler_pb2.Request
+    offered: int
+    def __init__(self, request: _Optional[_Union[_scheduler_pb2.Request, _Mapping]] = ..., offered: _Optional[int] = ...) -> None: ...
 
 class Conduct(_message.Message):
     __slots__ = ("answered", "lapsed", "held_ms", "held_longest_ms", "offers_max", "standing")

@@ -1,11 +1,21 @@
 from mesoslite.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POLICY_UNSPECIFIED: _ClassVar[Policy]
+    POLICY_SPREAD: _ClassVar[Policy]
+    POLICY_BINPACK: _ClassVar[Policy]
+POLICY_UNSPECIFIED: Policy
+POLICY_SPREAD: Policy
+POLICY_BINPACK: Policy
 
 class SubscribeRequest(_message.Message):
     __slots__ = ("calls",)
@@ -22,7 +32,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[SchedulerEvent, _Mapping]]] = ...) -> None: ...
 
 class SchedulerCall(_message.Message):
-    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledge", "reconcile", "confirm_results", "message", "teardown", "heartbeat")
+    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledge", "reconcile", "confirm_results", "message", "teardown", "heartbeat", "request_resources", "withdraw_requests")
     SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_FIELD_NUMBER: _ClassVar[int]
     DECLINE_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +45,8 @@ class SchedulerCall(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     TEARDOWN_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAW_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     subscribe: Subscribe
     accept: Accept
     decline: Decline
@@ -47,23 +59,27 @@ class SchedulerCall(_message.Message):
     message: _common_pb2.TaskMessage
     teardown: Teardown
     heartbeat: _common_pb2.Heartbeat
-    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledge: _Optional[_Union[Acknowledge, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ...) -> None: ...
+    request_resources: RequestResources
+    withdraw_requests: WithdrawRequests
+    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledge: _Optional[_Union[Acknowledge, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_resources: _Optional[_Union[RequestResources, _Mapping]] = ..., withdraw_requests: _Optional[_Union[WithdrawRequests, _Mapping]] = ...) -> None: ...
 
 class Subscribe(_message.Message):
-    __slots__ = ("protocol", "framework", "session_id", "framework_id", "resuming", "suppressed_roles")
+    __slots__ = ("protocol", "framework", "session_id", "framework_id", "resuming", "suppressed_roles", "demand_roles")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     RESUMING_FIELD_NUMBER: _ClassVar[int]
     SUPPRESSED_ROLES_FIELD_NUMBER: _ClassVar[int]
+    DEMAND_ROLES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     framework: _common_pb2.FrameworkInfo
     session_id: str
     framework_id: str
     resuming: bool
     suppressed_roles: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, protocol: _Optional[int] = ..., framework: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., session_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., resuming: _Optional[bool] = ..., suppressed_roles: _Optional[_Iterable[str]] = ...) -> None: ...
+    demand_roles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol: _Optional[int] = ..., framework: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., session_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., resuming: _Optional[bool] = ..., suppressed_roles: _Optional[_Iterable[str]] = ..., demand_roles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Operation(_message.Message):
     __slots__ = ("launch",)
@@ -72,10 +88,12 @@ class Operation(_message.Message):
     def __init__(self, launch: _Optional[_Union[Launch, _Mapping]] = ...) -> None: ...
 
 class Launch(_message.Message):
-    __slots__ = ("task",)
+    __slots__ = ("task", "request_id")
     TASK_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.Task
-    def __init__(self, task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class Accept(_message.Message):
     __slots__ = ("number", "agent_id", "offer_ids", "operations", "refuse_ms")
@@ -110,6 +128,38 @@ class Suppress(_message.Message):
     ROLES_FIELD_NUMBER: _ClassVar[int]
     roles: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, roles: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Request(_message.Message):
+    __slots__ = ("request_id", "role", "unit", "count", "ports", "where", "policy")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    role: str
+    unit: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    count: int
+    ports: int
+    where: str
+    policy: Policy
+    def __init__(self, request_id: _Optional[str] = ..., role: _Optional[str] = ..., unit: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., count: _Optional[int] = ..., ports: _Optional[int] = ..., where: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ...) -> None: ...
+
+class RequestResources(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[Request]
+    def __init__(self, requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ...) -> None: ...
+
+class WithdrawRequests(_message.Message):
+    __slots__ = ("request_ids", "roles")
+    REQUEST_IDS_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    request_ids: _containers.RepeatedScalarFieldContainer[str]
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, request_ids: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Kill(_message.Message):
     __slots__ = ("task_id", "agent_id", "grace_ms")
@@ -148,7 +198,7 @@ class Teardown(_message.Message):
     def __init__(self) -> None: ...
 
 class SchedulerEvent(_message.Message):
-    __slots__ = ("subscribed", "offers", "rescind", "update", "accept_result", "message", "agent_lost", "refused", "heartbeat")
+    __slots__ = ("subscribed", "offers", "rescind", "update", "accept_result", "message", "agent_lost", "refused", "heartbeat", "request_unsatisfiable")
     SUBSCRIBED_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     RESCIND_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +208,7 @@ class SchedulerEvent(_message.Message):
     AGENT_LOST_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_UNSATISFIABLE_FIELD_NUMBER: _ClassVar[int]
     subscribed: Subscribed
     offers: Offers
     rescind: Rescind
@@ -167,7 +218,8 @@ class SchedulerEvent(_message.Message):
     agent_lost: AgentLost
     refused: _common_pb2.Refused
     heartbeat: _common_pb2.Heartbeat
-    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., update: _Optional[_Union[_common_pb2.TaskStatus, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ...) -> None: ...
+    request_unsatisfiable: RequestUnsatisfiable
+    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., update: _Optional[_Union[_common_pb2.TaskStatus, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_unsatisfiable: _Optional[_Union[RequestUnsatisfiable, _Mapping]] = ...) -> None: ...
 
 class Subscribed(_message.Message):
     __slots__ = ("framework_id",)
@@ -176,32 +228,38 @@ class Subscribed(_message.Message):
     def __init__(self, framework_id: _Optional[str] = ...) -> None: ...
 
 class OfferAgent(_message.Message):
-    __slots__ = ("agent_id", "hostname", "attributes", "containerizers")
+    __slots__ = ("agent_id", "hostname", "attributes", "containerizers", "region", "zone")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     CONTAINERIZERS_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     hostname: str
     attributes: _containers.RepeatedCompositeFieldContainer[_common_pb2.Attribute]
     containerizers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, agent_id: _Optional[str] = ..., hostname: _Optional[str] = ..., attributes: _Optional[_Iterable[_Union[_common_pb2.Attribute, _Mapping]]] = ..., containerizers: _Optional[_Iterable[str]] = ...) -> None: ...
+    region: str
+    zone: str
+    def __init__(self, agent_id: _Optional[str] = ..., hostname: _Optional[str] = ..., attributes: _Optional[_Iterable[_Union[_common_pb2.Attribute, _Mapping]]] = ..., containerizers: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("offer_id", "framework_id", "role", "resources", "lease_ms", "agent")
+    __slots__ = ("offer_id", "framework_id", "role", "resources", "lease_ms", "agent", "request_id")
     OFFER_ID_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     offer_id: str
     framework_id: str
     role: str
     resources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
     lease_ms: int
     agent: OfferAgent
-    def __init__(self, offer_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., role: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., lease_ms: _Optional[int] = ..., agent: _Optional[_Union[OfferAgent, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, offer_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., role: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., lease_ms: _Optional[int] = ..., agent: _Optional[_Union[OfferAgent, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class Offers(_message.Message):
     __slots__ = ("offers",)
@@ -230,6 +288,16 @@ class AcceptResult(_message.Message):
     number: int
     results: _containers.RepeatedCompositeFieldContainer[OperationResult]
     def __init__(self, number: _Optional[int] = ..., results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ...) -> None: ...
+
+class RequestUnsatisfiable(_message.Message):
+    __slots__ = ("request_id", "refusal", "message")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    refusal: _common_pb2.Refusal
+    message: str
+    def __init__(self, request_id: _Optional[str] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class AgentLost(_message.Message):
     __slots__ = ("agent_id",)

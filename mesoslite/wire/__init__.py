@@ -49,6 +49,7 @@ from mesoslite.wire.nouns import (
     write_task,
 )
 from mesoslite.wire.offers import OfferEncoder
+from mesoslite.wire.requests import write_request
 from mesoslite.wire.scheduler import (
     scheduler_calls_from_wire,
     scheduler_events_from_wire,
@@ -96,6 +97,7 @@ __all__ = [
     "write_explanation",
     "write_framework_info",
     "write_framework_reference",
+    "write_request",
     "write_resources",
     "write_status",
     "write_task",

@@ -7,8 +7,9 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.model import Reason, Refusal, Source
+from mesoslite.model import Policy, Reason, Refusal, Source
 from mesoslite.v1 import common_pb2 as pb
+from mesoslite.v1 import scheduler_pb2
 from mesoslite.wire.checks import MalformedMessage
 
 E = TypeVar("E", bound=Enum)
@@ -38,4 +39,5 @@ class Members(Generic[E]):
 TASK_STATES = Members(TaskState, dict(pb.TaskState.items()), "TASK_STATE_")
 SOURCES = Members(Source, dict(pb.Source.items()), "SOURCE_")
 REASONS = Members(Reason, dict(pb.Reason.items()), "REASON_")
+POLICIES = Members(Policy, dict(scheduler_pb2.Policy.items()), "POLICY_")
 REFUSALS = Members(Refusal, dict(pb.Refusal.items()), "REFUSAL_")

@@ -26,6 +26,8 @@ OPERATIONS_MAX = 10_000
 #: An offer or a launch carries one of these and must fit into a message with its ids.
 AGENT_INFO_BYTES_MAX = 512 * 1024
 TASK_BYTES_MAX = 512 * 1024
+#: A request is kept, and looked at again and again: scalars, some ports, a `where`.
+REQUEST_BYTES_MAX = 16 * 1024
 #: Bytes between a framework and its task: four of them fit into a message.
 TASK_MESSAGE_BYTES_MAX = 256 * 1024
 #: A text for people, in bytes: longer ones are cut by who sends them.
@@ -52,6 +54,7 @@ PIDS_LIMIT_MAX = 2**22  # PID_MAX_LIMIT of 64-bit Linux
 NAME_MAX = 255  # of a framework, a task, a host, a principal: a file's name is as long
 VERSION_MAX = 64
 ROLES_MAX = 100  # each is a place in the allocator's order
+DOMAIN_MAX = 64  # a region or zone; they are repeated in each offer
 CONTAINERIZERS_MAX = 16  # there are two; they are repeated in each offer
 
 # --- a task ---------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ def write_agent_info(slot: pb.AgentInfo, info: AgentInfo) -> None:
     slot.agent_id = info.agent_id
     slot.hostname = info.hostname
     slot.version = info.version
+    slot.region = info.region
+    slot.zone = info.zone
     write_resources(slot.resources, info.resources)
     write_attributes(slot.attributes, info.attributes)
     slot.containerizers.extend(info.containerizers)
@@ -69,6 +71,8 @@ def agent_info_from_wire(slot: pb.AgentInfo) -> AgentInfo:
         attributes_from_wire(slot.attributes),
         containerizers_from_wire(slot.containerizers),
         check.name_or_empty(slot.version, "version", limit.VERSION_MAX),
+        check.name_or_empty(slot.region, "region", limit.DOMAIN_MAX),
+        check.name_or_empty(slot.zone, "zone", limit.DOMAIN_MAX),
     )
 
 

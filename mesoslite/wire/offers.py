@@ -37,6 +37,8 @@ class _Body:
     hostname: str
     attributes: tuple[Attribute, ...]
     containerizers: tuple[str, ...]
+    domain: tuple[str, str]
+    """Region and zone."""
     agent: bytes
     resources: Resources
     offer: bytes
@@ -69,6 +71,7 @@ class OfferEncoder:
             body.attributes == offer.attributes
             and body.containerizers == offer.containerizers
             and body.hostname == offer.hostname
+            and body.domain == (offer.region, offer.zone)
         ):
             body = self._keep(offer)
         elif body.resources is not offer.resources and body.resources != offer.resources:
@@ -81,6 +84,8 @@ class OfferEncoder:
         slot.framework_id = offer.framework_id
         slot.role = offer.role
         slot.lease_ms = offer.lease_ms
+        if offer.request_id:
+            slot.request_id = offer.request_id
 
     def _keep(self, offer: Offer) -> _Body:
         self.built += 1
@@ -92,6 +97,7 @@ class OfferEncoder:
             offer.hostname,
             offer.attributes,
             offer.containerizers,
+            (offer.region, offer.zone),
             agent,
             offer.resources,
             agent + _encoded_resources(offer.resources),
@@ -108,6 +114,8 @@ def _encoded_agent(offer: Offer) -> bytes:
     agent.hostname = offer.hostname
     write_attributes(agent.attributes, offer.attributes)
     agent.containerizers.extend(offer.containerizers)
+    agent.region = offer.region
+    agent.zone = offer.zone
     return slot.SerializeToString()
 
 
@@ -120,7 +128,8 @@ def _encoded_resources(resources: Resources) -> bytes:
 
 def offer_from_wire(slot: pb.Offer) -> Offer:
     """Raises MalformedMessage. About 3 us when the agent was heard of before."""
-    agent_id, hostname, attributes, containerizers = _agent(slot.agent.SerializeToString())
+    agent = _agent(slot.agent.SerializeToString())
+    agent_id, hostname, attributes, containerizers, region, zone = agent
     return Offer(
         check.identifier(slot.offer_id, "offer_id"),
         check.identifier(slot.framework_id, "framework_id"),
@@ -131,11 +140,14 @@ def offer_from_wire(slot: pb.Offer) -> Offer:
         attributes,
         containerizers,
         check.duration(slot.lease_ms, "lease_ms"),
+        check.identifier_or_empty(slot.request_id, "request_id"),
+        region,
+        zone,
     )
 
 
 @lru_cache(maxsize=_AGENTS_HEARD_MAX)
-def _agent(encoded: bytes) -> tuple[str, str, tuple[Attribute, ...], tuple[str, ...]]:
+def _agent(encoded: bytes) -> tuple[str, str, tuple[Attribute, ...], tuple[str, ...], str, str]:
     """Checked once for each agent; its offers then share what it is."""
     slot = pb.OfferAgent.FromString(encoded)
     try:
@@ -144,6 +156,8 @@ def _agent(encoded: bytes) -> tuple[str, str, tuple[Attribute, ...], tuple[str, 
             check.name(slot.hostname, "hostname"),
             attributes_from_wire(slot.attributes),
             containerizers_from_wire(slot.containerizers) if slot.containerizers else (),
+            check.name_or_empty(slot.region, "region", limit.DOMAIN_MAX),
+            check.name_or_empty(slot.zone, "zone", limit.DOMAIN_MAX),
         )
     except MalformedMessage as why:
         raise why.inside("agent") from None

@@ -18,6 +18,8 @@ from mesoslite.messages import (
     Offers,
     Reconcile,
     Refused,
+    RequestResources,
+    RequestUnsatisfiable,
     Rescind,
     Revive,
     SchedulerCall,
@@ -28,6 +30,7 @@ from mesoslite.messages import (
     TaskMessage,
     Teardown,
     Update,
+    WithdrawRequests,
 )
 from mesoslite.model import (
     ID_PATTERN,
@@ -62,10 +65,19 @@ from mesoslite.wire.nouns import (
 )
 from mesoslite.wire.offers import OfferEncoder, offer_from_wire
 from mesoslite.wire.packing import packed, unsendable
+from mesoslite.wire.requests import (
+    request_from_wire,
+    unsatisfiable_from_wire,
+    withdrawal_from_wire,
+    write_request,
+    write_unsatisfiable,
+)
 
 _LISTS: dict[type, str] = {
     Decline: "offer_ids",
     Reconcile: "tasks",
+    RequestResources: "requests",
+    WithdrawRequests: "request_ids",
     Offers: "offers",
     Rescind: "offer_ids",
 }
@@ -122,6 +134,14 @@ def _write_call(slot: pb.SchedulerCall, call: SchedulerCall) -> None:
         case Suppress():
             slot.suppress.SetInParent()
             slot.suppress.roles.extend(call.roles)
+        case RequestResources():
+            slot.request_resources.SetInParent()
+            for request in call.requests:
+                write_request(slot.request_resources.requests.add(), request)
+        case WithdrawRequests():
+            slot.withdraw_requests.SetInParent()
+            slot.withdraw_requests.request_ids.extend(call.request_ids)
+            slot.withdraw_requests.roles.extend(call.roles)
         case Reconcile():
             slot.reconcile.SetInParent()
             for task in call.tasks:
@@ -143,6 +163,7 @@ def _write_subscribe(slot: pb.Subscribe, call: Subscribe) -> None:
     slot.framework_id = call.framework_id
     slot.resuming = call.resuming
     slot.suppressed_roles.extend(call.suppressed_roles)
+    slot.demand_roles.extend(call.demand_roles)
 
 
 def _write_accept(slot: pb.Accept, call: Accept) -> None:
@@ -153,9 +174,11 @@ def _write_accept(slot: pb.Accept, call: Accept) -> None:
     slot.refuse_ms = call.refuse_ms
     for operation in call.operations:
         match operation:
-            case Launch(task):
+            case Launch(task, request_id):
+                launch = slot.operations.add().launch
                 try:
-                    write_task(slot.operations.add().launch.task, task)
+                    write_task(launch.task, task)
+                    launch.request_id = request_id
                 except (ValueError, TypeError) as why:
                     raise unsendable(f"task {check.shown(task.task_id)}", why) from None
             case InvalidLaunch():
@@ -177,6 +200,7 @@ def _subscribe_from_wire(slot: pb.Subscribe) -> Subscribe:
         check.identifier_or_empty(slot.framework_id, "framework_id"),
         slot.resuming,
         check.roles(slot.suppressed_roles, "suppressed_roles"),
+        check.roles(slot.demand_roles, "demand_roles"),
     )
 
 
@@ -196,7 +220,8 @@ def _operation_from_wire(slot: pb.Operation) -> Operation:
         return InvalidLaunch("", "the operation is none that this master knows")
     task = slot.launch.task
     try:
-        return Launch(task_from_wire(task))
+        request_id = check.identifier_or_empty(slot.launch.request_id, "request_id")
+        return Launch(task_from_wire(task), request_id)
     except MalformedMessage as why:
         known = ID_PATTERN.match(task.task_id) is not None
         return InvalidLaunch(task.task_id if known else "", str(why.inside("task")))
@@ -205,6 +230,11 @@ def _operation_from_wire(slot: pb.Operation) -> Operation:
 def _refuse_ms(value: int) -> int:
     """Longer ones are cut to a year, as Mesos does, rather than refused."""
     return min(check.number(value, "refuse_ms"), REFUSE_MS_MAX)
+
+
+def _requests_from_wire(slot: pb.RequestResources) -> RequestResources:
+    check.bounded(slot.requests, "requests", limit.LIST_MAX, "requests")
+    return RequestResources(tuple([request_from_wire(request) for request in slot.requests]))
 
 
 def _kill_from_wire(slot: pb.Kill) -> Kill:
@@ -233,6 +263,8 @@ _CALLS: dict[str, Callable[[Any], SchedulerCall]] = {
     ),
     "revive": lambda slot: Revive(check.roles(slot.roles, "roles")),
     "suppress": lambda slot: Suppress(check.roles(slot.roles, "roles")),
+    "request_resources": _requests_from_wire,
+    "withdraw_requests": withdrawal_from_wire,
     "kill": _kill_from_wire,
     "acknowledge": _acknowledge_from_wire,
     "reconcile": lambda slot: Reconcile(references_from_wire(slot.tasks)),
@@ -284,6 +316,8 @@ def _write_event(slot: pb.SchedulerEvent, event: SchedulerEvent, offers: OfferEn
             slot.rescind.offer_ids.extend(event.offer_ids)
         case Heartbeat():
             slot.heartbeat.SetInParent()
+        case RequestUnsatisfiable():
+            write_unsatisfiable(slot.request_unsatisfiable, event)
         case TaskMessage():
             write_message(slot.message, event)
         case Subscribed():
@@ -323,6 +357,7 @@ _EVENTS: dict[str, Callable[[Any], SchedulerEvent]] = {
     "rescind": lambda slot: Rescind(check.identifiers(slot.offer_ids, "offer_ids", limit.LIST_MAX)),
     "update": lambda slot: Update(status_from_wire(slot)),
     "accept_result": _accept_result_from_wire,
+    "request_unsatisfiable": unsatisfiable_from_wire,
     "message": message_from_wire,
     "agent_lost": lambda slot: AgentLost(check.identifier(slot.agent_id, "agent_id")),
     "refused": refused_from_wire,

@@ -377,8 +377,8 @@ def nonsense_task(**fields: Any) -> common_pb2.Task:
 @pytest.mark.parametrize(
     ("odd", "refusal", "where"),
     [
-        (task("odd", scalar("cpus", 4_001)), "TOO_LARGE", "cpus"),
-        (task("odd", scalar("cpus", 100), scalar("gpus", 1_000)), "TOO_LARGE", "gpus"),
+        (task("odd", scalar("cpus", 4_001)), "NO_AGENT_FITS", "cpus"),
+        (task("odd", scalar("cpus", 100), scalar("gpus", 1_000)), "NO_AGENT_FITS", "gpus"),
         (task("odd", scalar("cpus", -100)), "INVALID_TASK", "resources"),
         (task("odd", scalar("cpus", 2**62)), "INVALID_TASK", "resources"),
         (task("odd", scalar("cpus", 100), scalar("cpus", 100)), "INVALID_TASK", "twice"),

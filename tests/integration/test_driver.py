@@ -150,7 +150,7 @@ async def test_what_can_not_be_launched_is_told_and_never_silent(cluster: Cluste
     await run_on(cluster, scheduler)
     told = {task_id: status.refusal for task_id, status in scheduler.refused.items()}
     assert told == {
-        "large": Refusal.TOO_LARGE,
+        "large": Refusal.NO_AGENT_FITS,
         "nothing": Refusal.NO_RESOURCES,
         "boxed": Refusal.CONTAINERIZER_UNAVAILABLE,
         "image": Refusal.INVALID_TASK,

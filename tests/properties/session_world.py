@@ -20,6 +20,7 @@ from mesoslite.messages import (
     Kill,
     Offers,
     Reconcile,
+    RequestResources,
     Rescind,
     Revive,
     SchedulerCall,
@@ -30,6 +31,7 @@ from mesoslite.messages import (
     TaskMessage,
     Teardown,
     Update,
+    WithdrawRequests,
 )
 from mesoslite.model import (
     Launch,
@@ -37,6 +39,7 @@ from mesoslite.model import (
     OperationResult,
     Reason,
     Refusal,
+    Request,
     Source,
     TaskStatus,
 )
@@ -82,6 +85,8 @@ class World:
         self.confirmed = 0
         self.tasks: dict[str, AgentTask] = {}
         self.refuse_next: Refusal | None = None
+        self.wanted: dict[str, int] = {}  # units, by request id
+        self.demand_roles: set[str] = set()
         # what was told, for the laws
         self.answers: Counter[str] = Counter()
         self.accepts: dict[int, Accept] = {}
@@ -113,6 +118,7 @@ class World:
         self.epoch += 1
         self.results.clear()
         self.confirmed = 0
+        self.wanted.clear()
 
     def say(self, event: SchedulerEvent) -> None:
         if self.subscribed:
@@ -120,7 +126,7 @@ class World:
 
     # --- the master -------------------------------------------------------------------------------
 
-    def offer(self, agents: list[str], now_ms: int) -> None:
+    def offer(self, agents: list[str], now_ms: int, request_id: str = "") -> None:
         if not self.subscribed:
             return
         made = []
@@ -134,6 +140,7 @@ class World:
                 "*",
                 Resources(cpus=4, mem=1024),
                 lease_ms=LEASE_MS,
+                request_id=request_id,
             )
             self.made_ms[offer.offer_id] = now_ms
             made.append(self.offers.setdefault(offer.offer_id, offer))
@@ -155,6 +162,8 @@ class World:
                 self.subscribes.append(call)
                 self.subscribed = True
                 self.offers.clear()
+                self.wanted.clear()
+                self.demand_roles = set(call.demand_roles)
                 self.say(Subscribed(FRAMEWORK))
                 self.resend_statuses()
             case Accept():
@@ -163,6 +172,16 @@ class World:
                 assert 0 < refuse_ms <= 60_000
                 for offer_id in offer_ids:
                     self.answer(offer_id)
+            case RequestResources(requests):
+                for request in requests:
+                    assert isinstance(request, Request)
+                    self.demand_roles.add(request.role)
+                    self.wanted[request.request_id] = request.count
+                    self.launched(request.request_id, 0)
+            case WithdrawRequests(request_ids, roles):
+                for request_id in request_ids or list(self.wanted):
+                    self.wanted.pop(request_id, None)
+                self.demand_roles -= set(roles if not request_ids else ())
             case ConfirmResults(through):
                 self.confirmed = max(self.confirmed, through)
                 for number in [n for n in self.results if n <= through]:
@@ -212,8 +231,15 @@ class World:
                 results.append(OperationResult(refusal))
             else:
                 self.tasks[task_id] = AgentTask(call.agent_id, TaskState.STAGING)
+                self.launched(operation.request_id, 1)
                 results.append(DONE)
         return tuple(results)
+
+    def launched(self, request_id: str, units: int) -> None:
+        if request_id in self.wanted:
+            self.wanted[request_id] -= units
+            if self.wanted[request_id] <= 0:
+                del self.wanted[request_id]
 
     def answer_question(self, task_id: str) -> None:
         task = self.tasks.get(task_id)

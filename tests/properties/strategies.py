@@ -26,6 +26,8 @@ from mesoslite.messages import (
     Refused,
     Register,
     Registered,
+    RequestResources,
+    RequestUnsatisfiable,
     Rescind,
     Revive,
     RunTask,
@@ -40,16 +42,20 @@ from mesoslite.messages import (
     TaskOnAgent,
     Teardown,
     Update,
+    WithdrawRequests,
 )
 from mesoslite.model import (
     REFUSE_MS_MAX,
+    REQUEST_COUNT_MAX,
     AgentInfo,
     FrameworkInfo,
     Launch,
     Offer,
     OperationResult,
+    Policy,
     Reason,
     Refusal,
+    Request,
     Source,
     Task,
     TaskReference,
@@ -132,6 +138,8 @@ agent_infos = st.builds(
     attributes,
     st.lists(containerizers, unique=True, min_size=1).map(tuple),
     names,
+    names,
+    names,
 )
 framework_infos = st.builds(
     FrameworkInfo, some_names, some_roles, st.integers(0, REFUSE_MS_MAX), names
@@ -200,6 +208,23 @@ offers = st.builds(
     attributes,
     st.lists(containerizers, unique=True).map(tuple),
     st.integers(0, REFUSE_MS_MAX),
+    ids_or_empty,
+    names,
+    names,
+)
+requests = st.builds(
+    Request,
+    ids,
+    roles,
+    st.builds(
+        lambda cpus, ports: Resources(cpus=cpus, mem=32, ports=ranges_of(ports)),
+        st.integers(0, 64),
+        st.sets(st.integers(0, 24), max_size=4),
+    ),
+    st.integers(0, REQUEST_COUNT_MAX),
+    st.integers(0, 65_535),
+    st.sampled_from(("", "rack != r1", "zone in (a, 'größe') or has ssd")),
+    st.sampled_from(Policy),
 )
 results = st.builds(OperationResult, st.none() | st.sampled_from(Refusal), texts)
 task_references = st.builds(TaskReference, ids, ids_or_empty)
@@ -212,18 +237,22 @@ refused = st.builds(Refused, st.sampled_from(Refusal), texts)
 task_messages = st.builds(TaskMessage, ids_or_empty, ids_or_empty, ids, st.binary(max_size=50))
 
 scheduler_calls: st.SearchStrategy[SchedulerCall] = st.one_of(
-    st.builds(Subscribe, framework_infos, ids, ids_or_empty, st.booleans(), role_tuples),
+    st.builds(
+        Subscribe, framework_infos, ids, ids_or_empty, st.booleans(), role_tuples, role_tuples
+    ),
     st.builds(
         Accept,
         numbers,
         ids_or_empty,
         id_tuples,
-        st.lists(st.builds(Launch, tasks), max_size=3).map(tuple),
+        st.lists(st.builds(Launch, tasks, ids_or_empty), max_size=3).map(tuple),
         refuse_ms,
     ),
     st.builds(Decline, id_tuples, refuse_ms),
     st.builds(Revive, role_tuples),
     st.builds(Suppress, role_tuples),
+    st.builds(RequestResources, st.lists(requests, max_size=3).map(tuple)),
+    st.builds(WithdrawRequests, id_tuples, role_tuples),
     st.builds(Kill, ids, ids_or_empty, grace_ms),
     st.builds(Acknowledge, ids, ids, ids),
     st.builds(Reconcile, st.lists(task_references, max_size=4).map(tuple)),
@@ -240,6 +269,7 @@ scheduler_events: st.SearchStrategy[SchedulerEvent] = st.one_of(
     st.builds(Update, statuses),
     st.builds(AcceptResult, numbers, st.lists(results, max_size=4).map(tuple)),
     task_messages,
+    st.builds(RequestUnsatisfiable, ids_or_empty, st.sampled_from(Refusal), texts),
     st.builds(AgentLost, ids),
     refused,
     heartbeats,

@@ -35,6 +35,7 @@ from mesoslite.messages import (
     ReconcileTasks,
     Refused,
     Registered,
+    RequestResources,
     Revive,
     RunTask,
     ShutdownFramework,
@@ -43,8 +44,20 @@ from mesoslite.messages import (
     Suppress,
     TaskOnAgent,
     Update,
+    WithdrawRequests,
 )
-from mesoslite.model import Launch, Offer, Refusal, TaskReference, TaskStatus, WhyNot
+from mesoslite.model import (
+    InvalidRequest,
+    Launch,
+    Offer,
+    Policy,
+    Refusal,
+    Request,
+    TaskReference,
+    TaskStatus,
+    WhyNot,
+)
+from mesoslite.resources import Resources
 from tests.unit.master_world import World, task
 
 AGENTS = ("a", "b")
@@ -52,6 +65,7 @@ NAMES = ("f", "g")
 TOTAL = {"a": "cpus:4;mem:1024;ports:[1-4]", "b": "cpus:2;mem:2048"}
 AWAY = (WhyNot.NO_AGENTS, WhyNot.AGENT_AWAY, WhyNot.TOO_SMALL)
 NEEDS = ("cpus:1;mem:128", "cpus:2;mem:512", "cpus:0.5;mem:1;ports:[2-2]", "cpus:9;mem:1")
+WHERES = ("", "", "hostname == a.example", "hostname != a.example", "has rack")
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -127,6 +141,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.offers[name] = []
             case Offers(offers):
                 self.offers[name] += offers
+                self._check_matches(name, {offer.request_id for offer in offers})
             case Update(status):
                 if status.update_id:
                     self.unread.append((name, status))
@@ -136,6 +151,16 @@ class AnyOrder(RuleBasedStateMachine):
                 assert forgotten or self.answers.setdefault(key, results) == results
             case Refused():
                 del self.scheduler_stream[name]
+
+    def _check_matches(self, name: str, request_ids: set[str]) -> None:
+        """Who was offered something just now for a request is not offered more than it wants."""
+        framework = self.world.master.tables.frameworks[self.ids[name]]
+        for request_id in request_ids - {""}:
+            matches = [o for o in framework.offers.values() if o.request_id == request_id]
+            wanted = framework.requests[request_id]
+            assert sum(offer.units for offer in matches) <= wanted.units
+            for offer in matches:
+                assert offer.role in framework.demand_roles
 
     def _stream(self) -> str:
         self.streams += 1
@@ -198,8 +223,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     # --- schedulers -------------------------------------------------------------------------------
 
-    @rule(name=st.sampled_from(NAMES), anew=st.booleans(), two=st.booleans())
-    def a_scheduler_subscribes(self, name: str, anew: bool, two: bool) -> None:
+    @rule(
+        name=st.sampled_from(NAMES),
+        anew=st.booleans(),
+        two=st.booleans(),
+        demand=st.sampled_from([(), ("x",)]),
+    )
+    def a_scheduler_subscribes(
+        self, name: str, anew: bool, two: bool, demand: tuple[str, ...] = ()
+    ) -> None:
         resuming = not anew and name in self.session and name in self.ids
         if not resuming:
             self.session[name] = self._stream()
@@ -213,6 +245,7 @@ class AnyOrder(RuleBasedStateMachine):
             framework_id=self.ids[name] if resuming else "",
             resuming=resuming,
             failover_timeout_ms=100_000,
+            demand_roles=demand,
         )
         self._hear()
 
@@ -265,7 +298,10 @@ class AnyOrder(RuleBasedStateMachine):
     ) -> tuple[int, int]:
         """How many launches were answered with done, and how many were sent to an agent."""
         self.number[name] += 1
-        launches = tuple(Launch(task(f"t{first_id + i}", n)) for i, n in enumerate(needs))
+        request_id = offer.request_id
+        launches = tuple(
+            Launch(task(f"t{first_id + i}", n), request_id) for i, n in enumerate(needs)
+        )
         accept = Accept(self.number[name], offer.agent_id, (offer.offer_id,), launches, refuse_ms)
         self.accepts.append((name, accept))
         self.world.call(self.scheduler_stream[name], accept)
@@ -320,8 +356,38 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from(NAMES),
+        request_id=st.sampled_from(["r1", "r2", "r3"]),
+        role=st.sampled_from("xy"),
+        unit=st.sampled_from(NEEDS),
+        count=st.integers(0, 4),
+        ports=st.sampled_from([0, 0, 1]),
+        where=st.sampled_from(WHERES),
+        policy=st.sampled_from(Policy),
+    )
+    def a_scheduler_requests(
+        self,
+        name: str,
+        request_id: str,
+        role: str,
+        unit: str,
+        count: int,
+        ports: int,
+        where: str,
+        policy: Policy,
+    ) -> None:
+        if name in self.scheduler_stream:
+            need = Resources.parse(unit)
+            request = Request(request_id, role, need, count, ports, where, policy)
+            self.world.call(self.scheduler_stream[name], RequestResources((request,)))
+            self._hear()
+
+    @rule(
+        name=st.sampled_from(NAMES),
         call=st.sampled_from(
             [
+                WithdrawRequests(("r1", "r2")),
+                WithdrawRequests((), ("x",)),
+                RequestResources((InvalidRequest("r1", "no"),)),
                 Revive(),
                 Revive(("x",)),
                 Suppress(),
@@ -398,6 +464,9 @@ class AnyOrder(RuleBasedStateMachine):
             event(f"was bounded: {what.name}")
         tables = self.world.master.tables
         here = [f for f in tables.frameworks.values() if f.stream is not None]
+        for framework in here:
+            self.world.call(framework.stream or "", WithdrawRequests())
+            self._hear()
         for _ in range(20):  # six doublings are enough
             for framework in here:
                 self.world.call(framework.stream or "", Revive())

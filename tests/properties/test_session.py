@@ -16,6 +16,7 @@ from mesoslite.model import (
     Offer,
     Reason,
     Refusal,
+    Request,
     Task,
     TaskReference,
     TaskStatus,
@@ -29,11 +30,13 @@ from mesoslite.scheduler.protocol import (
     Decided,
     Decision,
     DeclineOffers,
+    DropRequests,
     DropStream,
     Event,
     Finish,
     HoldOffer,
     KillTask,
+    MakeRequest,
     MasterSpoke,
     OnOffers,
     OnRescinded,
@@ -52,6 +55,8 @@ from mesoslite.scheduler.session import Session, SessionConfig
 from tests.properties.session_world import World
 
 AGENTS = ["a1", "a2", "a3"]
+REQUEST_IDS = ["r1", "r2"]
+UNIT = Resources(cpus=1, mem=32)
 LAUNCH_REFUSALS = [Refusal.TOO_LARGE, Refusal.CONTAINERIZER_UNAVAILABLE, Refusal.NO_RESOURCES]
 HEALING_ROUNDS_MAX = 100
 
@@ -72,6 +77,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.launched: dict[str, str] = {}  # task id -> agent id
         self.asked: set[str] = set()
         self.used: set[str] = set()  # offers that were launched on
+        self.sent: dict[str, str] = {}  # task id -> the request that its launch named
+        self.requests: dict[str, tuple[int, set[str], set[str]]] = {}
+        """Request -> its count, what was sent before it, what of that was answered by then."""
         self.refused: Counter[str] = Counter()
         self.told: Counter[tuple[str, str]] = Counter()
         self.ends: Counter[str] = Counter()  # told, of tasks that were launched
@@ -191,6 +199,12 @@ class AnyOrder(RuleBasedStateMachine):
     def offers_are_made(self, agents: list[str]) -> None:
         self.world.offer(agents, self.now_ms)
 
+    @precondition(lambda self: self.world.subscribed and self.world.wanted)
+    @rule(agents=st.lists(st.sampled_from(AGENTS), min_size=1, unique=True), pick=st.integers(0, 1))
+    def requested_offers_are_made(self, agents: list[str], pick: int) -> None:
+        request_ids = list(self.world.wanted)
+        self.world.offer(agents, self.now_ms, request_ids[pick % len(request_ids)])
+
     @precondition(lambda self: self.world.offers)
     @rule(pick=st.integers(0, 9))
     def an_offer_is_rescinded(self, pick: int) -> None:
@@ -231,11 +245,37 @@ class AnyOrder(RuleBasedStateMachine):
             self.task_count += 1
             task_id = f"t{self.task_count}"
             self.launched[task_id] = offer.agent_id
-            operations.append(Launch(Task(task_id, ["x"], Resources(cpus=1, mem=32))))
+            operations.append(Launch(Task(task_id, ["x"], UNIT), offer.request_id))
+        pending = self.session.accepts_unanswered
         self.decide(AcceptOffers((offer,), tuple(operations), None))
+        if self.session.accepts_unanswered > pending:
+            self.sent |= {o.task.task_id: offer.request_id for o in operations}
         self.used.add(offer.offer_id)
         if not again:  # else the author forgets that it has used the offer
             del self.mine[offer.offer_id]
+
+    @rule(request_id=st.sampled_from(REQUEST_IDS), count=st.integers(0, 5))
+    def the_author_requests(self, request_id: str, count: int) -> None:
+        named = {task_id for task_id, r in self.sent.items() if r == request_id}
+        answered = {t for t in named if not self.session._launches.launching(t)}
+        self.requests[request_id] = (count, named, answered)
+        self.decide(MakeRequest(Request(request_id, "*", UNIT, count)))
+
+    @precondition(lambda self: self.requests)
+    @rule(request_ids=st.sampled_from([("r1",), ("r1", "r2"), ()]))
+    def the_author_withdraws(self, request_ids: tuple[str, ...]) -> None:
+        self.decide(DropRequests(request_ids))
+        for request_id in request_ids or REQUEST_IDS:
+            self.requests.pop(request_id, None)
+
+    def wanted(self, request_id: str) -> int:
+        """The count, but for launches since; with those that were under way and then refused."""
+        count, before, answered = self.requests[request_id]
+        for task_id, named in self.sent.items():
+            if named == request_id and task_id not in answered:
+                ran = task_id not in self.refused
+                count += (not ran) if task_id in before else -ran
+        return max(count, 0)
 
     @precondition(lambda self: self.mine)
     @rule(pick=st.integers(0, 9))
@@ -332,7 +372,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(agents=st.lists(st.sampled_from(AGENTS), min_size=1, unique=True))
     def all_goes_well(self, agents: list[str]) -> None:
         self.flow(0)
-        self.world.offer(agents, self.now_ms)
+        self.world.offer(agents, self.now_ms, next(iter(self.world.wanted), ""))
         self.flow(2)
 
     @rule(agents=st.lists(st.sampled_from(AGENTS), min_size=1, unique=True))
@@ -385,6 +425,11 @@ class AnyOrder(RuleBasedStateMachine):
             told = self.refused[task_id]
             task = self.world.tasks.get(task_id)
             assert (told == 1) != (task is not None), f"{task_id} on {agent_id} has one outcome"
+        for request_id in REQUEST_IDS:
+            wanted = self.wanted(request_id) if request_id in self.requests else 0
+            assert self.session.wanted(request_id) == wanted
+            assert self.world.wanted.get(request_id, 0) == wanted
+        assert self.world.demand_roles == set(self.session._requests.roles)
         assert self.session.accepts_unanswered == 0
         assert self.session.callbacks_waiting == 0
         assert not self.session._reconciliation.unanswered

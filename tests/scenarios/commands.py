@@ -1,14 +1,16 @@
 """The commands of scenario files: each line is one event of the master's.
 
-    agent NAME RESOURCES [boot=B] [epoch=N] [task=FRAMEWORK/ID:STATE:RESOURCES]...
+    agent NAME RESOURCES [attributes=A] [boot=B] [epoch=N] [task=FRAMEWORK/ID:STATE:RESOURCES]...
                                         registers, on a new stream
     framework NAME [roles=a,b] [session=S] [failover=SECONDS] [principal=P] [suppress=a,b]
-                                        a process subscribes, on a new stream
+              [demand=a,b]              a process subscribes, on a new stream
     resubscribe NAME [session=S] [principal=P]
                                         a process that was subscribed does so again
-    accept NAME N AGENT OFFER,... [ID:RESOURCES]... [refuse=SECONDS]
+    accept NAME N AGENT OFFER,... [ID:RESOURCES]... [for=REQUEST] [refuse=SECONDS]
     decline NAME OFFER,... [refuse=SECONDS]
     suppress NAME [ROLE]...             and revive NAME [ROLE]...
+    request NAME ID COUNT RESOURCES [ports=N] [where=EXPRESSION] [policy=P] [role=R]
+    withdraw NAME [ID]...
     kill NAME ID [grace=SECONDS]
     reconcile NAME [ID[@AGENT]]...
     acknowledge NAME ID AGENT UPDATE_ID
@@ -28,6 +30,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from mesoslite.attributes import parse_attributes
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import protocol as p
 from mesoslite.messages import (
@@ -40,6 +43,7 @@ from mesoslite.messages import (
     Kill,
     Reconcile,
     Register,
+    RequestResources,
     Revive,
     SchedulerCall,
     StatusReport,
@@ -48,6 +52,7 @@ from mesoslite.messages import (
     TaskMessage,
     TaskOnAgent,
     Teardown,
+    WithdrawRequests,
 )
 from mesoslite.model import (
     DEFAULT_REFUSE_MS,
@@ -55,7 +60,9 @@ from mesoslite.model import (
     AgentInfo,
     FrameworkInfo,
     Launch,
+    Policy,
     Reason,
+    Request,
     Task,
     TaskReference,
     TaskStatus,
@@ -185,7 +192,8 @@ class Cast:
 
     def _agent(self, said: _Words) -> p.Event:
         name, resources = said.plain
-        info = AgentInfo(name, f"{name}.example", Resources.parse(resources))
+        attributes = parse_attributes(said.get("attributes"))
+        info = AgentInfo(name, f"{name}.example", Resources.parse(resources), attributes)
         tasks = tuple(self._task_on_agent(value) for key, value in said.named if key == "task")
         known = dict.fromkeys(task.framework_id for task in tasks)
         frameworks = tuple(
@@ -243,12 +251,14 @@ class Cast:
             scheduler = _Scheduler(info, principal, session_id, framework_id)
             self.schedulers[name] = scheduler
         suppressed = tuple(filter(None, said.get("suppress").split(",")))
+        demand = tuple(filter(None, said.get("demand").split(",")))
         call = Subscribe(
             scheduler.info,
             said.get("session", scheduler.session_id),
             scheduler.framework_id if resuming else said.get("id"),
             resuming,
             suppressed,
+            demand,
         )
         principal = said.get("principal", scheduler.principal)
         return p.SchedulerCalled(self._new_stream(name), principal, call)
@@ -258,7 +268,8 @@ class Cast:
         refuse_ms = said.milliseconds("refuse", DEFAULT_REFUSE_MS)
         match verb, rest:
             case "accept", [number, agent_id, offer_ids, *tasks]:
-                launches = tuple(Launch(_task(*task.split(":", 1))) for task in tasks)
+                request_id = said.get("for")
+                launches = tuple(Launch(_task(*t.split(":", 1)), request_id) for t in tasks)
                 offers = tuple(filter(None, offer_ids.split(",")))
                 return Accept(int(number), agent_id, offers, launches, refuse_ms)
             case "decline", [offer_ids]:
@@ -267,6 +278,19 @@ class Cast:
                 return Suppress(tuple(roles))
             case "revive", roles:
                 return Revive(tuple(roles))
+            case "request", [request_id, count, unit]:
+                request = Request(
+                    request_id,
+                    said.get("role", DEFAULT_ROLE),
+                    Resources.parse(unit),
+                    int(count),
+                    int(said.get("ports", "0")),
+                    said.get("where"),
+                    Policy(said.get("policy", "spread")),
+                )
+                return RequestResources((request,))
+            case "withdraw", request_ids:
+                return WithdrawRequests(tuple(request_ids))
             case "kill", [task_id]:
                 grace = said.milliseconds("grace", -1)
                 return Kill(task_id, grace_ms=grace if grace >= 0 else None)

@@ -136,6 +136,8 @@ class Player:
                 yield f"  task {entry.task.task_id} {entry.state.name} on {entry.agent_id}{held}"
             for offer in framework.offers.values():
                 yield f"  offer {offer.offer_id} of {offer.agent_id} ({offer.resources})"
+            for request_id, wanted in framework.requests.items():
+                yield f"  request {request_id} wants {wanted.units}"
         held_by_nobody = (
             self.cast.by_name(
                 f"removed {entry.framework_id}: task {entry.task.task_id} "

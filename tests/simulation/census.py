@@ -45,6 +45,7 @@ IMPOSSIBLE: dict[str, tuple[str, str]] = {
     "refusal: NO_OFFERS": ("Scheduler refuses the call", "unit/test_master_offers"),
     "refusal: MIXED_AGENTS": ("Scheduler refuses the call", "unit/test_master_offers"),
     "refusal: MIXED_ROLES": ("Scheduler refuses the call", "unit/test_master_offers"),
+    "refusal: INVALID_REQUEST": ("Scheduler refuses the call", "unit/test_master_requests"),
     "refusal: INVALID_TASK": ("the wire makes it", "unit/test_master_offers"),
     "refusal: RESULT_FORGOTTEN": ("who has confirmed does not ask", "unit/test_master_offers"),
     "refusal: UNKNOWN_AGENT": ("nobody acknowledges to a stranger", "unit/test_master_tasks"),

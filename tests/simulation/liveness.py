@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from mesoslite.lifecycle import TaskState
 from mesoslite.master.records import AgentState
 from mesoslite.testing import AgentNode, SchedulerNode, Simulation
+from tests.simulation.asking import LAST_ID, LAST_NEEDS, Asking
 from tests.simulation.safety import Safety
 
 SETTLED_S = 4_000  # backoffs, 10 minutes of resending at most, 15 of reconciliation: all fit
 LOOK_EVERY_S = 20
+DEMAND_MET_S = 300  # refusals of up to 60 s, from before, run out in it
 RUNNING = (TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
 
 
@@ -62,6 +64,7 @@ def _why_not_scheduler(cluster: Simulation, node: SchedulerNode, safety: Safety)
         yield f"{session.accepts_unanswered} accepts of {node.name} are not answered"
     if unanswered := session._reconciliation.unanswered:
         yield f"questions of {node.name} about {sorted(unanswered)} are not answered"
+    yield from _why_not_requests(cluster, node)
     launched: dict[str, object] = getattr(node.scheduler, "launched", {})
     for task_id in launched:
         told = safety.told.get(node.name, {}).get((node.framework_id, task_id))
@@ -74,6 +77,19 @@ def _why_not_scheduler(cluster: Simulation, node: SchedulerNode, safety: Safety)
             yield f"{node.name} was told {told.state.name} of {task_id}, which lives"
         elif not live and told.state in (*RUNNING, TaskState.UNREACHABLE):
             yield f"{node.name} was told {told.state.name} of {task_id}, which does not live"
+
+
+def _why_not_requests(cluster: Simulation, node: SchedulerNode) -> Iterator[str]:
+    """The master counts as the session does."""
+    session, master = node.machine, cluster.master.machine
+    assert session is not None
+    if master is None or node.framework_id not in master.tables.frameworks:
+        return
+    wanted = master.tables.frameworks[node.framework_id].requests
+    theirs = {request_id: one.units for request_id, one in wanted.items()}
+    mine = {i: session.wanted(i) for i in session._requests._entries if session.wanted(i)}
+    if mine != theirs:
+        yield f"{node.name} wants {mine}, and the master thinks {theirs}"
 
 
 def _why_not_tasks(cluster: Simulation) -> Iterator[str]:
@@ -99,6 +115,37 @@ def _why_not_tasks(cluster: Simulation) -> Iterator[str]:
         yield f"the master alone believes in {believed - real}, nobody in {real - believed}"
     for framework_id in {key[1] for key in real} - master.tables.frameworks.keys():
         yield f"tasks of {framework_id} live, which is no more"
+
+
+def demands_are_met(cluster: Simulation) -> None:
+    """Whoever requests what there is room for is offered it, and its tasks start."""
+    asking = [node for node in cluster.schedulers.values() if isinstance(node.scheduler, Asking)]
+    for node in asking:
+        if isinstance(node.scheduler, Asking):
+            node.scheduler.ask_for_the_last_time()
+    waited_s = 0
+    while unmet := [n for n in asking if n.machine is not None and n.machine.wanted(LAST_ID)]:
+        if not _has_room(cluster):
+            break
+        names = [node.name for node in unmet]
+        assert waited_s < DEMAND_MET_S, f"{names} are not offered what they requested"
+        cluster.run(LOOK_EVERY_S)
+        waited_s += LOOK_EVERY_S
+    for node in asking:
+        node.scheduler.withdraw()
+    cluster.run(1)
+
+
+def _has_room(cluster: Simulation) -> bool:
+    """Whether some agent has a unit of the last request free of tasks."""
+    master = cluster.master.machine
+    assert master is not None
+    for agent_id, agent in master.tables.agents.items():
+        if agent.stream is not None:
+            left = _left(cluster, agent_id)
+            if all(left.get(key, 0) >= milli for key, milli in LAST_NEEDS.scalars.items()):
+                return True
+    return False
 
 
 def all_is_offered(cluster: Simulation) -> None:
@@ -130,13 +177,19 @@ def all_is_offered(cluster: Simulation) -> None:
 
 def _offerable(cluster: Simulation, agent_id: str) -> Iterator[str]:
     """The scalars of an agent that are neither used nor too small to be offered."""
+    left = _left(cluster, agent_id)
+    if left.get("cpus", 0) >= 10:
+        yield "cpus"
+    if left.get("mem", 0) >= 32_000:
+        yield "mem"
+
+
+def _left(cluster: Simulation, agent_id: str) -> dict[str, int]:
+    """What no task holds of the scalars of an agent."""
     master = cluster.master.machine
     assert master is not None
     left = dict(cluster.agents[agent_id].info.resources.scalars)
     for entry in master.tables.agents[agent_id].tasks.values():
         for key, amount in entry.task.resources.scalars.items() if entry.holds else ():
             left[key] -= amount
-    if left.get("cpus", 0) >= 10:
-        yield "cpus"
-    if left.get("mem", 0) >= 32_000:
-        yield "mem"
+    return left

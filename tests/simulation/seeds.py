@@ -25,7 +25,8 @@ from mesoslite.testing import (
     run_as_told,
 )
 from mesoslite_agent.container import ContainerSpec, Phase
-from tests.simulation.liveness import all_is_offered, settle
+from tests.simulation.asking import Asking
+from tests.simulation.liveness import all_is_offered, demands_are_met, settle
 from tests.simulation.restless import Restless
 from tests.simulation.safety import Safety
 
@@ -38,6 +39,7 @@ CONFIG = MasterConfig(
     forget_unreachable_ms=120_000,
     agents_max=4,
     frameworks_max=4,
+    requests_max=3,
     unacknowledged_max=3,
     short_declines_max=10,
     revives_max=3,
@@ -121,6 +123,7 @@ class Trouble:
         for node in cluster.schedulers.values():
             self.calm(node)
         settle(cluster, self.safety)
+        demands_are_met(cluster)
         all_is_offered(cluster)
         settle(cluster, self.safety)
 
@@ -139,13 +142,14 @@ class Trouble:
     def add_scheduler(self, name: str) -> SchedulerNode:
         """A scheduler of this name: one more process of the framework, if it is there already."""
         roles = {"alpha": ("ads", "web"), "beta": ("*",)}.get(name, ("web", "*"))
+        kind = self.rng.choice((Restless, Restless, Asking))
         count = 0
 
         def make() -> Restless:
             nonlocal count
             count += 1
             rng = self.cluster.rng(f"{name} {len(self.cluster.schedulers)} {count}")
-            scheduler = Restless(
+            scheduler = kind(
                 name,
                 rng,
                 roles,
@@ -154,6 +158,8 @@ class Trouble:
                 after=self.cluster.after,
             )
             scheduler.calm = self.over
+            if isinstance(scheduler, Asking):
+                scheduler.begin()
             return scheduler
 
         return self.cluster.add(make)

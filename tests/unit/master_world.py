@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from mesoslite.attributes import parse_attributes
 from mesoslite.lifecycle import TaskState
 from mesoslite.master.protocol import (
     AgentCalled,
@@ -149,10 +150,19 @@ class World:
         epoch_seen: int = 0,
         tasks: Sequence[TaskOnAgent] = (),
         containerizers: tuple[str, ...] = ("process",),
+        attributes: str = "",
+        region: str = "",
+        zone: str = "",
     ) -> list[Effect]:
         """An agent registers, on the stream named like it."""
         info = AgentInfo(
-            agent_id, f"{agent_id}.example", Resources.parse(resources), (), containerizers
+            agent_id,
+            f"{agent_id}.example",
+            Resources.parse(resources),
+            parse_attributes(attributes),
+            containerizers,
+            region=region,
+            zone=zone,
         )
         call = Register(info, boot_id, epoch_seen, (), tuple(tasks))
         return self.step(AgentCalled(stream or agent_id, call))
@@ -169,10 +179,11 @@ class World:
         principal: str = "local",
         failover_timeout_ms: int = 60_000,
         suppressed_roles: tuple[str, ...] = (),
+        demand_roles: tuple[str, ...] = (),
     ) -> list[Effect]:
         """A framework subscribes, on the stream named like it."""
         info = FrameworkInfo(name, roles, failover_timeout_ms)
-        call = Subscribe(info, session_id, framework_id, resuming, suppressed_roles)
+        call = Subscribe(info, session_id, framework_id, resuming, suppressed_roles, demand_roles)
         return self.step(SchedulerCalled(stream or name, principal, call))
 
     def call(self, stream: str, call: SchedulerCall) -> list[Effect]:
@@ -204,8 +215,8 @@ class World:
     def accept(
         self, offer: Offer, *tasks: Task, stream: str = "f", number: int = 1, refuse_ms: int = 5_000
     ) -> tuple[OperationResult, ...]:
-        """A scheduler launches tasks on an offer; the answer."""
-        launches = tuple(Launch(one) for one in tasks)
+        """A scheduler launches tasks on an offer, for its request if it has one; the answer."""
+        launches = tuple(Launch(one, offer.request_id) for one in tasks)
         accept = Accept(number, offer.agent_id, (offer.offer_id,), launches, refuse_ms)
         self.call(stream, accept)
         return self.results(stream)

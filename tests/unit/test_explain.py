@@ -338,8 +338,8 @@ def test_a_launch_that_was_refused_says_why() -> None:
     world.accept(world.offers()[0], task("t1", "cpus:9;mem:1"))
     world.wait(2_000)
     found = of_task(world)
-    assert (found.state, found.refusal) == (None, Refusal.TOO_LARGE)
-    assert found.verdict.startswith("t1 was refused 2.0 s ago: the task needs more than")
+    assert (found.state, found.refusal) == (None, Refusal.NO_AGENT_FITS)
+    assert found.verdict.startswith("t1 was refused 2.0 s ago: no agent could hold this")
     assert "lacks cpus:5" in found.verdict
     assert (found.agent_id, found.since_ms) == ("a1", world.now_ms - 2_000)
 

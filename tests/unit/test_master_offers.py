@@ -212,10 +212,10 @@ def test_an_answer_is_given_again_on_a_new_stream_of_the_same_session() -> None:
 @pytest.mark.parametrize(
     ("needs", "refusal"),
     [
-        ("cpus:5;mem:1", Refusal.TOO_LARGE),
-        ("cpus:1;mem:4097", Refusal.TOO_LARGE),
-        ("cpus:1;gpus:1", Refusal.TOO_LARGE),
-        ("cpus:1;ports:[80-80]", Refusal.TOO_LARGE),
+        ("cpus:5;mem:1", Refusal.NO_AGENT_FITS),
+        ("cpus:1;mem:4097", Refusal.NO_AGENT_FITS),
+        ("cpus:1;gpus:1", Refusal.NO_AGENT_FITS),
+        ("cpus:1;ports:[80-80]", Refusal.NO_AGENT_FITS),
         ("cpus(ads):1", Refusal.NO_RESOURCES),
         ("disk:1", Refusal.NO_RESOURCES),
         ("", Refusal.NO_RESOURCES),

@@ -7,7 +7,8 @@ from mesoslite.model import AgentInfo
 from mesoslite.resources import Resources
 from mesoslite.where import DEPTH_MAX, LENGTH_MAX, InvalidWhere, Place, Where
 
-HERE = Place("h1", parse_attributes("rack:r1;level:10;slots:[1-5];disk:ssd;disk:hdd"), "eu", "a")
+FACTS = parse_attributes("rack:r1;level:10;slots:[1-5];disk:ssd;disk:hdd")
+HERE = Place("h1", FACTS, "eu", "a", ("process", "oci"))
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,7 @@ HERE = Place("h1", parse_attributes("rack:r1;level:10;slots:[1-5];disk:ssd;disk:
         "'rack' == 'r1'",
         "hostname == h1 and region == eu and zone == a",
         "zone in(a,b)",
+        "containerizer == oci and containerizer == process",
         "level == 10",
         "level == 10.0",
         "level >= 10 and level <= 10 and level > 9.999 and level < 10.001",
@@ -73,11 +75,12 @@ def test_an_attribute_called_zone_stands_beside_the_zone() -> None:
 def test_an_agent_is_at_its_place() -> None:
     rack = parse_attributes("rack:r1")
     agent = AgentInfo("a1", "h1", Resources(cpus=1), rack, region="eu", zone="a")
-    assert agent.place == Place("h1", rack, "eu", "a")
+    assert agent.place == Place("h1", rack, "eu", "a", ("process",))
     assert list(agent.place.facts()) == [
         ("hostname", "h1"),
         ("region", "eu"),
         ("zone", "a"),
+        ("containerizer", "process"),
         ("rack", "r1"),
     ]
 
@@ -130,7 +133,11 @@ def test_how_an_expression_is_written_back(text: str, written: str) -> None:
         ("rack in (r1 r2)", 13, "expected ',' or ')', not 'r2'"),
         ("level < ten", 9, "expected a number after '<', not 'ten'"),
         ("1 == 1", 1, "'1' is no name: a letter, then up to 63 of A-Z a-z 0-9 _ . -"),
-        ("and", 1, "expected the name of an attribute, hostname, region or zone, not 'and'"),
+        (
+            "and",
+            1,
+            "expected a name, as that of an attribute or hostname, not 'and'",
+        ),
         ("a == in", 6, "expected a value after '==' (quoted, if 'in' is meant), not 'in'"),
         ("a==1 && b==2", 6, "'&' is not understood; write 'and' or 'or'"),
         ("!a", 1, "'!' is not understood; write 'not' or '!='"),
