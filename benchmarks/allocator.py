@@ -5,7 +5,8 @@ src/tests/hierarchical_allocator_benchmarks.cpp, so that the figures can be put 
 """
 
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -13,6 +14,7 @@ from itertools import islice
 from benchmarks.measure import AtMost, Figure, Unit, settle_memory
 from benchmarks.workload import Sizes, option, runs
 from mesoslite.allocator import Allocator, Grant
+from mesoslite.model import Request
 from mesoslite.resources import Resources
 
 AGENT = Resources(cpus=24, mem=4_096, disk=4_096, ports="[31000-32000]")
@@ -23,6 +25,8 @@ NOTHING = Resources.EMPTY
 FOR_EVER = 10**15
 ROLE = "*"
 DIRTY_PER_CENT = 1
+DEMANDS = 10
+UNITS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,32 @@ def join(size: Size) -> list[Figure]:
     return [joined]
 
 
+def demand(size: Size) -> list[Figure]:
+    """All state what they want: nothing, but for ten, of which each wants five units (D12)."""
+    cycle = _figure("a cycle meets ten demands", 1.0)
+    quiet = _figure("a cycle, one task ended")
+    allocator = _frameworks(size)
+    for number in range(size.frameworks):
+        allocator.set_demand(_framework_id(number), ROLE, on=True)
+    for number in range(size.agents):
+        allocator.add_agent(_agent_id(number), AGENT)
+    asked = [_framework_id(n) for n in range(0, size.frameworks, size.frameworks // DEMANDS)]
+    asked = asked[:DEMANDS]
+    _demand_and_launch(allocator, asked, partial(allocator.allocate, 0))
+    settle_memory()
+    for now_ms in size.each_run():
+        run = partial(cycle.time, partial(allocator.allocate, now_ms))
+        grants = _demand_and_launch(allocator, asked, run)
+        assert len({(grant.framework_id, grant.agent_id) for grant in grants}) == len(grants)
+        assert allocator.compared <= 2 * len(grants) * DEMANDS
+        last = grants[-1]
+        allocator.release(last.framework_id, ROLE, last.agent_id, last.resources)
+        assert quiet.time(partial(allocator.allocate, now_ms)) == []
+        for grant in grants[:-1]:
+            allocator.release(grant.framework_id, ROLE, grant.agent_id, grant.resources)
+    return [cycle, quiet]
+
+
 # --- the parts of them ----------------------------------------------------------------------------
 
 
@@ -142,6 +172,26 @@ def _cluster(size: Size) -> Allocator:
 
 def _cpu_user(size: Size, number: int) -> str:
     return _framework_id(number % size.frameworks)
+
+
+def _demand_and_launch(
+    allocator: Allocator, asked: list[str], run: Callable[[], list[Grant]]
+) -> list[Grant]:
+    """Each of `asked` wants five units, is offered them in the cycle `run`, and launches them."""
+    for framework_id in asked:
+        allocator.request(framework_id, Request("r", ROLE, ONE_CPU, UNITS))
+    grants = run()
+    offers = Counter(grant.framework_id for grant in grants)
+    assert sum(grant.units for grant in grants) == len(asked) * UNITS
+    assert set(offers) == set(asked)
+    assert max(offers.values()) <= 2 * UNITS
+    for grant in grants:
+        who = grant.framework_id, ROLE, grant.agent_id
+        allocator.settle(*who, grant.resources, grant.resources, grant.request_id, grant.units)
+        allocator.launched(grant.framework_id, ROLE, grant.request_id, grant.units)
+        assert grant.resources == ONE_CPU
+    assert not any(allocator.wanted(framework_id) for framework_id in asked)
+    return grants
 
 
 def _settle(allocator: Allocator, grant: Grant) -> None:

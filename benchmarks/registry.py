@@ -35,6 +35,7 @@ WORKLOADS: tuple[Workload[Any], ...] = (
     Workload("allocator-refused", allocator.refused, (Size(agents=10_000, frameworks=1_000),)),
     Workload("allocator-dirty", allocator.dirty, (Size(agents=50_000, frameworks=200),)),
     Workload("allocator-join", allocator.join, (Size(agents=10_000, frameworks=1_000),)),
+    Workload("allocator-demand", allocator.demand, (Size(agents=10_000, frameworks=1_000),)),
     Workload("reoffer", latency.reoffer, (Samples(samples=200),)),
     Workload(
         "task-rate",

@@ -122,6 +122,10 @@ class Allocator(Reading):
                 self._offer_by_role(agent, len(candidates) - number, grants)
                 continue
             view = agent.view
+            if not self._able:  # a view is made when somebody may want it
+                agent.view = view if view is not None and view.amount is agent.free else None
+                idle[agent] = None
+                continue
             if view is None or view.amount is not agent.free:
                 view = agent.view = self._view(agent, agent.free)
             if not view.offerable:
@@ -200,7 +204,7 @@ class Allocator(Reading):
                 continue
             want, agent, units = step
             grants.append(self._grant_cut(agent, want, units))
-            index.note((agent,))
+            index.note_one(agent)
         self.compared = matching.compared
 
     def _grant(self, agent: Agent, role: Role, eligible: int, view: View) -> Grant:
@@ -438,7 +442,7 @@ class Allocator(Reading):
         if agent is not None:
             self._agents.set_total(agent, total)
             if self._index is not None:
-                self._index.note((agent,))  # one that is off counts for what is possible, too
+                self._index.note_one(agent)  # one that is off counts for what is possible, too
 
     def activate_agent(self, agent_id: str) -> None:
         """Offer what is free of the agent, from now on."""
@@ -452,7 +456,7 @@ class Allocator(Reading):
         if agent is not None and agent.active:
             self._agents.set_active(agent, active=False)
             if self._index is not None:
-                self._index.note((agent,))
+                self._index.note_one(agent)
 
     # --- frameworks -------------------------------------------------------------------------------
 

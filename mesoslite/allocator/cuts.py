@@ -18,25 +18,34 @@ _NO_ITEMS: frozenset[str] = frozenset()
 class Unit:
     """What one unit of a request needs: an amount, and so many ports, whichever are free."""
 
-    __slots__ = ("_multiples", "amount", "ports", "scalars", "single")
+    __slots__ = ("_multiples", "_needs", "amount", "ports", "single")
 
     def __init__(self, amount: Resources, ports: int) -> None:
         self.amount = amount
         self.ports = ports
-        self.scalars = tuple(amount.scalars.items())
+        self._needs = quantities(amount)
         #: It names ports, numbers or items: no agent can hold two of them.
         self.single = bool(amount.ranges or amount.sets)
         self._multiples: dict[int, tuple[Resources, Quantities]] = {}
 
     def fits(self, amount: Resources, most: int) -> int:
         """How many units `amount`, which names no roles, holds; at most `most`. About 0.4 us."""
-        have = amount.scalars
-        for name, each in self.scalars:
-            held = have.get(name, 0)
-            if held < each:
-                return 0
-            if held < each * most:
-                most = held // each
+        cpus, mem, disk, gpus, other = self._needs
+        has_cpus, has_mem, has_disk, has_gpus, has_other = quantities(amount)
+        if has_cpus < cpus or has_mem < mem or has_disk < disk or has_gpus < gpus:
+            return 0
+        if most > 1:
+            if has_cpus < cpus * most:
+                most = has_cpus // cpus
+            if has_mem < mem * most:
+                most = has_mem // mem
+            if has_disk < disk * most:
+                most = has_disk // disk
+            if has_gpus < gpus * most:
+                most = has_gpus // gpus
+        if other:
+            there = dict(has_other)
+            most = min(most, *(there.get(name, 0) // each for name, each in other))
         if self.single and most:
             most = int(amount.covers(self.amount))
         if self.ports and most:
@@ -52,7 +61,8 @@ class Unit:
         if kept is None:
             whole = self.amount
             if units > 1:
-                whole = Resources.from_amounts({at: n * units for at, n in self.scalars})
+                scalars = self.amount.scalars.items()
+                whole = Resources.from_amounts({at: each * units for at, each in scalars})
             if len(self._multiples) >= _KEPT_MAX:
                 self._multiples.clear()
             kept = self._multiples[units] = whole, quantities(whole)

@@ -101,12 +101,14 @@ class Demand:
         self._by_cpus: SortedKeyList[Shape, tuple[int, int]] = SortedKeyList(key=_by_cpus)
         self._shapes_made = 0
         self._declined: Deadlines[tuple[Want, Agent]] = Deadlines()
+        #: How many requests are open.
+        self.open = 0
         #: Open requests that any agent may fit. The others fit none but agents that changed.
         self.woken: dict[Want, None] = {}
 
     def __bool__(self) -> bool:
         """Whether any request is open."""
-        return bool(self._by_cpus)
+        return self.open > 0
 
     # --- requests ---------------------------------------------------------------------------------
 
@@ -245,12 +247,10 @@ class Demand:
                 assert all(units > 0 for units in offers)
                 offered[want] = offered.get(want, 0) + sum(offers)
         shapes: dict[_ShapeKey, dict[Client, int]] = {}
-        wants = 0
         for client in clients:
             assert client.demand or not any(want.wanted for want in client.wants.values())
             assert set(client.open) == {want for want in client.wants.values() if want.open}
             for request_id, want in client.wants.items():
-                wants += 1
                 assert want.client is client
                 assert want.request.request_id == request_id
                 assert want.offered == offered.pop(want, 0)
@@ -270,6 +270,7 @@ class Demand:
         for shape in self._shapes.values():
             assert shape.mask == sum(client.mask for client in shape.clients)
         assert all(want.open for want in self.woken)
+        assert self.open == sum(sum(counts.values()) for counts in shapes.values())
 
     # --- within -----------------------------------------------------------------------------------
 
@@ -295,6 +296,7 @@ class Demand:
         shape.clients[client] = shape.clients.get(client, 0) + 1
         shape.mask |= client.mask
         client.open[want] = None
+        self.open += 1
         self.woken[want] = None
 
     def _close(self, want: Want) -> None:
@@ -303,6 +305,7 @@ class Demand:
         want.open = 0
         client, shape = want.client, want.shape
         del client.open[want]
+        self.open -= 1
         self.woken.pop(want, None)
         shape.clients[client] -= 1
         if not shape.clients[client]:

@@ -35,8 +35,8 @@ class AgentIndex:
 
     def __init__(self) -> None:
         self._noted: dict[Agent, None] = {}
-        #: By number; None where nobody has it.
-        self._agents: list[Agent | None] = []
+        #: By number; where nobody has it, the one who had it last.
+        self._agents: list[Agent] = []
         self._unused: list[int] = []
         self._numbers: dict[Agent, int] = {}
         #: For each dimension the key of each agent by its number; None until somebody asks.
@@ -56,6 +56,10 @@ class AgentIndex:
         """Something of these agents has changed, or they are new. A few ns for each."""
         self._noted.update(dict.fromkeys(agents))
 
+    def note_one(self, agent: Agent) -> None:
+        """As `note`."""
+        self._noted[agent] = None
+
     def discard(self, agent: Agent) -> None:
         """The agent is gone."""
         self._noted.pop(agent, None)
@@ -63,7 +67,6 @@ class AgentIndex:
         if number is None:
             return
         self.version += 1
-        self._agents[number] = None
         self._unused.append(number)
         for dimension in _DIMENSIONS:
             self._set_key(dimension, number, _ABSENT)
@@ -100,7 +103,8 @@ class AgentIndex:
         self._settle()
         everybody = set(agents)
         assert set(self._numbers) == everybody
-        assert [n for n, a in enumerate(self._agents) if a is None] == sorted(self._unused)
+        assert {*self._unused, *self._numbers.values()} == set(range(len(self._agents)))
+        assert len(self._unused) + len(self._numbers) == len(self._agents)
         facts: dict[tuple[str, str], set[Agent]] = {}
         totals: dict[Resources, set[Agent]] = {}
         for agent, number in self._numbers.items():
@@ -127,14 +131,13 @@ class AgentIndex:
             keys = self._keys_of(dimension)
             numbers = self._numbers
             found = [keys[numbers[agent]] for agent in few]
-            walked: Iterator[int] = iter(sorted(found, reverse=not tightest_first))
+            there = [key for key in found if key != _ABSENT]
+            walked: Iterator[int] = iter(sorted(there, reverse=not tightest_first))
         else:
             walked = order.islice(start, len(order), reverse=not tightest_first)
         agents = self._agents
         for key in walked:
-            agent = agents[key & _NUMBER] if key != _ABSENT else None
-            if agent is not None:
-                yield agent
+            yield agents[key & _NUMBER]
 
     def _scarcest(self, shape: Shape) -> tuple[int, SortedList[int], int]:
         """The dimension of which the fewest agents have enough; its order; where they start."""

@@ -56,7 +56,6 @@ def check_idle(agents: Agents, refusals: Refusals, able: int) -> None:
     """Nobody of `able` may have an idle agent."""
     for agent in agents.idle:
         if agent.view is not None:
-            assert agent.view.offerable
             assert not able & ~refusals.counting(agent, agent.free)
 
 

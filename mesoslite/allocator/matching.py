@@ -80,8 +80,9 @@ class Matching:
         self._woken = {want for want in demand.woken if want.client.mask & able}
         #: The agents that changed and may fit requests of this shape.
         self._changed: dict[Shape, list[Agent]] = {}
-        for agent in changed:
-            self._note(demand, agent, able)
+        if len(demand.woken) < demand.open:
+            for agent in changed:
+                self._note(demand, agent, able)
         #: Requests, and shapes, that were found to fit nothing any more, whoever asks;
         self._unfit: set[Want | Shape] = set()
         #: The clients that were found to fit nothing any more.
@@ -173,14 +174,17 @@ class Matching:
         shared: list[Agent] = []  # that other plans of this cycle name, too
         for agent in agents:
             self.compared += 1
-            if want.fits(agent, available(agent, role)):
-                if self._planned.get(agent):
-                    shared.append(agent)
-                    continue
+            if self._planned.get(agent):
+                shared.append(agent)
+            elif want.fits(agent, available(agent, role)):
                 found.append(agent)
                 if len(found) == want.open:
                     break
-        found += shared[: want.open - len(found)]
+        for agent in shared:
+            if len(found) == want.open:
+                break
+            if want.fits(agent, available(agent, role)):
+                found.append(agent)
         each = -(-want.open // len(found)) if found else 0
         return [(agent, each) for agent in found]
 

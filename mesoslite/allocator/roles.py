@@ -17,6 +17,7 @@ from mesoslite.allocator.sorter import SERVED_ONCE, ClusterTotal, Competitor, Fa
 if TYPE_CHECKING:
     from mesoslite.allocator.demand import Want
 
+SETS_MAX = 64  # sets of few clients that are remembered, 300 B each
 RETIRED_MAX = 64  # or as many as there are clients: what a sweep costs is then shared by as many
 
 
@@ -118,6 +119,7 @@ class Roles:
         self._slots: list[Client | None] = []
         self._unused: list[int] = []  # a heap: the lowest slot first, so that masks stay short
         self._retired = 0
+        self._sets: dict[int, list[Client]] = {}  # by mask, until a slot changes hands
 
     def __iter__(self) -> Iterator[Role]:
         return iter(self._roles.values())
@@ -248,14 +250,28 @@ class Roles:
 
     def poorest(self, eligible: int) -> Client:
         """Whose turn it is: the poorest client in `eligible` of the poorest role that has one."""
-        role = self.first(eligible)
-        eligible &= role.mask
+        if eligible.bit_count() <= self._order.few:
+            role = self._order.least({client.role: None for client in self._few(eligible)})
+        else:
+            role = self.first(eligible)
+        there = eligible & role.mask
         client = role.clients.poorest()
-        if client.mask & eligible:
+        if client.mask & there:
             return client
-        if eligible.bit_count() > role.clients.few:
-            return role.clients.first(eligible)
-        return role.clients.least(self.clients_of(eligible))
+        if there.bit_count() > role.clients.few:
+            return role.clients.first(there)
+        return role.clients.least(self._few(there))
+
+    def _few(self, mask: int) -> list[Client]:
+        """The clients with these slots, remembered: the requests of a cycle are asked one after
+        another who of the same few is the poorest.
+        """
+        clients = self._sets.get(mask)
+        if clients is None:
+            if len(self._sets) >= SETS_MAX:
+                self._sets.clear()
+            clients = self._sets[mask] = list(self.clients_of(mask))
+        return clients
 
     def take(self, client: Client, gift: Quantities) -> None:
         """It is the turn of `client`, whom `poorest` has just found: it takes `gift`."""
@@ -277,6 +293,8 @@ class Roles:
         vacant = {slot for slot, client in enumerate(self._slots) if client is None}
         assert vacant == {*self._unused, *bits(self._retired)}
         assert len(self._unused) == len(set(self._unused))
+        for mask, clients in self._sets.items():
+            assert clients == list(self.clients_of(mask))
         slots: list[Client] = []
         for name, role in self._roles.items():
             assert role.name == name
@@ -296,6 +314,7 @@ class Roles:
         assert self._only is None or self._only in self._roles.values()
 
     def _take_slot(self, client: Client) -> None:
+        self._sets.clear()
         if self._unused:
             client.slot = heappop(self._unused)
             self._slots[client.slot] = client
@@ -307,6 +326,7 @@ class Roles:
         client.role.mask |= client.mask
 
     def _retire_slot(self, client: Client) -> None:
+        self._sets.clear()
         self._slots[client.slot] = None
         if client.refused:
             self._retired |= client.mask

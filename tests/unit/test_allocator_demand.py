@@ -379,6 +379,63 @@ def test_a_framework_that_goes_takes_its_requests_with_it() -> None:
     assert [grant.resources for grant in run(allocator)] == [AGENT]
 
 
+# --- how much work --------------------------------------------------------------------------------
+
+
+def test_ten_demands_among_a_thousand_frameworks_look_at_few_agents_of_ten_thousand() -> None:
+    frameworks = [f"f{number:03}" for number in range(1_000)]
+    allocator = cluster(10_000, *frameworks)
+    allocator.allocate(0)
+    asked = frameworks[::100]
+    for framework_id in asked:
+        allocator.request(framework_id, wants(5))
+    grants = allocator.allocate(0)
+    assert allocator.looked_at == 0
+    assert allocator.compared <= 10 * 50  # each passes by what the nine others plan
+    for framework_id in asked:
+        mine = [grant for grant in grants if grant.framework_id == framework_id]
+        assert units(mine) == {grant.agent_id: 1 for grant in mine}
+        assert len(mine) == 5
+    for grant in grants:
+        settle(allocator, grant, grant.resources)
+        allocator.launched(grant.framework_id, "*", "r", grant.units)
+    assert allocator.allocate(0) == []
+    assert allocator.compared == 0
+
+
+def test_a_thousand_who_wait_for_the_same_are_asked_once_for_an_agent_that_changed() -> None:
+    frameworks = [f"f{number:03}" for number in range(1_000)]
+    allocator = cluster(100, "busy", *frameworks, demand=True)
+    for number in range(100):
+        allocator.charge("busy", "*", f"a{number}", Resources(cpus=4))
+    for framework_id in frameworks:
+        allocator.request(framework_id, wants(1))
+    assert allocator.allocate(0) == []
+    allocator.release("busy", "*", "a7", Resources(cpus=2))
+    grants = allocator.allocate(0)
+    assert [(g.framework_id, g.agent_id) for g in grants] == [("f000", "a7"), ("f001", "a7")]
+    assert allocator.looked_at == 1
+    assert allocator.compared <= 5
+
+
+def test_what_is_scarce_is_found_without_walking_through_the_rest() -> None:
+    allocator = cluster(1_000, "f", "g")
+    allocator.add_agent("gpus", AGENT + Resources(gpus=4))
+    allocator.allocate(0)
+    allocator.request("f", wants(1, Resources(cpus=1, gpus=1)))
+    allocator.request("g", wants(1, where="hostname == h77 and not rack == r0"))
+    assert [g.agent_id for g in run_once(allocator)] == ["gpus", "a77"]
+    assert allocator.compared == 2
+
+
+def run_once(allocator: Allocator) -> list[Grant]:
+    grants = allocator.allocate(0)
+    compared = allocator.compared
+    allocator.check()
+    allocator.compared = compared
+    return grants
+
+
 # --- what could never be --------------------------------------------------------------------------
 
 
