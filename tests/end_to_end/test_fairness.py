@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections import Counter
+from collections.abc import Iterable
 from itertools import count
 
-from mesoslite import Resources, Task, TaskState, TaskStatus
+from mesoslite import Offer, Resources, Task, TaskState, TaskStatus
 from mesoslite.v1 import operator_pb2
 from mesoslite.wire.amounts import resources_from_wire
 from tests.end_to_end.cluster import Cluster, running_cluster
@@ -69,31 +72,60 @@ def test_weights_divide_an_empty_cluster() -> None:
 
 
 class Restless(Recorder):
-    """Never runs out of short tasks."""
+    """Never runs out of short tasks, and notes how long each of them holds what it has."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, role=name, per_offer=1, refuse_s=0)
+        self.launched_s: dict[str, float] = {}
+        self.ended_s: dict[str, float] = {}
         self._numbers = count()
+        self._rng = random.Random(name)
         self._supply()
 
     def _supply(self) -> None:
-        number = next(self._numbers)
-        self.waiting.append(
-            Task(f"{self.name}-{number}", ["sleep", "0.3"], Resources(cpus=1, mem=32))
-        )
+        # Of one length they would come to end all together, and the first to be served again
+        # would hold more for the length of five turns.
+        sleep = ["sleep", f"{self._rng.uniform(0.3, 0.9):.2f}"]
+        name = f"{self.name}-{next(self._numbers)}"
+        self.waiting.append(Task(name, sleep, Resources(cpus=1, mem=32)))
 
-    def launch(self, *arguments: object, **options: object) -> None:
+    def launch(
+        self,
+        offers: Offer | Iterable[Offer],
+        tasks: Task | Iterable[Task],
+        *,
+        refuse_s: float | None = None,
+    ) -> None:
         """As ever, and there is always another one."""
-        super().launch(*arguments, **options)  # type: ignore[arg-type]
+        launched = [tasks] if isinstance(tasks, Task) else list(tasks)
+        super().launch(offers, launched, refuse_s=refuse_s)
+        self.launched_s |= dict.fromkeys((one.task_id for one in launched), time.monotonic())
         if not self.waiting:
             self._supply()
 
-    def ends(self) -> list[TaskStatus]:
-        """Of the tasks that have ended."""
-        return [status for status in list(self.statuses) if status.terminal]
+    def status_update(self, status: TaskStatus) -> None:
+        if status.terminal:
+            self.ended_s[status.task_id] = time.monotonic()
+        super().status_update(status)
+
+    def living(self) -> int:
+        """How many of its tasks were launched and have not ended."""
+        return len(self.launched_s) - len(self.ended_s)
+
+    def held_s(self, began_s: float, until_s: float) -> float:
+        """Seconds that its tasks held what they have, together, between two times."""
+        ended_s = dict(self.ended_s)
+        stretches = (
+            min(ended_s.get(task_id, until_s), until_s) - max(launched_s, began_s)
+            for task_id, launched_s in dict(self.launched_s).items()
+        )
+        return sum(stretch for stretch in stretches if stretch > 0)
 
 
 def test_weights_divide_a_busy_cluster_as_tasks_come_and_go() -> None:
+    """What counts is not how many tasks end, which a slow machine decides as much as the master,
+    but how much of the cluster is held for how long. Exactly so in virtual time:
+    tests/simulation/test_fairness.py."""
     with (
         running_cluster("--weights=light=1,heavy=2") as cluster,
         recording(cluster, Restless("light")) as light,
@@ -101,16 +133,20 @@ def test_weights_divide_a_busy_cluster_as_tasks_come_and_go() -> None:
         assert isinstance(light, Restless)
         # The light one has all of it at first; the heavy one gets its due as tasks end.
         cluster.start_agent("cpus:6;mem:4096")
-        wait_until(light.ends, "the light one is at work")
+        wait_until(lambda: light.ended_s, "the light one is at work")
         with recording(cluster, Restless("heavy")) as heavy:
             assert isinstance(heavy, Restless)
-            wait_until(heavy.ends, "the heavy one is at work")
-            before = len(light.ends()), len(heavy.ends())
             wait_until(
-                lambda: len(light.ends()) + len(heavy.ends()) - sum(before) >= ENDED,
+                lambda: (light.living(), heavy.living()) == (2, 4), "the heavy one has its due"
+            )
+            began_s, before = time.monotonic(), len(light.ended_s) + len(heavy.ended_s)
+            wait_until(
+                lambda: len(light.ended_s) + len(heavy.ended_s) - before >= ENDED,
                 f"{ENDED} tasks have ended",
             )
-            ended = [*light.ends()[before[0] :], *heavy.ends()[before[1] :]][: ENDED + 10]
-        by_name = Counter(status.task_id.partition("-")[0] for status in ended)
-        assert {status.state for status in ended} == {TaskState.FINISHED}
-        assert 1.5 < by_name["heavy"] / by_name["light"] < 2.7, by_name
+            until_s = time.monotonic()
+            held_s = light.held_s(began_s, until_s), heavy.held_s(began_s, until_s)
+        ends = Counter(status.state for status in [*light.statuses, *heavy.statuses])
+        assert ends.keys() <= {TaskState.RUNNING, TaskState.FINISHED, TaskState.KILLED}, ends
+        # A slow machine takes from who holds more: seen 1.8 to 2.0 with five others at work on it.
+        assert 1.7 < held_s[1] / held_s[0] < 2.2, held_s
