@@ -191,6 +191,14 @@ def test_spread_over_fewer_agents_than_units_gives_each_the_same() -> None:
     assert grants[0].resources == Resources(cpus=2, mem=128)
 
 
+def test_what_does_not_divide_evenly_takes_no_more_offers_than_there_are_agents() -> None:
+    allocator = cluster(3, "f")
+    allocator.request("f", wants(5))
+    grants = run(allocator)
+    assert sorted(units(grants).values()) == [1, 2, 2]
+    assert len(grants) == 3
+
+
 def test_two_requests_of_one_cycle_spread_over_different_agents() -> None:
     allocator = cluster(10, "f", "g")
     allocator.request("f", wants(5))
@@ -206,6 +214,18 @@ def test_binpack_fills_the_fullest_agent_first() -> None:
     assert (first.agent_id, first.units, second.units) == ("a2", 2, 3)
 
 
+def test_who_waits_takes_of_agents_that_change_together_as_the_policy_says() -> None:
+    for policy, first in ((Policy.SPREAD, "a1"), (Policy.BINPACK, "a0")):
+        allocator = cluster(2, "f", "g")
+        for agent_id in ("a0", "a1"):
+            allocator.charge("g", "*", agent_id, Resources(cpus=4))
+        allocator.request("f", wants(1, policy=policy))
+        assert run(allocator) == []
+        allocator.release("g", "*", "a0", Resources(cpus=1))
+        allocator.release("g", "*", "a1", Resources(cpus=3))
+        assert units(run(allocator)) == {first: 1}
+
+
 def test_where_limits_the_agents() -> None:
     allocator = cluster(6, "f", "g")
     allocator.request("f", wants(3, where="rack != r1"))
@@ -213,6 +233,12 @@ def test_where_limits_the_agents() -> None:
     grants = run(allocator)
     assert {g.agent_id for g in grants if g.framework_id == "f"} == {"a0", "a2", "a4"}
     assert {g.agent_id for g in grants if g.framework_id == "g"} == {"a1", "a5"}
+
+
+def test_where_may_name_several_places() -> None:
+    allocator = cluster(2, "f")
+    allocator.request("f", wants(2, where="rack in (r1, r0)"))
+    assert units(run(allocator)) == {"a0": 1, "a1": 1}
 
 
 def test_many_expressions_are_forgotten_and_asked_again() -> None:
