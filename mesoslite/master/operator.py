@@ -52,7 +52,6 @@ _CODES = {
     Refusal.UNKNOWN_AGENT: grpc.StatusCode.NOT_FOUND,
     Refusal.AMBIGUOUS: grpc.StatusCode.INVALID_ARGUMENT,
     Refusal.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
-    Refusal.AGENT_GONE: grpc.StatusCode.UNAVAILABLE,
     Refusal.TOO_BIG: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
@@ -244,7 +243,9 @@ class Operator:
                 await self._inbox.put([event(number)])
                 answer = await future
         except TimeoutError:
-            raise _Refused(Refusal.AGENT_GONE, "the master cannot write its registry now") from None
+            raise _Refused(
+                Refusal.AGENT_GONE, "the master cannot write its registry now", unavailable=True
+            ) from None
         finally:
             del self._waiting[number]
         if answer.refusal is not None:
@@ -269,16 +270,12 @@ class Operator:
                 yield pb.ReadLogResponse(data=piece.data, offset=piece.offset).SerializeToString()
         except DecodeError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no ReadLogRequest")
-        except (_Refused, ReadError) as error:
-            await context.abort(_code_of(error.refusal), str(error))
+        except ReadError as error:
+            await context.abort(_code_of(error), str(error))
 
 
-class _Refused(Exception):
+class _Refused(ReadError):
     """A request is answered with a refusal."""
-
-    def __init__(self, refusal: Refusal, message: str) -> None:
-        super().__init__(message)
-        self.refusal = refusal
 
 
 def _write_conduct(slot: pb.Conduct, row: view.ConductRow) -> None:
@@ -292,8 +289,11 @@ def _write_conduct(slot: pb.Conduct, row: view.ConductRow) -> None:
         )
 
 
-def _code_of(refusal: Refusal) -> grpc.StatusCode:
-    return _CODES.get(refusal, grpc.StatusCode.FAILED_PRECONDITION)
+def _code_of(error: ReadError) -> grpc.StatusCode:
+    """UNAVAILABLE is said of this master alone: who asks takes it for "no master is there"."""
+    if error.unavailable:
+        return grpc.StatusCode.UNAVAILABLE
+    return _CODES.get(error.refusal, grpc.StatusCode.FAILED_PRECONDITION)
 
 
 def _answering(
@@ -311,7 +311,7 @@ def _answering(
                 grpc.StatusCode.INVALID_ARGUMENT, f"this is no {kind.DESCRIPTOR.name}"
             )
         except _Refused as error:
-            await context.abort(_code_of(error.refusal), str(error))
+            await context.abort(_code_of(error), str(error))
 
     return method
 

@@ -29,9 +29,11 @@ POLL_MAX_S = 0.5
 class ReadError(Exception):
     """A file cannot be read."""
 
-    def __init__(self, refusal: Refusal, message: str) -> None:
+    def __init__(self, refusal: Refusal, message: str, *, unavailable: bool = False) -> None:
         super().__init__(message)
         self.refusal = refusal
+        self.unavailable = unavailable
+        """Whether it is the master itself that cannot answer now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Reads:
 
     async def _ask(self, entry: TaskEntry, name: str, offset: int) -> FileChunk:
         if self._stopping:
-            raise ReadError(Refusal.AGENT_GONE, "the master is stopping")
+            raise ReadError(Refusal.AGENT_GONE, "the master is stopping", unavailable=True)
         agent = self._tables.agents.get(entry.agent_id)
         stream = agent.stream if agent is not None else None
         outbox: Outbox[Any] | None = self._outbox_of(stream) if stream is not None else None

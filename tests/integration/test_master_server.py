@@ -136,8 +136,25 @@ async def test_a_reader_whose_agent_leaves_is_told_so(door: Door) -> None:
     await on_agent.hear(FileRead)
     on_agent.call.cancel()
     code, details = await refusal_of(call.read())
-    assert code is grpc.StatusCode.UNAVAILABLE
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert "left" in details
+
+
+async def test_a_reader_whose_agent_is_away_is_told_whose_and_not_that_no_master_is_there(
+    door: Door,
+) -> None:
+    _, on_agent, _ = await running(door)
+    on_agent.call.cancel()
+
+    async def told() -> tuple[grpc.StatusCode, str]:
+        request = operator_pb2.ReadLogRequest(task_id="t1")
+        return await refusal_of(ask(door, "ReadLog", request).read())
+
+    async with asyncio.timeout(DEADLINE_S):
+        refused = await told()
+        while "is not connected" not in refused[1]:
+            refused = await told()
+    assert refused[0] is grpc.StatusCode.FAILED_PRECONDITION
 
 
 # --- what is refused ------------------------------------------------------------------------------
