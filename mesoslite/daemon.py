@@ -133,6 +133,15 @@ def check_host(host: str, *, insecure: bool) -> None:
         )
 
 
+def check_silence(heartbeat_s: float, silence_s: float) -> None:
+    """Refuse to take everybody for dead between two signs of life. Raises SettingsError."""
+    if silence_s <= heartbeat_s:
+        raise SettingsError(
+            f"silence-s = {silence_s:g} is not above heartbeat-s = {heartbeat_s:g}: "
+            "whoever has nothing to say would count as gone"
+        )
+
+
 @contextlib.contextmanager
 def port_told(path: Path | None, port: int | None) -> Iterator[None]:
     """Tell the port in a file, whole or not at all, for as long as it is served (None: never)."""

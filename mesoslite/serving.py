@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -109,6 +110,16 @@ def new_server(
         interceptors=[door] if door is not None else [],
         options=SERVER_OPTIONS,
     )
+
+
+@contextlib.asynccontextmanager
+async def started(server: grpc.aio.Server) -> AsyncIterator[None]:
+    """Serve; at the end stop at once, if it was not stopped in order before."""
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(grace=None)
 
 
 def listen_on(server: grpc.aio.Server, host: str, port: int) -> int:

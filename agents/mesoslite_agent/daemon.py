@@ -31,7 +31,7 @@ from mesoslite.measures import LoopMeasures
 from mesoslite.messages import Heartbeat
 from mesoslite.metrics import Exposition, Innards
 from mesoslite.model import AgentInfo
-from mesoslite.serving import listen_on, new_server
+from mesoslite.serving import listen_on, new_server, started
 from mesoslite.settings import chosen_port
 from mesoslite.streams import CLOSE_S
 from mesoslite.v1 import agent_pb2
@@ -183,22 +183,22 @@ class Daemon:
                 await self._containers.recover(set(self._agent.container_ids()))
             except LauncherBroken as error:
                 raise StartError(f"the launcher of containers cannot be used: {error}") from None
-            await server.start()
             http_bound = http.port if http is not None else None
-            with (
-                port_told(settings.http_port_file, http_bound),
-                port_told(settings.port_file, bound),  # the last: who waits for it has both
-            ):
-                log.info(
-                    "the agent is ready",
-                    agent_id=self._info.agent_id,
-                    address=f"{settings.host}:{bound}",
-                    http_port=http_bound,
-                    master=settings.master,
-                    resources=str(self._info.resources),
-                    containerizers=",".join(self._info.containerizers),
-                )
-                await self._work(server)
+            async with started(server):
+                with (
+                    port_told(settings.http_port_file, http_bound),
+                    port_told(settings.port_file, bound),  # the last: who waits for it has both
+                ):
+                    log.info(
+                        "the agent is ready",
+                        agent_id=self._info.agent_id,
+                        address=f"{settings.host}:{bound}",
+                        http_port=http_bound,
+                        master=settings.master,
+                        resources=str(self._info.resources),
+                        containerizers=",".join(self._info.containerizers),
+                    )
+                    await self._work(server)
 
     async def _work(self, server: grpc.aio.Server) -> None:
         """Run the machine and its stream until stopped, then end both in order."""

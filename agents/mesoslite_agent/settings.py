@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesoslite.attributes import Attribute, attributes_text, parse_attributes
-from mesoslite.daemon import state_dir
+from mesoslite.daemon import check_silence, state_dir
 from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.model import DAY_MS, ID_PATTERN
 from mesoslite.resources import Resources
@@ -211,3 +211,6 @@ class AgentSettings:
         metavar="BOOL",
         show=show_switch,
     )
+
+    def __post_init__(self) -> None:
+        check_silence(self.heartbeat_s, self.silence_s)

@@ -13,7 +13,14 @@ import structlog
 
 from mesoslite.clock import Clock
 from mesoslite.credentials import find_token_file, make_token_file, read_tokens
-from mesoslite.daemon import check_host, port_told, run_daemon, settle_memory, state_dir
+from mesoslite.daemon import (
+    check_host,
+    check_silence,
+    port_told,
+    run_daemon,
+    settle_memory,
+    state_dir,
+)
 from mesoslite.database import WorkDir
 from mesoslite.health import HEALTH_METHOD, health_handler
 from mesoslite.http import HttpServer, Pages
@@ -25,7 +32,7 @@ from mesoslite.master.registry import Registry
 from mesoslite.master.server import Streams
 from mesoslite.master.state import Master, MasterConfig
 from mesoslite.metrics import Exposition, Innards
-from mesoslite.serving import TokenCheck, listen_on, new_server
+from mesoslite.serving import TokenCheck, listen_on, new_server, started
 from mesoslite.settings import (
     DEFAULT_PORT,
     chosen_port,
@@ -197,6 +204,9 @@ class MasterSettings:
         DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"
     )
 
+    def __post_init__(self) -> None:
+        check_silence(self.heartbeat_s, self.silence_s)
+
     def config(self) -> MasterConfig:
         """What of it is the machine's."""
         thousandths: Mapping[str, int] = {
@@ -243,8 +253,7 @@ class _Daemon:
         )
         bound = listen_on(server, settings.host, settings.port)
         http = self._http()
-        await server.start()
-        async with http or contextlib.nullcontext():
+        async with started(server), http or contextlib.nullcontext():
             driving = asyncio.create_task(self._drive())
             stopped = asyncio.create_task(stopping.wait())
             http_bound = http.port if http is not None else None

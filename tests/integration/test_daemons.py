@@ -79,6 +79,8 @@ def test_a_flag_wins_over_the_variable_and_the_variable_over_the_file(tmp_path: 
         (MASTER, ["--offer-lease-s=soon"], "seconds"),
         (MASTER, ["--log-format=xml"], "text, json"),
         (MASTER, ["--host=0.0.0.0"], "--insecure"),
+        (MASTER, ["--heartbeat-s=5", "--silence-s=5"], "not above heartbeat-s = 5"),
+        (AGENT, ["--silence-s=10"], "silence-s = 10 is not above heartbeat-s = 15"),
         (AGENT, ["--host=192.0.2.1"], "--insecure"),
         (AGENT, ["--resources=cpus:-1"], "cpus"),
         (AGENT, ["--attributes=::"], "attributes"),
@@ -117,6 +119,15 @@ def test_a_config_file_that_is_wrong_is_named(
     assert names in err
     assert str(config) in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_port_file_that_can_not_be_written_is_one_line(tmp_path: Path) -> None:
+    wrong = f"--port-file={tmp_path / 'nowhere' / 'port'}"
+    flags = ("--port=0", "--http-port=none", f"--token-file={tmp_path / 'token'}", wrong)
+    done = tried(MASTER, *flags, f"--work-dir={tmp_path / 'w'}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "cannot write the port file" in done.stderr.splitlines()[-1]
 
 
 def test_a_port_in_use_a_damaged_registry_and_a_bad_work_dir_are_one_line_each(
