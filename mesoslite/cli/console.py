@@ -92,6 +92,19 @@ def note(text: str) -> None:
         _to_nowhere(sys.stderr)
 
 
+def stand_in_for_what_is_closed() -> None:
+    """Give a command that was started without stdout or stderr (`>&-`) something to write to.
+
+    Data meets a reader that has gone, which ends the command as always; notes are dropped.
+    """
+    if sys.stdout is None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        sys.stdout = os.fdopen(writing, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+
+
 def _to_nowhere(stream: TextIO) -> None:
     # What the interpreter still holds for this descriptor is flushed at its end: to /dev/null,
     # not into an error message.

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from mesoslite.cli import flags
-from mesoslite.cli.console import Code, Failure, Format, emit, note
+from mesoslite.cli.console import Code, Failure, Format, emit, note, stand_in_for_what_is_closed
 from mesoslite.cli.nouns import agent_app, framework_app, offer_app, task_app
 from mesoslite.cli.options import Chosen, Master, Output, TokenFile, chosen
 from mesoslite.version import VERSION
@@ -301,6 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def exit_code_of(arguments: list[str]) -> int:
     """Run one command line; its exit code, with the one line of a failure on stderr."""
+    stand_in_for_what_is_closed()
     try:
         result = typer.main.get_command(app).main(
             args=arguments, prog_name="mesoslite", standalone_mode=False
