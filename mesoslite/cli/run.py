@@ -96,6 +96,8 @@ class _Run:
                 await self._until_over(session)
                 if self._copies.over.is_set():
                     await self._tails.drained()
+                    if self._tails.broken is not None:
+                        self._end(_ending_of(self._tails.broken))
                 if not self._copies.refused:
                     self._torn_down = True
                     self._copies.teardown()
@@ -228,4 +230,5 @@ class _Run:
 def _ending_of(error: BaseException) -> _Ending:
     if isinstance(error, Failure):
         return _Ending(error.code, str(error))
-    return _Ending(Code.FAILED, f"cannot write the output: {error}")
+    why = (isinstance(error, OSError) and error.strerror) or error
+    return _Ending(Code.FAILED, f"cannot write the output: {why}")

@@ -171,3 +171,13 @@ def _say_nonsense(stranger: socket.socket) -> None:
             return
         with connection:
             connection.sendall(b"SSH-2.0-not-a-master\r\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_command_without_stdout_or_stderr_shows_no_traceback(dev: Dev, closed: str) -> None:
+    line = f"exec {COMMAND} status {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line], env=dev.environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.returncode == (0 if closed == "2>&-" else 141)

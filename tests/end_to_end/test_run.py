@@ -32,6 +32,20 @@ def test_stdout_and_stderr_stay_apart_byte_by_byte(dev: Dev) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"a\x01\xff", b"no end")
 
 
+def test_an_output_that_can_not_be_written_is_a_failure_and_said_so(dev: Dev) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, "run", *SMALL, "--", "echo", "lost"],
+            env=dev.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "mesoslite: cannot write the output: No space left on device\n"
+
+
 def test_a_large_output_arrives_whole(dev: Dev) -> None:
     done = dev.command("run", *SMALL, "--", "sh", "-c", "yes 0123456789 | head -n 200000")
     assert done.code == 0
