@@ -11,8 +11,10 @@ from rich.table import Table
 
 from mesoslite.cli import documents, tables
 from mesoslite.cli.connection import Operator, only
-from mesoslite.cli.console import Format, emit, note, show
+from mesoslite.cli.console import Code, Failure, Format, emit, note, show
 from mesoslite.cli.options import Chosen
+from mesoslite.lifecycle import TaskState
+from mesoslite.v1 import operator_pb2
 
 
 def _connect(chosen: Chosen) -> Operator:
@@ -128,11 +130,20 @@ def teardown(chosen: Chosen, framework: str) -> None:
             note(f"{reply.framework_id} is removed; {count} being ended")
 
 
+def _lives(row: operator_pb2.TaskRow, task: str) -> bool:
+    state = tables.task_state(row) or ""
+    ended = state in TaskState.__members__ and TaskState[state].terminal
+    return row.task.task_id == task and not ended
+
+
 def kill(chosen: Chosen, task: str, framework: str, grace_s: float | None) -> None:
     """Ask for a task's end."""
     with _connect(chosen) as operator:
         grace_ms = None if grace_s is None else round(grace_s * 1_000)
         task, framework = operator.find_task(task, framework)
+        if not any(_lives(row, task) for row in operator.tasks(task, framework=framework)):
+            line = f"{task} has ended already; `mesoslite task show {task}` tells how"
+            raise Failure(Code.NOT_FOUND, line)
         reply = operator.kill(task, framework, grace_ms)
         if chosen.output is Format.JSON:
             emit(documents.text_of(documents.document_of(reply)))

@@ -181,3 +181,12 @@ def test_a_command_without_stdout_or_stderr_shows_no_traceback(dev: Dev, closed:
     )
     assert done.stderr == ""
     assert done.returncode == (0 if closed == "2>&-" else 141)
+
+
+def test_a_task_that_has_ended_is_called_so_when_it_is_to_be_killed(dev: Dev) -> None:
+    assert dev.command("run", "--name", "brief", "--", "true").code == 0
+    done = dev.command("task", "kill", "brief")
+    assert done.code == 3
+    assert done.err == (
+        "mesoslite: brief has ended already; `mesoslite task show brief` tells how\n"
+    )
