@@ -16,6 +16,8 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import structlog
@@ -190,8 +192,8 @@ class Database:
                 connection.execute(f"PRAGMA synchronous={'FULL' if host else 'NORMAL'}")
                 self._full = host
             connection.execute("BEGIN IMMEDIATE")
-            for sql, parameters in statements:
-                connection.execute(sql, parameters)
+            for sql, alike in groupby(statements, itemgetter(0)):
+                connection.executemany(sql, [parameters for _, parameters in alike])
             connection.execute("COMMIT")
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # a bug here

@@ -28,6 +28,8 @@ class TaskState(Enum):
     GONE = "its agent is here and does not have it: it does not run any more"
     UNKNOWN = "nobody here has ever heard of it, or it was forgotten long ago"
 
+    __hash__ = object.__hash__  # members are unique; Enum's own hashes the name in Python
+
     @property
     def terminal(self) -> bool:
         """True when the task has ended for good: a terminal state never changes again."""

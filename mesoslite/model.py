@@ -37,6 +37,8 @@ class Source(Enum):
     AGENT = "agent"
     SESSION = "session"
 
+    __hash__ = object.__hash__  # members are unique; Enum's own hashes the name in Python
+
 
 class Reason(Enum):
     """Why a task is in the state that a status tells: one member for each cause."""
@@ -62,6 +64,8 @@ class Reason(Enum):
     AGENT_REREGISTERED = "its agent came back with it"
     RECONCILIATION = "the answer to a question about its state"
     LAUNCH_REFUSED = "the master refused the launch; `refusal` says why"
+
+    __hash__ = object.__hash__
 
 
 class Refusal(Enum):
@@ -113,6 +117,8 @@ class Refusal(Enum):
     TOO_BIG = "the message, or a part of it, is over its limit"
     OUTBOX_FULL = "the peer does not read what is sent to it"
     UNSUPPORTED_VERSION = "the peer speaks another version of the protocol"
+
+    __hash__ = object.__hash__
 
 
 class WhyNot(Enum):

@@ -34,6 +34,8 @@ from mesoslite.wire.limits import (
 from mesoslite.wire.nouns import (
     agent_info_from_wire,
     agent_info_to_wire,
+    encoded_status,
+    encoded_task,
     framework_info_from_wire,
     framework_info_to_wire,
     framework_reference_from_wire,
@@ -78,6 +80,8 @@ __all__ = [
     "agent_requests",
     "agent_responses",
     "attributes_from_wire",
+    "encoded_status",
+    "encoded_task",
     "framework_info_from_wire",
     "framework_info_to_wire",
     "framework_reference_from_wire",

@@ -43,7 +43,7 @@ from mesoslite.wire.nouns import (
     agent_info_from_wire,
     framework_reference_from_wire,
     nested_task,
-    status_from_wire,
+    passing_status,
     task_on_agent_from_wire,
     write_agent_info,
     write_framework_reference,
@@ -275,7 +275,7 @@ def agent_calls_from_wire(
 
 def _report_from_wire(slot: pb.StatusReport) -> StatusReport:
     try:
-        status = status_from_wire(slot.status)
+        status = passing_status(slot.status)
     except MalformedMessage as why:
         raise why.inside("status") from None
     return StatusReport(status, TASK_STATES.member(slot.latest_state, "latest_state"))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import copy
 
+from mesoslite.immutable import fix
 from mesoslite.messages import FrameworkReference, TaskOnAgent
 from mesoslite.model import (
     AgentInfo,
@@ -31,11 +33,22 @@ from mesoslite.wire.amounts import (
     write_resources,
 )
 from mesoslite.wire.checks import MalformedMessage
+from mesoslite.wire.encoded import Encoded
 from mesoslite.wire.enums import REASONS, REFUSALS, SOURCES, TASK_STATES
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,62}\$?\Z")  # no leading -: it becomes a word
 _URI = re.compile(r"(?:file://)?/.|https?://[^/\s]", re.IGNORECASE)
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
+
+SHAPES_MAX = 1_024  # tasks of a framework come in few shapes, which differ by their ids alone
+SHAPE_BYTES_MAX = 1_024  # so all shapes take 2 MB at worst, twice
+
+_TASKS: Encoded[Task] = Encoded()
+_STATUSES: Encoded[TaskStatus] = Encoded()
+_BODIES: dict[tuple[object, ...], bytes] = {}
+"""Tasks that were written, encoded without their ids."""
+_LIKE: dict[bytes, Task] = {}
+"""A task that was read and checked, by its encoding without its id."""
 
 
 # --- who is there ---------------------------------------------------------------------------------
@@ -176,8 +189,41 @@ def uri_from_wire(slot: pb.Uri) -> Uri:
 
 
 def write_task(slot: pb.Task, task: Task) -> None:
-    """Fill `slot`."""
+    """Fill an empty `slot`. About 6 us for a small task; 0.6 when it was read or written before,
+    1.5 when one was written that differs by its id alone."""
+    if _TASKS.write(slot, task):
+        return
+    shape = _shape_of(task)
+    known = None if shape is None else _BODIES.get(shape)
+    if known is not None:
+        slot.MergeFromString(known)
+    else:
+        _write_body(slot, task)
+        if shape is not None and len(body := slot.SerializeToString()) <= SHAPE_BYTES_MAX:
+            if len(_BODIES) >= SHAPES_MAX:
+                _BODIES.clear()
+            _BODIES[shape] = body
     slot.task_id = task.task_id
+
+
+def _shape_of(task: Task) -> tuple[object, ...] | None:
+    """All of a task but its id; None where that is more than it is worth to compare."""
+    if task.environment or task.labels or task.uris or task.name:
+        return None
+    return (
+        task.command,
+        task.resources,
+        task.user,
+        task.image,
+        task.containerizer,
+        task.kill_grace_ms,
+        task.max_completion_ms,
+        task.pids_limit,
+    )
+
+
+def _write_body(slot: pb.Task, task: Task) -> None:
+    """All but the id."""
     slot.command.extend(task.command)
     write_resources(slot.resources, task.resources)
     slot.kill_grace_ms = task.kill_grace_ms
@@ -208,10 +254,36 @@ def task_to_wire(task: Task) -> pb.Task:
     return slot
 
 
+def encoded_task(task: Task) -> bytes:
+    """The bytes of `task_to_wire`."""
+    return _TASKS.of(task) or task_to_wire(task).SerializeToString()
+
+
 def task_from_wire(slot: pb.Task) -> Task:
-    """Raises MalformedMessage. About 6 us for a small task."""
-    if (size := slot.ByteSize()) > limit.TASK_BYTES_MAX:
+    """Raises MalformedMessage. About 8 us for a small task, 2 when one was read that differs by
+    its id alone."""
+    encoded = slot.SerializeToString()
+    if (size := len(encoded)) > limit.TASK_BYTES_MAX:
         raise check.too_big("task", size, limit.TASK_BYTES_MAX, "bytes")
+    task_id = check.identifier(slot.task_id, "task_id")
+    # The id is the first field: a tag, the length, which is below 128, and ASCII.
+    id_end = 2 + len(task_id)
+    body = encoded[id_end:]
+    like = _LIKE.get(body)
+    if like is None:
+        task = _checked_task(slot)
+        if encoded[2:id_end] == task_id.encode() and size <= SHAPE_BYTES_MAX:
+            if len(_LIKE) >= SHAPES_MAX:
+                _LIKE.clear()
+            _LIKE[body] = task
+    else:
+        task = copy(like)  # in C, and without looking at the parts again
+        fix(task, "task_id", task_id)
+    _TASKS.keep(task, encoded)
+    return task
+
+
+def _checked_task(slot: pb.Task) -> Task:
     has = slot.HasField
     return Task(
         check.identifier(slot.task_id, "task_id"),
@@ -284,7 +356,10 @@ def _image(image: str) -> str:
 
 
 def write_status(slot: pb.TaskStatus, status: TaskStatus) -> None:
-    """Fill `slot`. A long message is cut."""
+    """Fill an empty `slot`. A long message is cut. About 3 us; 0.6 when it was read to be passed
+    on, or encoded before."""
+    if _STATUSES.write(slot, status):
+        return
     slot.task_id = status.task_id
     slot.state = TASK_STATES.number[status.state]
     slot.framework_id = status.framework_id
@@ -309,11 +384,27 @@ def write_status(slot: pb.TaskStatus, status: TaskStatus) -> None:
         slot.cpu_ms = status.cpu_ms
 
 
+def encoded_status(status: TaskStatus) -> bytes:
+    """The bytes of `status_to_wire`; whoever writes the status after this takes them over."""
+    encoded = _STATUSES.of(status)
+    if encoded is None:
+        encoded = status_to_wire(status).SerializeToString()
+        _STATUSES.keep(status, encoded)
+    return encoded
+
+
 def status_to_wire(status: TaskStatus) -> pb.TaskStatus:
     """A new message."""
     slot = pb.TaskStatus()
     write_status(slot, status)
     return slot
+
+
+def passing_status(slot: pb.TaskStatus) -> TaskStatus:
+    """`status_from_wire` of one that is to be written again: its bytes are taken over then."""
+    status = status_from_wire(slot)
+    _STATUSES.keep(status, slot.SerializeToString())
+    return status
 
 
 def status_from_wire(slot: pb.TaskStatus) -> TaskStatus:

@@ -1,0 +1,83 @@
+"""What the wire remembers changes nothing but the time it takes."""
+
+from dataclasses import replace
+
+import pytest
+
+from mesoslite.lifecycle import TaskState
+from mesoslite.model import Task, TaskStatus
+from mesoslite.resources import Resources
+from mesoslite.v1 import common_pb2 as pb
+from mesoslite.wire import (
+    MalformedMessage,
+    encoded_status,
+    encoded_task,
+    status_to_wire,
+    task_from_wire,
+    task_to_wire,
+)
+from mesoslite.wire.encoded import KEPT_BYTES_MAX, KEPT_MAX, Encoded
+
+
+def task(task_id: str, cpus: int = 1, **more: str) -> Task:
+    return Task(task_id, ["true"], Resources(cpus=cpus, mem=32), **more)  # type: ignore[arg-type]
+
+
+def test_tasks_that_differ_by_their_ids_alone_stay_different() -> None:
+    tasks = [task("a"), task("b"), task("a" * 128), task("c", cpus=2), task("d", user="me")]
+    read = [task_from_wire(task_to_wire(one)) for one in tasks * 2]
+    assert read == tasks * 2
+
+
+def test_a_bad_id_is_found_however_well_the_rest_is_known() -> None:
+    slot = task_to_wire(task("good"))
+    task_from_wire(slot)
+    for bad in ("", "..", "a b", "x" * 129):
+        slot.task_id = bad
+        with pytest.raises(MalformedMessage) as raised:
+            task_from_wire(slot)
+        assert raised.value.field == "task_id"
+
+
+def test_a_bad_task_is_bad_each_time() -> None:
+    slot = task_to_wire(task("t"))
+    slot.kill_grace_ms = -1
+    for _ in range(2):
+        with pytest.raises(MalformedMessage):
+            task_from_wire(slot)
+
+
+def test_fields_in_another_order_are_the_same_task() -> None:
+    """A client may write them as it likes, the id last."""
+    body = task_to_wire(task("t"))
+    body.ClearField("task_id")
+    encoded = body.SerializeToString() + pb.Task(task_id="t").SerializeToString()
+    assert task_from_wire(pb.Task.FromString(encoded)) == task("t")
+
+
+def test_what_was_read_is_written_as_it_came() -> None:
+    slot = task_to_wire(task("t"))
+    read = task_from_wire(slot)
+    assert encoded_task(read) == slot.SerializeToString()
+    assert task_to_wire(read) == slot
+
+
+def test_a_changed_copy_is_encoded_anew() -> None:
+    first = TaskStatus("t", TaskState.RUNNING, update_id="1.1")
+    encoded_status(first)
+    changed = replace(first, update_id="")
+    assert status_to_wire(changed).update_id == ""
+    assert encoded_status(changed) != encoded_status(first)
+    assert status_to_wire(first).update_id == "1.1"
+
+
+def test_what_is_kept_is_bounded_in_number_and_in_bytes() -> None:
+    kept: Encoded[object] = Encoded()
+    nouns = [object() for _ in range(KEPT_MAX + 1)]
+    for noun in nouns:
+        kept.keep(noun, b"x")
+    assert kept.of(nouns[-1]) == b"x"
+    assert sum(kept.of(noun) is not None for noun in nouns) <= KEPT_MAX
+    large = object()
+    kept.keep(large, b"x" * (KEPT_BYTES_MAX + 1))
+    assert kept.of(large) is None
