@@ -11,7 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from mesoslite.messages import RequestResources, SchedulerCall, WithdrawRequests
-from mesoslite.model import REQUEST_COUNT_MAX, REQUESTS_MAX, Refusal, Request
+from mesoslite.model import REQUEST_COUNT_MAX, REQUESTS_MAX, Offer, Refusal, Request
+from mesoslite.resources import UNRESERVED
 
 
 @dataclass(slots=True)
@@ -49,6 +50,13 @@ class Requests:
         """Units still wanted under this id."""
         entry = self._entries.get(request_id)
         return max(entry.wanted, 0) if entry is not None else 0
+
+    def leaves(self, offer: Offer) -> bool:
+        """Whether this is an offer of everything, made before the master heard of the requests in
+        its role. What is reserved is wanted in any case."""
+        if offer.request_id or offer.role not in self._roles:
+            return False
+        return offer.resources.roles() <= {UNRESERVED}
 
     # --- what the author wants --------------------------------------------------------------------
 

@@ -563,6 +563,9 @@ class Session:
             if isinstance(callback, OnStatus):
                 callback = self._with_statuses_after(callback)
             elif isinstance(callback, OnOffers):
+                # `subscribed` may have made the first request: what crossed it is not wanted.
+                left = (o.offer_id for o in callback.offers if self._requests.leaves(o))
+                self._decline(self._offers.take(left), None)
                 offers = self._offers.show(callback.offers)
                 if not offers:
                     continue

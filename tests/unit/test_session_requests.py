@@ -1,6 +1,7 @@
 """What a session still wants: counted down by launches, up by refusals, said again when needed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from mesoslite.lifecycle import TaskState
 from mesoslite.messages import (
     Accept,
     AcceptResult,
+    Decline,
     Offers,
     RequestResources,
     RequestUnsatisfiable,
@@ -27,10 +29,21 @@ from mesoslite.model import (
     Task,
 )
 from mesoslite.resources import Resources
-from mesoslite.scheduler.protocol import AcceptOffers, OnUnsatisfiable, StreamOpened
+from mesoslite.scheduler.protocol import (
+    AcceptOffers,
+    CallbackReturned,
+    Decided,
+    MakeRequest,
+    OnOffers,
+    OnUnsatisfiable,
+    RunCallback,
+    StreamOpened,
+    Tick,
+    ToMaster,
+)
 from mesoslite.scheduler.scheduler import Scheduler
 from mesoslite.testing import SessionHarness, offer, status
-from tests.unit.session_bench import DONE, subscribed, task
+from tests.unit.session_bench import DONE, busy_session, hear, subscribed, task
 
 UNIT = Resources(cpus=1, mem=32)
 NO = OperationResult(Refusal.UNKNOWN_OFFER)
@@ -281,6 +294,21 @@ def test_what_is_said_of_an_unknown_request_is_no_matter() -> None:
     bench = wanting()
     bench.hears(RequestUnsatisfiable("other", Refusal.NO_AGENT_FITS, ""))
     assert bench.callbacks == []
+
+
+def test_offers_that_crossed_the_first_request_go_back_unseen_but_for_what_is_reserved() -> None:
+    session = busy_session()
+    hear(session, Offers((offer(offer_id="o1"), offer(offer_id="o2", request_id="r"))))
+    reserved = replace(offer(offer_id="o3"), resources=Resources.parse("cpus(ads):1"))
+    hear(session, Offers((reserved, replace(reserved, offer_id="o4", role="ads"))))
+    session.handle(Decided(MakeRequest(request(3))))
+    effects = session.handle(CallbackReturned())
+    [gone] = [e.call for e in effects if isinstance(e, ToMaster) and isinstance(e.call, Decline)]
+    assert gone.offer_ids == ("o1",)
+    shown = [e.callback for e in effects + session.handle(Tick(0)) if isinstance(e, RunCallback)]
+    assert [[o.offer_id for o in one.offers] for one in shown if isinstance(one, OnOffers)] == [
+        ["o2", "o3", "o4"]
+    ]
 
 
 def test_requests_are_bounded() -> None:
