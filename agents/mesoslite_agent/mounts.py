@@ -11,7 +11,7 @@ OPTIONS_BYTES_MAX = 4095  # mount(2) copies one page
 # Directories of other file systems that belong to the host's root as programs see it.
 PARTS_OF_THE_ROOT = ("/bin", "/etc", "/home", "/lib", "/opt", "/sbin", "/srv", "/usr", "/var")
 PARTS_MAX = 64
-DISKS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "overlay", "squashfs"})
+DISKS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "squashfs"})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,14 +50,19 @@ def mounted_below(folder: Path) -> list[Path]:
 
 
 def parts_of_the_root() -> list[Path]:
-    """Other file systems that an overlay of `/` alone would lose, such as a /usr of its own."""
+    """Other file systems that an overlay of `/` alone would lose, such as a /usr of its own.
+
+    An overlay further down is the root of some container, ours among them, and no part of the
+    host's: one that is bound into another container would be in its way, or gone by then.
+    """
     parts = tuple(map(Path, PARTS_OF_THE_ROOT))
     found = dict.fromkeys(
         where
         for where, kind in mounts()
-        if kind in DISKS and any(where.is_relative_to(part) for part in parts) and where.is_dir()
+        if (kind in DISKS and any(where.is_relative_to(part) for part in parts))
+        or (kind == "overlay" and where in parts)
     )
-    return list(found)[:PARTS_MAX]
+    return [where for where in found if where.is_dir()][:PARTS_MAX]
 
 
 def _unescaped(text: str) -> Path:

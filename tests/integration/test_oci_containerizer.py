@@ -7,6 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -322,3 +325,31 @@ async def test_giving_up_at_any_moment_ends_in_exactly_one_way(oci: Rig) -> None
         oci.containers.destroy(f"c{number}")
     await until(lambda: not Cgroups.of_host().children(f"mesoslite/{oci.place.agent_id}"))
     await until(lambda: not mounted_below(oci.place.work_dir))
+
+
+@pytest.fixture
+def place_in_var() -> Iterator[Place]:
+    """Where services keep their state, and where file systems belong to the host's root."""
+    folder = Path(tempfile.mkdtemp(prefix="mesoslite-test-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    here = Place(folder, {f"test-{uuid.uuid4().hex[:12]}"})
+    yield here
+    left = here.leftovers()
+    here.clean()
+    assert not left
+
+
+@pytest.fixture
+async def rig_in_var(place_in_var: Place) -> AsyncIterator[Rig]:
+    made = Rig(place_in_var)
+    await made.containers.recover(set())
+    yield made
+    await made.containers.close(kill=True)
+
+
+async def test_a_work_dir_in_var_is_as_good_as_any(oci: Rig, rig_in_var: Rig) -> None:
+    assert oci.containers.why_not("oci") is None
+    assert rig_in_var.containers.why_not("oci") is None
+    tasks = [spec("true", container_id=name, containerizer="oci") for name in ("c1", "c2")]
+    ends = [await rig_in_var.run(task) for task in tasks]
+    assert [end.exit_code for end in ends] == [0, 0]
