@@ -329,12 +329,14 @@ class OciContainerizer:
         return Measured(oom_kills=self._cgroups.oom_kills(group), usage=usage)
 
     def release(self, container_id: str) -> None:
-        """See Containerizer. ~10 ms."""
+        """See Containerizer. ~3 ms.
+
+        All that the runtime's own `delete` would do: processes, groups in every hierarchy, state.
+        Starting it to do so takes another 6 ms of CPU.
+        """
         group, folder = f"{self._parent}/{container_id}", self._run / container_id
         if not self._cgroups.empty(group):
             raise OSError(f"a process of container {container_id} does not end")
-        if (self._state / container_id).exists():
-            self._call("delete", "--force", container_id)
         if not self._cgroups.remove(group):
             raise OSError(f"the cgroup {group} could not be removed")
         for mount in mounted_below(folder):
