@@ -7,13 +7,13 @@ what is over counts as held, and nothing of it is free until enough was given ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mesoslite.allocator.filters import Bucket
 from mesoslite.allocator.roles import Client
 from mesoslite.allocator.sorter import ClusterTotal, Quantities, quantities
-from mesoslite.resources import UNRESERVED, MixedKinds, Overlap, Resources
+from mesoslite.resources import UNRESERVED, MixedKinds, Overlap, Resources, Shortfall
 from mesoslite.where import Place
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Agent:
         "declined",
         "excess",
         "free",
+        "grew",
         "held",
         "offers",
         "over",
@@ -77,6 +78,8 @@ class Agent:
         self.active = True
         self.total = total
         self.free = total
+        #: `free` may be more, in something, than the amount of `view`.
+        self.grew = False
         #: Whether some of it may be offered to some roles only: then each role has its own view.
         self.reserved = has_reserved(total)
         #: What each client's tasks hold; never an empty amount.
@@ -117,26 +120,29 @@ class Agent:
         client.claims += 1
         self.free = _NOTHING if amount is self.free else self.free - amount
 
-    def settle(self, client: Client, offered: Resources, used: Resources) -> None:
-        """Of an offer `used` is held by tasks from now on, and the rest is free.
+    def settle(self, client: Client, offered: Resources, used: Resources) -> Resources:
+        """Of an offer `used` is held by tasks from now on; the rest is free, and returned.
 
         Raises LedgerError when there is no such offer, or less in it; nothing has changed.
         """
-        if used and not offered.covers(used):
-            raise self._error(client, f"uses {used} of {offered}")
         try:
+            rest = offered - used if used is not _NOTHING else offered
             self.offers.remove((client, offered))
+        except Shortfall:
+            raise self._error(client, f"uses {used} of {offered}") from None
         except ValueError:
             raise self._error(client, f"has no outstanding offer of {offered}") from None
         client.claims -= 1
-        if used:
+        if rest is not offered and used:
             self._add_held(client, used)
-            if used == offered:
-                return
+            if not rest:
+                return rest
         if self.over:
             self.count_anew()
         else:
-            self.free = self.free + (offered - used if used else offered)
+            self.free = rest if self.free is _NOTHING else self.free + rest
+            self.grew = True
+        return rest
 
     def give_back(self, client: Client, amount: Resources) -> None:
         """A task of `client` holds this no more. Raises LedgerError when none did; nothing has
@@ -162,6 +168,7 @@ class Agent:
             self.count_anew()
         else:
             self.free = self.free + amount
+            self.grew = True
 
     def _add_held(self, client: Client, amount: Resources) -> None:
         before = self.held.get(client)
@@ -185,6 +192,7 @@ class Agent:
             self.over = self.over or not free.covers(amount)
             free = amount.missing(free)
         self.free = free
+        self.grew = True
 
     def claims(self) -> Iterator[tuple[Client, Resources]]:
         """Everything that is held or offered, in parts, and by whom."""
@@ -202,10 +210,11 @@ class Agent:
 
     def check(self) -> None:
         """Assert every invariant; for tests."""
-        free, over, over_before = self.free, self.over, self.over
+        free, over, grew = self.free, self.over, self.grew
         self.count_anew()
-        assert (self.free, self.over) == (free, over_before), f"{self.agent_id}: {free}, {over}"
-        self.free = free
+        assert (self.free, self.over) == (free, over), f"{self.agent_id}: {free}, {over}"
+        self.free, self.grew = free, grew
+        assert grew or self.view is None or self.view.amount.covers(free)
         assert all(self.held.values())
         assert all(self.excess.values())
         assert set(self.excess) <= set(self.held)
@@ -230,16 +239,14 @@ class Agents:
         #: As `idle`; those of which something is reserved.
         self.idle_reserved: dict[Agent, None] = {}
         self._by_id: dict[str, Agent] = {}
+        #: The agent with an id, or None when it is not here (any more).
+        self.get: Callable[[str], Agent | None] = self._by_id.get
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._by_id.values())
 
     def __len__(self) -> int:
         return len(self._by_id)
-
-    def get(self, agent_id: str) -> Agent | None:
-        """The agent, or None when it is not here (any more)."""
-        return self._by_id.get(agent_id)
 
     def add(self, agent_id: str, total: Resources, place: Place) -> Agent:
         """A new agent, all of it free."""

@@ -127,7 +127,7 @@ class Allocator(Reading):
                 idle[agent] = None
                 continue
             if view is None or view.amount is not agent.free:
-                view = agent.view = self._view(agent, agent.free)
+                view = self._view_anew(agent)
             if not view.offerable:
                 continue
             eligible = self._able & ~view.refused
@@ -136,7 +136,7 @@ class Allocator(Reading):
             elif shared:
                 self._share_out(agent, view, len(candidates) - number, grants)
             else:
-                grants.append(self._grant(agent, self._roles.first(eligible), eligible, view))
+                grants.append(self._grant(agent, eligible, view))
 
     def _share_out(self, agent: Agent, view: View, agents: int, grants: list[Grant]) -> None:
         """Offer an agent to clients and requests in turns, till a client takes all that is left.
@@ -148,13 +148,13 @@ class Allocator(Reading):
             wanting &= self._asking
             client = self._roles.poorest(eligible | wanting)
             if client.mask & eligible:
-                grants.append(self._grant(agent, client.role, client.mask, view))
+                grants.append(self._grant(agent, client.mask, view))
                 return
             if (chosen := choice(client, agent, agents)) is None:
                 wanting &= ~client.mask
                 continue
             grants.append(self._grant_cut(agent, *chosen))
-            view = agent.view = self._view(agent, agent.free)
+            view = self._view_anew(agent)
         if view.offerable:
             self._agents.idle[agent] = None
 
@@ -180,7 +180,7 @@ class Allocator(Reading):
             client = self._roles.poorest(eligible | wanting)
             if not client.mask & wanting:
                 view = agent.views[client.role.name, client.demand]
-                grants.append(self._grant(agent, client.role, client.mask, view))
+                grants.append(self._grant(agent, client.mask, view))
             elif (chosen := choice(client, agent, agents)) is not None:
                 grants.append(self._grant_cut(agent, *chosen))
             else:
@@ -207,13 +207,16 @@ class Allocator(Reading):
             index.note_one(agent)
         self.compared = matching.compared
 
-    def _grant(self, agent: Agent, role: Role, eligible: int, view: View) -> Grant:
-        """It is `role`'s turn: one of its eligible clients gets what the view is of."""
+    def _grant(self, agent: Agent, eligible: int, view: View) -> Grant:
+        """Whose turn it is gets what the view is of."""
         amount = view.amount
-        client = self._roles.give(role, eligible, view.quantities)
+        client = self._roles.give(eligible, view.quantities)
         agent.offer(client, amount)
-        self._one_more_offer(client.framework)
-        return Grant(client.name, role.name, agent.agent_id, amount)
+        framework = client.framework
+        framework.outstanding = outstanding = framework.outstanding + 1
+        if outstanding >= framework.outstanding_max:
+            self._reconsider(framework)
+        return Grant(client.name, client.role.name, agent.agent_id, amount)
 
     def _grant_cut(self, agent: Agent, want: Want, units: int) -> Grant:
         """It is the turn of a client with a request: it gets so many units, which are free."""
@@ -223,20 +226,26 @@ class Allocator(Reading):
         if agent.reserved:
             amount = part_of(agent.free.available_to(role.name), amount)
             agent.views.clear()
-        self._roles.take(client, gift)
+        self._roles.give(client.mask, gift)
         agent.offer(client, amount)
         self._demand.offer(want, agent, units)
-        self._one_more_offer(client.framework)
+        client.framework.outstanding += 1
+        if client.framework.outstanding >= client.framework.outstanding_max:
+            self._reconsider(client.framework)
         return Grant(client.name, role.name, agent.agent_id, amount, want.request.request_id, units)
 
-    def _one_more_offer(self, framework: Framework) -> None:
-        framework.outstanding += 1
-        if framework.outstanding >= framework.outstanding_max:
-            self._reconsider(framework)
+    def _view_anew(self, agent: Agent) -> View:
+        """Of an agent with nothing reserved. Who refused more of it refuses less of it."""
+        before = agent.view
+        known = 0 if before is None or agent.grew else before.refused
+        agent.view = view = self._view(agent, agent.free, known)
+        agent.grew = False
+        return view
 
-    def _view(self, agent: Agent, amount: Resources) -> View:
+    def _view(self, agent: Agent, amount: Resources, known: int = 0) -> View:
         of = quantities(amount)
-        return View(amount, of, self._offerable(amount, of), self._refusals.counting(agent, amount))
+        refused = self._refusals.counting(agent, amount, known)
+        return View(amount, of, self._offerable(amount, of), refused)
 
     def _view_of_role(self, agent: Agent, role: Role, *, demand: bool) -> View:
         view = agent.views.get((role.name, demand))
@@ -270,20 +279,19 @@ class Allocator(Reading):
         if agent is None:
             return
         client = self._holder(framework_id, role, agent)
-        want = client.wants.get(request_id)
+        want = client.wants.get(request_id) if units else None
         if units and (want is None or units not in agent.units.get(want, ())):
             what = f"was not offered {units} units of {request_id}"
             raise LedgerError(agent_id=agent_id, holder=(framework_id, role), what=what)
-        agent.settle(client, offered, used)
-        if used != offered:
-            self._lose(client, agent, offered)
-            if used:
-                self._gain(client, used)
+        rest = agent.settle(client, offered, used)
+        if rest is offered or rest:
+            self._lose(client, rest)
             self._agents.touch(agent)
-        if want is not None and units:
+        if want is not None:
             self._demand.settle(want, agent, units)
         self._settled(client.framework)
-        self._forget_if_empty(client)
+        if not client.subscribed:
+            self._forget_if_empty(client)
 
     def release(self, framework_id: str, role: str, agent_id: str, resources: Resources) -> None:
         """A task ended: what it held is free. Raises LedgerError when it was not held."""
@@ -292,7 +300,7 @@ class Allocator(Reading):
             return
         client = self._holder(framework_id, role, agent)
         agent.give_back(client, resources)
-        self._lose(client, agent, resources)
+        self._lose(client, resources)
         self._agents.touch(agent)
         self._forget_if_empty(client)
 
@@ -314,11 +322,8 @@ class Allocator(Reading):
     def _gain(self, client: Client, amount: Resources) -> None:
         self._roles.gain(client, quantities(amount))
 
-    def _lose(self, client: Client, agent: Agent, amount: Resources) -> None:
-        view = agent.view
-        same = view is not None and view.amount is amount
-        of = view.quantities if view is not None and same else quantities(amount)
-        self._roles.lose(client, of)
+    def _lose(self, client: Client, amount: Resources) -> None:
+        self._roles.lose(client, quantities(amount))
 
     def _settled(self, framework: Framework) -> None:
         framework.outstanding -= 1
@@ -346,7 +351,7 @@ class Allocator(Reading):
         agent = self._agents.get(agent_id)
         framework = self._frameworks.get(framework_id)
         client = framework.clients.get(role) if framework is not None else None
-        if agent is None or client is None or not client.subscribed or not resources:
+        if agent is None or client is None or not client.subscribed:
             return
         if request_id:
             want = client.wants.get(request_id)
@@ -359,7 +364,8 @@ class Allocator(Reading):
             self._refusals_changed(agent)
             self._agents.touch(agent)
             return
-        agent.views.clear()
+        if agent.views:
+            agent.views.clear()
         view = agent.view
         if view is not None and (resources is view.amount or resources.covers(view.amount)):
             view.refused |= client.mask
@@ -427,7 +433,7 @@ class Allocator(Reading):
         if self._index is not None:
             self._index.discard(agent)
         for client, amount in agent.claims():
-            self._lose(client, agent, amount)
+            self._lose(client, amount)
         for client, _amount in agent.offers:
             client.claims -= 1
             self._settled(client.framework)

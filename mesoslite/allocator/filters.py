@@ -54,12 +54,15 @@ class Refusals:
     def refuse(self, agent: Agent, mask: int, amount: Resources, until_ms: int) -> bool:
         """`mask`, one client, does not want `amount` of `agent` or less of it before `until_ms`.
 
-        A deadline before one that the client named for this amount changes nothing. True when
-        other refusals had to be forgotten for it: what counts of this agent's is to be asked anew.
+        A deadline before one that the client named for this amount changes nothing, and nothing is
+        not refused. True when other refusals had to be forgotten for it: what counts of this
+        agent's is to be asked anew.
         """
         bucket = agent.refusals.get(amount)
         forgotten = False
         if bucket is None:
+            if not amount:
+                return False
             if len(agent.refusals) >= AMOUNTS_MAX:
                 oldest = next(iter(agent.refusals.values()))
                 self._clear(oldest, oldest.mask)
@@ -82,11 +85,15 @@ class Refusals:
         due[bucket] = None
         return forgotten
 
-    def counting(self, agent: Agent, amount: Resources) -> int:
-        """Who refuses to be offered `amount` of `agent`: all bits of the buckets that cover it."""
-        mask = 0
+    def counting(self, agent: Agent, amount: Resources, known: int = 0) -> int:
+        """Who refuses to be offered `amount` of `agent`: all bits of the buckets that cover it.
+
+        Of the clients in `known` it is known already. 0.2 us for a bucket, 0.8 us if it must be
+        compared.
+        """
+        mask = known
         for refused, bucket in agent.refusals.items():
-            if refused is amount or refused.covers(amount):
+            if bucket.mask & ~mask and (refused is amount or refused.covers(amount)):
                 mask |= bucket.mask
         return mask
 

@@ -7,7 +7,7 @@ them. Roles compete with each other by weight, the clients of a role among thems
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
@@ -91,9 +91,9 @@ class Role(Competitor):
 
     __slots__ = ("clients",)
 
-    def __init__(self, name: str, weight: Fraction, total: ClusterTotal) -> None:
+    def __init__(self, name: str, weight: Fraction, clients: FairOrder[Client]) -> None:
         super().__init__(name, weight=weight)
-        self.clients: FairOrder[Client] = FairOrder(total)
+        self.clients = clients
 
     def sum_up(self) -> None:
         """Hold what its clients hold together. O(clients)."""
@@ -113,7 +113,7 @@ class Roles:
         self._total = total
         self._weights = weights
         self._roles: dict[str, Role] = {}
-        self._order: FairOrder[Role] = FairOrder(total)
+        self._order: FairOrder[Role] = FairOrder(total, self._roles_of)
         #: The role if there is but one: whose turn it is then needs no order and no sums.
         self._only: Role | None = None
         self._slots: list[Client | None] = []
@@ -149,7 +149,8 @@ class Roles:
         """A new client of `framework`, with a slot that nobody's refusals speak of."""
         role = self._roles.get(role_name)
         if role is None:
-            role = Role(role_name, self.weight(role_name), self._total)
+            clients = FairOrder(self._total, self._few)
+            role = Role(role_name, self.weight(role_name), clients)
             self._roles[role_name] = role
             self._order.add(role)
             if self._only is not None:
@@ -200,6 +201,20 @@ class Roles:
             if client is not None:
                 yield client
 
+    def _few(self, mask: int) -> list[Client]:
+        """The clients with these slots, remembered: the requests of a cycle are asked one after
+        another who of the same few is the poorest.
+        """
+        clients = self._sets.get(mask)
+        if clients is None:
+            if len(self._sets) >= SETS_MAX:
+                self._sets.clear()
+            clients = self._sets[mask] = list(self.clients_of(mask))
+        return clients
+
+    def _roles_of(self, mask: int) -> Iterable[Role]:
+        return {client.role: None for client in self._few(mask)}
+
     # --- the order --------------------------------------------------------------------------------
 
     def gain(self, client: Client, amount: Quantities) -> None:
@@ -222,65 +237,25 @@ class Roles:
             role.lose(amount)
             self._order.changed(role)
 
-    def first(self, eligible: int) -> Role:
-        """Whose turn it is: the poorest role with a client in `eligible`, of whom there is one."""
-        if self._only is not None:
-            return self._only
-        order = self._order
-        if eligible.bit_count() <= order.few:
-            return order.least({client.role: None for client in self.clients_of(eligible)})
-        return order.first(eligible)
-
-    def give(self, role: Role, eligible: int, gift: Quantities) -> Client:
-        """Give `gift` to the poorest client of `role` in `eligible`, of whom there is one."""
-        if role is self._only:
-            role.tie += SERVED_ONCE
-        else:
-            eligible &= role.mask
-            self._order.give(role, gift)
-        clients = role.clients
-        client = clients.poorest()
-        if not client.mask & eligible:
-            if eligible.bit_count() > clients.few:
-                client = clients.first(eligible)
-            else:
-                client = clients.least(self.clients_of(eligible))
-        clients.give(client, gift)
-        return client
-
     def poorest(self, eligible: int) -> Client:
-        """Whose turn it is: the poorest client in `eligible` of the poorest role that has one."""
-        if eligible.bit_count() <= self._order.few:
-            role = self._order.least({client.role: None for client in self._few(eligible)})
-        else:
-            role = self.first(eligible)
-        there = eligible & role.mask
-        client = role.clients.poorest()
-        if client.mask & there:
-            return client
-        if there.bit_count() > role.clients.few:
-            return role.clients.first(there)
-        return role.clients.least(self._few(there))
-
-    def _few(self, mask: int) -> list[Client]:
-        """The clients with these slots, remembered: the requests of a cycle are asked one after
-        another who of the same few is the poorest.
+        """Whose turn it is: the poorest client in `eligible`, of whom there is one or more, of the
+        poorest role that has one.
         """
-        clients = self._sets.get(mask)
-        if clients is None:
-            if len(self._sets) >= SETS_MAX:
-                self._sets.clear()
-            clients = self._sets[mask] = list(self.clients_of(mask))
-        return clients
+        role = self._only
+        if role is None:
+            role = self._order.poorest(eligible)
+            eligible &= role.mask
+        return role.clients.poorest(eligible)
 
-    def take(self, client: Client, gift: Quantities) -> None:
-        """It is the turn of `client`, whom `poorest` has just found: it takes `gift`."""
-        role = client.role
-        if role is self._only:
+    def give(self, eligible: int, gift: Quantities) -> Client:
+        """It is the turn of the same client, who takes `gift`, and is returned."""
+        role = self._only
+        if role is not None:
             role.tie += SERVED_ONCE
         else:
-            self._order.give(role, gift)
-        role.clients.give(client, gift)
+            role = self._order.give(eligible, gift)
+            eligible &= role.mask
+        return role.clients.give(eligible, gift)
 
     def in_order(self) -> list[Role]:
         """All roles, the poorest first."""

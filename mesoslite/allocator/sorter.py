@@ -14,7 +14,7 @@ also across resources (3/9 of the cpus and 6/18 of the memory), and no sum ever 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from math import isqrt
 from typing import Generic, TypeVar
@@ -38,6 +38,7 @@ _RANK_MAX = (1 << 32) - 1
 SERVED_ONCE = _RANK_MAX + 1
 _TIE_BITS = 64
 _NO_KEY = -1  # of who has not been sorted in yet
+_NOT_READY = -1
 _RANK_STEP = 1 << 16  # names that arrive in order, up or down: 32,000 before all are ranked anew
 _STALE_FEW = 8  # a SortedList move is 1 us, sorting anew 0.4 us for each: anew if over a quarter
 _ONE = Fraction(1)
@@ -184,7 +185,7 @@ C = TypeVar("C", bound=Competitor)
 
 
 class FairOrder(Generic[C]):
-    """Competitors, poorest first. Names are unique.
+    """Competitors, poorest first. Names are unique. `members_of` finds them by the bits of a mask.
 
     At rest the keys are in a SortedList. The first turn of a cycle lines them up in a plain list,
     7 us for 1,000, since a turn there costs 0.3 us and in a SortedList 1.0 us; who changes next
@@ -192,8 +193,9 @@ class FairOrder(Generic[C]):
     between two cycles move each competitor once, and all together at the price of one sort.
     """
 
-    def __init__(self, total: ClusterTotal) -> None:
+    def __init__(self, total: ClusterTotal, members_of: Callable[[int], Iterable[C]]) -> None:
         self._total = total
+        self._members_of = members_of
         self._version = total.version
         self._members: dict[str, C] = {}
         self._by_rank: dict[int, C] = {}
@@ -203,9 +205,9 @@ class FairOrder(Generic[C]):
         #: The same in a plain list while turns are taken; nobody is stale meanwhile.
         self._line: list[int] = []
         self._stale: list[C] = []
-        #: So few candidates are better compared with each other than looked for in the order, at
-        #: n / (k + 1) steps on average for k of n: a quarter of a step each.
-        self.few = 0
+        #: The version of the total for which the line is right, or that somebody is stale.
+        self._ready = _NOT_READY
+        self._few = 0
 
     def __len__(self) -> int:
         return len(self._members)
@@ -231,7 +233,7 @@ class FairOrder(Generic[C]):
         self._members[new.name] = new
         new.key = _NO_KEY
         self.changed(new)
-        self.few = isqrt(len(names)) // 2
+        self._few = isqrt(len(names)) // 2
         if below < rank < above:
             new.tie = rank
             self._by_rank[rank] = new
@@ -248,46 +250,35 @@ class FairOrder(Generic[C]):
         self._names.remove(old.name)
         del self._by_rank[old.tie & _RANK_MAX]
         del self._members[old.name]
-        self.few = isqrt(len(self._names)) // 2
+        self._few = isqrt(len(self._names)) // 2
 
     def changed(self, member: C) -> None:
         """What decides `member`'s place has changed: what it holds, its weight, or its turns."""
         if not member.stale:
             member.stale = True
             self._stale.append(member)
+            self._ready = _NOT_READY
 
-    def first(self, eligible: int) -> C:
-        """The poorest of those with a bit in `eligible`, of whom there is one or more.
+    def poorest(self, eligible: int) -> C:
+        """Whose turn it is: the poorest with a bit in `eligible`, of whom there is one or more."""
+        if self._ready != self._total.version:
+            self._line_up()
+        member = self._by_rank[self._line[0] & _RANK_MAX]
+        return member if member.mask & eligible else self._search(eligible)
 
-        Walks down the order: n / (k + 1) steps on average if k of n are eligible.
+    def give(self, eligible: int, gift: Quantities) -> C:
+        """It is the turn of the poorest in `eligible`, who takes `gift`, and is returned.
+
+        The busiest step of all, so it is one piece: 1.0 us, and 1.6 us with a call for each part.
         """
-        by_rank = self._by_rank
-        for key in self._lined_up():
-            member = by_rank[key & _RANK_MAX]
-            if member.mask & eligible:
-                return member
-        raise LookupError(f"none of {len(self)} competitors is in {eligible:#x}")
-
-    def least(self, candidates: Iterable[C]) -> C:
-        """The poorest of these members: O(k), so better than `first` where k is `few`."""
-        self._lined_up()
-        return min(candidates, key=_key)
-
-    def poorest(self) -> C:
-        """The first of all, of whom there is one or more."""
-        if self._stale or not self._line or self._version != self._total.version:
-            self._lined_up()
-        return self._by_rank[self._line[0] & _RANK_MAX]
-
-    def give(self, member: C, gift: Quantities) -> None:
-        """It is the turn of `member`, who was found by the question before: it takes `gift`.
-
-        The busiest step of all, so it is one piece: 1.0 us, and 1.5 us with a call for each part.
-        """
+        if self._ready != self._total.version:
+            self._line_up()
         line = self._line
-        if line[0] == member.key:
+        member = self._by_rank[line[0] & _RANK_MAX]
+        if member.mask & eligible:
             del line[0]
         else:
+            member = self._search(eligible)
             del line[bisect_left(line, member.key)]
         cpus, mem, disk, gpus, other = gift
         member.cpus = cpus = member.cpus + cpus
@@ -309,10 +300,12 @@ class FairOrder(Generic[C]):
                 share = share_of_gpus
         member.key = key = (int(share * _SHARE_ONE) << _TIE_BITS) + tie
         insort(line, key)
+        return member
 
     def in_order(self) -> list[C]:
         """All members, the poorest first."""
-        return [self._by_rank[key & _RANK_MAX] for key in self._lined_up()]
+        self._line_up()
+        return [self._by_rank[key & _RANK_MAX] for key in self._line]
 
     def check(self) -> None:
         """Assert every invariant, O(n log n). Tests call it after each event; production never."""
@@ -324,19 +317,36 @@ class FairOrder(Generic[C]):
         assert (self._line or list(self._order)) == sorted(member.key for member in placed)
         assert len({id(m) for m in self._stale}) == len(self._stale)
         assert {m.name for m in self._stale} == {n for n, m in self._members.items() if m.stale}
+        assert self._ready == _NOT_READY or (self._line and not self._stale)
         if self._version == self._total.version and len(self) > 1:
             assert all(m.stale or m.key == self._key_of(m) for m in self._members.values())
             assert all(m.stale or m.key != _NO_KEY for m in self._members.values())
 
-    def _lined_up(self) -> list[int]:
-        """The keys of all, sorted, in a plain list."""
+    def _search(self, eligible: int) -> C:
+        """The poorest in `eligible`, of whom there is one or more; the line is up.
+
+        Walks down it: n / (k + 1) steps on average if k of n are eligible, a tenth of a us each.
+        So few of them are better compared with each other, at a quarter of a us each.
+        """
+        if eligible.bit_count() <= self._few:
+            return min(self._members_of(eligible), key=_key)
+        by_rank = self._by_rank
+        for key in self._line:
+            member = by_rank[key & _RANK_MAX]
+            if member.mask & eligible:
+                return member
+        raise LookupError(f"none of {len(self)} competitors is in {eligible:#x}")
+
+    def _line_up(self) -> None:
+        """Everybody in place, in a plain list."""
         if self._stale or self._version != self._total.version:
             self._settle()
         if not self._line:
             self._line = list(self._order)
-        return self._line
+        self._ready = self._version
 
     def _leave_line(self) -> None:
+        self._ready = _NOT_READY
         if self._line:
             self._order = SortedList(self._line)
             self._line = []
@@ -344,7 +354,7 @@ class FairOrder(Generic[C]):
     def _settle(self) -> None:
         """Put everybody in place: O(log n) for each who changed, O(n) for many or a new total."""
         stale = self._stale
-        if self._version != self._total.version or len(stale) > _STALE_FEW + self.few**2:
+        if self._version != self._total.version or len(stale) > _STALE_FEW + self._few**2:
             self._sort_anew()
             return
         self._leave_line()
@@ -363,6 +373,7 @@ class FairOrder(Generic[C]):
         self._stale.clear()
         self._version = self._total.version
         self._line = sorted(member.key for member in self._members.values())
+        self._ready = self._version
 
     def _rank_anew(self) -> None:
         """Spread the ranks evenly around the middle, and sort by them."""

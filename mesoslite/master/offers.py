@@ -41,7 +41,7 @@ from mesoslite.model import (
 from mesoslite.resources import Resources, total_of
 
 DONE = OperationResult()
-NOTHING = Resources()
+NOTHING = Resources.EMPTY
 
 
 # --- making and taking back -----------------------------------------------------------------------
