@@ -50,6 +50,8 @@ class Ledger:
         self.containers: dict[str, TaskHere] = {}
         """The tasks that have not ended, by container id."""
         self.resends = Resends()
+        self._ends_unsaid: list[TaskStatus] = []
+        """Of tasks that the last registration names; no more than there were."""
         self._effects: list[Effect] = []
         self._agent_id = recovered.info.agent_id
         self._run = recovered.run
@@ -187,6 +189,16 @@ class Ledger:
             )
             self.emit(ToMaster(StatusReport(status, state)))
 
+    def say_end_of_removed(self, status: TaskStatus) -> None:
+        """Tell the master, once, of the end of a task that it was told is here.
+
+        The registration may not be answered yet: it names the task, so the end must follow it.
+        """
+        if self.listening:
+            self.emit(ToMaster(StatusReport(status, status.state)))
+        else:
+            self._ends_unsaid.append(status)
+
     def say_end_once(self, stream: UpdateStream) -> None:
         """Tell the master of an end that waits behind an older status, before the stream goes: it
         may not know of it yet, and counts what the task held until it does."""
@@ -213,6 +225,9 @@ class Ledger:
     def listen(self) -> None:
         """A master hears from now on: the head of each stream is said to it."""
         self.listening = True
+        for status in self._ends_unsaid:
+            self.emit(ToMaster(StatusReport(status, status.state)))
+        self._ends_unsaid.clear()
         for framework in self.frameworks.values():
             for stream in framework.streams.values():
                 if stream.pending:
@@ -221,6 +236,7 @@ class Ledger:
     def pause(self) -> None:
         """Nobody hears what is said."""
         self.listening = False
+        self._ends_unsaid.clear()
         self.resends.clear()
 
     def resend(self) -> None:

@@ -34,7 +34,6 @@ from mesoslite.messages import (
     Registered,
     RunTask,
     ShutdownFramework,
-    StatusReport,
     TaskMessage,
 )
 from mesoslite.model import Reason, Refusal, TaskStatus
@@ -600,8 +599,8 @@ class Agent:
         del self._ledger.containers[here.record.container_id]
         if here.removed:
             self._ledger.forget(here.framework, status.task_id)
-            if self._link is Link.REGISTERED:
-                self._ledger.emit(ToMaster(StatusReport(status, status.state)))
+            if self._link is not Link.DOWN:
+                self._ledger.say_end_of_removed(status)
         else:
             self._ledger.append(here.stream, status)
         self._ledger.emit(DestroyContainer(here.record.container_id))

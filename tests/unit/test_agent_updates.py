@@ -8,6 +8,7 @@ from mesoslite.messages import (
     KillTask,
     ReconcileTasks,
     Register,
+    Registered,
     RunTask,
     ShutdownFramework,
     StatusReport,
@@ -181,6 +182,22 @@ def test_a_removal_shortens_a_kill_and_takes_its_place() -> None:
     assert of(world.tick(1_000), StopContainer) == [StopContainer("1-1", 9)]
     status = status_of(world.handle(exited("1-1", None, 9)))
     assert status.reason is Reason.FRAMEWORK_REMOVED
+
+
+def test_the_end_of_a_removed_frameworks_task_follows_the_registration_that_names_it() -> None:
+    """Else the master, to which the registration is news, would believe in the task for ever."""
+    world = World()
+    world.connect()
+    container_id = world.run()
+    world.hear(ShutdownFramework("f"))
+    world.handle(StreamLost())
+    world.handle(StreamOpened())
+    assert said(world.handle(exited(container_id, signal=9))) == []
+    [end] = reports(world.hear(Registered()))
+    assert (end.status.state, end.status.update_id) == (TaskState.KILLED, "")
+    world.handle(StreamLost())
+    world.handle(StreamOpened())
+    assert reports(world.hear(Registered())) == []
 
 
 def test_a_removed_framework_that_was_only_introduced_leaves_nothing() -> None:
