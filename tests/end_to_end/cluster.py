@@ -288,10 +288,14 @@ class Cluster:
     # --- the others -------------------------------------------------------------------------------
 
     def start_agent(
-        self, resources: str = "cpus:4;mem:4096", *, containerizer: str = "process", name: str = ""
+        self,
+        resources: str = "cpus:4;mem:4096",
+        *more_flags: str,
+        containerizer: str = "process",
+        name: str = "",
     ) -> Agent:
         """A new agent, active when this returns."""
-        flags = (f"--resources={resources}", f"--containerizers={containerizer}")
+        flags = (f"--resources={resources}", f"--containerizers={containerizer}", *more_flags)
         agent = Agent(self, name or f"agent-{len(self.agents) + 1}", flags)
         self.agents.append(agent)
         return agent
