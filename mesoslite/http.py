@@ -145,6 +145,8 @@ class _Connection(H11Protocol):
         super().__init__(**wiring)
         self._limits = limits
         self._too_slow: asyncio.TimerHandle | None = None
+        #: It was ended from here, and will be gone in the next turn of the loop.
+        self.cut = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -152,9 +154,9 @@ class _Connection(H11Protocol):
         there = cast("set[_Connection]", self.connections)
         if len(there) > self._limits.connections:
             # Those that were cut in this turn of the loop are still among them.
-            left = [one for one in there if not one.transport.is_closing()]
+            left = [one for one in there if not one.cut]
             if len(left) > self._limits.connections:
-                min(left, key=lambda one: one.due_s).abort()
+                min(left, key=lambda one: (one.answering, one.due_s)).abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -166,12 +168,20 @@ class _Connection(H11Protocol):
         super().on_response_complete()
 
     @property
+    def answering(self) -> bool:
+        """Whether a request has arrived on it whose answer is not all on its way yet."""
+        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        answered = cycle is None or cycle.response_complete
+        return not answered or self.transport.get_write_buffer_size() > 0
+
+    @property
     def due_s(self) -> float:
         """When it is cut, in the loop's time: the later, the more recently it was of use."""
         return self._too_slow.when() if self._too_slow is not None else 0.0
 
     def abort(self) -> None:
         """Cut it, whatever was not yet written."""
+        self.cut = True
         self.transport.abort()
 
     def _watch(self) -> None:

@@ -1,6 +1,7 @@
 """The HTTP port by itself: its pages, who may see them, and what clients may cost."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -207,6 +208,29 @@ async def test_a_connection_too_many_takes_the_place_of_the_one_that_was_idle_lo
         finally:
             for one in idle:
                 one.close()
+
+
+async def test_a_request_that_is_being_answered_does_not_make_room_for_idle_connections() -> None:
+    more_than_buffers_hold = Shown(why_not="x" * 20_000_000)
+    async with served(more_than_buffers_hold, Limits(connections=3)) as http:
+        with (
+            contextlib.ExitStack() as idle,
+            socket.create_connection(("127.0.0.1", http.port)) as busy,
+        ):
+            busy.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            loop = asyncio.get_running_loop()
+            busy.setblocking(False)
+            body = await loop.sock_recv(busy, 1)  # it is being answered
+            crowd = [
+                idle.enter_context(socket.create_connection(("127.0.0.1", http.port)))
+                for _ in range(50)
+            ]
+            for one in crowd:
+                one.setblocking(False)
+            await until(lambda: sum(not hung_up(one) for one in crowd) <= 2)
+            while chunk := await loop.sock_recv(busy, 1_000_000):
+                body += chunk
+            assert len(body) > 20_000_000
 
 
 def sent(connection: socket.socket, data: bytes) -> bool:
