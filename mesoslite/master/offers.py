@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from mesoslite.lifecycle import TaskState
@@ -40,6 +40,7 @@ from mesoslite.model import (
 )
 from mesoslite.resources import Resources, total_of
 
+LEASES_SPARE = 1_000  # leases of answered offers that stay, beside as many as offers stand
 DONE = OperationResult()
 NOTHING = Resources.EMPTY
 
@@ -85,6 +86,9 @@ def make_offers(t: Tables) -> None:
             )
         )
     t.looked_at += t.allocator.looked_at
+    if len(t.leases) > 2 * len(t.offers) + LEASES_SPARE:
+        # Behind one offer that is held, answered ones pile up for as long as its lease runs.
+        t.leases = deque(lease for lease in t.leases if lease[1] in t.offers)
     for framework_id, offers in made.items():
         stream = t.frameworks[framework_id].stream
         if stream is None:

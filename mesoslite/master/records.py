@@ -306,7 +306,7 @@ class Tables:
         self.offers: dict[str, OutstandingOffer] = {}
         self.leases: deque[tuple[int, str]] = deque()
         """(end, offer id), oldest first: all leases are equally long, so no sorting is needed.
-        Offers that were answered stay in it until their time has come."""
+        Offers that were answered stay in it until their time has come, or they are the most."""
         self.peers: dict[str, Peer] = {}
         self.timers: Deadlines[tuple[Timer, str]] = Deadlines()
         self.awaited = 0

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from mesoslite.lifecycle import TaskState
+from mesoslite.master.offers import LEASES_SPARE
 from mesoslite.master.protocol import Recovered, StreamPaused, StreamResumed
 from mesoslite.master.state import MasterConfig
 from mesoslite.messages import (
@@ -152,6 +153,20 @@ def test_revive_forgets_refusals_and_suppress_keeps_offers_away() -> None:
     assert world.offers() == []
     world.call("f", Revive())
     assert len(world.offers()) == 1
+
+
+def test_leases_of_answered_offers_do_not_pile_up_behind_one_that_is_held() -> None:
+    world = World(config=MasterConfig(short_declines_max=10 * LEASES_SPARE))
+    world.framework()
+    world.agent("a1")
+    world.agent("a2")
+    for _ in range(2 * LEASES_SPARE):
+        [offer] = world.offers()
+        world.call("f", Decline((offer.offer_id,), 0))
+    t = world.master.tables
+    assert {offer.agent_id for offer in t.offers.values()} == {"a1", "a2"}
+    assert t.offer_count > 2 * LEASES_SPARE
+    assert len(t.leases) <= LEASES_SPARE + 2 * len(t.offers)
 
 
 def test_a_lease_that_runs_out_is_rescinded_and_offered_again_after_a_refusal() -> None:
