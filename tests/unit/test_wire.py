@@ -47,6 +47,7 @@ from mesoslite.wire import (
     agent_requests,
     framework_info_from_wire,
     framework_info_to_wire,
+    nouns,
     resources_from_wire,
     resources_to_wire,
     scheduler_calls_from_wire,
@@ -173,6 +174,18 @@ def test_a_task_over_a_limit_is_refused_and_the_field_named(field: str, bad: Tas
     assert str(error).startswith(f"{field}: ")
     assert str(error).isprintable()
     assert len(str(error)) < 300
+
+
+def test_fields_that_this_version_does_not_know_are_not_passed_on() -> None:
+    newer = b"\xf2\x07\x03new"  # field 126, which nobody has: three bytes
+    plain = nouns.task_to_wire(task())
+    slot = common_pb2.Task.FromString(plain.SerializeToString() + newer)
+    assert nouns.encoded_task(nouns.task_from_wire(slot)) == plain.SerializeToString()
+    told = nouns.status_to_wire(TaskStatus("t1", TaskState.RUNNING))
+    status = nouns.passing_status(
+        common_pb2.TaskStatus.FromString(told.SerializeToString() + newer)
+    )
+    assert nouns.encoded_status(status) == told.SerializeToString()
 
 
 def test_a_task_at_its_limits_is_taken() -> None:
