@@ -38,6 +38,14 @@ class Worker(Scheduler):
             self.launch(offer, [self.task() for _ in range(int(offer.resources.cpus))])
 
 
+class Asker(Worker):
+    """The same, and it states what it wants: a million tasks of one cpu."""
+
+    def __init__(self, name: str, role: str, rng: random.Random, mean_s: float = 20) -> None:
+        super().__init__(name, role, rng, mean_s)
+        self.request(resources=ONE, count=1_000_000)
+
+
 def busy_cluster(seed: int, agents: int = 7) -> Simulation:
     """Agents of four tasks each, and nothing left over."""
     return Simulation(
@@ -49,9 +57,15 @@ def busy_cluster(seed: int, agents: int = 7) -> Simulation:
     )
 
 
-def worker(cluster: Simulation, name: str, role: str | None = None, mean_s: float = 20) -> None:
+def worker(
+    cluster: Simulation,
+    name: str,
+    role: str | None = None,
+    mean_s: float = 20,
+    kind: type[Worker] = Worker,
+) -> None:
     """One more of them, of a role of its own unless told otherwise."""
-    cluster.add(lambda: Worker(name, role or name, cluster.rng(name), mean_s))
+    cluster.add(lambda: kind(name, role or name, cluster.rng(name), mean_s))
 
 
 def parts(shares: dict[str, float]) -> dict[str, float]:
@@ -78,6 +92,19 @@ def test_weights_of_one_two_and_four_give_shares_of_one_two_and_four(seed: int) 
     expected = {"light": 1 / 7, "middle": 2 / 7, "heavy": 4 / 7}
     assert parts(later.role_shares()) == pytest.approx(expected, rel=0.02)
     assert later.utilisation()["cpus"] > 0.97
+
+
+@pytest.mark.parametrize("without", ["", "light", "heavy"])
+def test_demand_is_met_by_the_same_shares_also_beside_who_states_none(without: str) -> None:
+    cluster = busy_cluster(6)
+    for name, mean_s in (("light", 40), ("middle", 20), ("heavy", 10)):
+        worker(cluster, name, mean_s=mean_s, kind=Worker if name == without else Asker)
+    later = measured(cluster)
+    expected = {"light": 1 / 7, "middle": 2 / 7, "heavy": 4 / 7}
+    assert parts(later.role_shares()) == pytest.approx(expected, rel=0.02)
+    assert later.utilisation()["cpus"] > 0.97
+    for name in expected:
+        assert later.offers(name).declined == 0
 
 
 def test_within_a_role_frameworks_share_alike_however_many_they_are() -> None:

@@ -372,3 +372,20 @@ def test_many_frameworks_with_nothing_to_do_are_offered_nothing() -> None:
         world.framework(f"f{number}", session_id=f"s{number}", demand_roles=("*",))
     world.agent()
     assert not any(isinstance(getattr(e, "event", None), Offers) for e in world.said)
+
+
+def test_a_request_that_was_put_off_is_passed_on_less_what_was_launched_meanwhile() -> None:
+    world = World(config=MasterConfig(revives_max=1, revives_per_s=1))
+    world.framework(demand_roles=("*",))
+    world.agent()
+    [offer] = ask(world, request(2))
+    [other] = ask(world, request(1, request_id="other"))
+    world.call("f", Decline((other.offer_id,), 60_000))
+    [other] = ask(world, request(2, request_id="other"))  # as much as may be raised at once
+    world.call("f", Decline((other.offer_id,), 60_000))
+    assert ask(world, request(4)) == []
+    world.accept(offer, task("t1"), task("t2"))
+    assert requests(world)["r"] == (2, 0)
+    world.wait(1_000)
+    [later] = [made for made in world.offers() if made.request_id == "r"]
+    assert later.resources == Resources.parse("cpus:2;mem:1024")
