@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mesoslite.deadlines import Deadlines
-from mesoslite.model import DEFAULT_REFUSE_MS, Offer
+from mesoslite.model import DEFAULT_REFUSE_MS, Offer, Refusal
 
 OFFERS_MAX = 20_000  # a master offers each agent once: two offers for each of 10,000 agents
 REFUSE_MS_PATIENT = 60_000  # docs/decisions.md D12: refusals double up to here
@@ -86,6 +86,20 @@ class HeldOffers:
         entry = self._entries.get(offer_id)
         if entry is not None:
             entry.held = True
+
+    def why_not(self, offers: tuple[Offer, ...]) -> Refusal | None:
+        """The first reason why these can not be accepted together."""
+        if not offers:
+            return Refusal.NO_OFFERS
+        if len({offer.offer_id for offer in offers}) < len(offers):
+            return Refusal.DUPLICATE_OFFER
+        if len({offer.agent_id for offer in offers}) > 1:
+            return Refusal.MIXED_AGENTS
+        if len({offer.role for offer in offers}) > 1:
+            return Refusal.MIXED_ROLES
+        if any(offer.offer_id not in self._entries for offer in offers):
+            return Refusal.UNKNOWN_OFFER
+        return None
 
     def take(self, offer_ids: Iterable[str]) -> tuple[str, ...]:
         """Remove these, which are being answered; tells which of them were here."""

@@ -415,7 +415,9 @@ class Session:
     def _accept(self, decision: AcceptOffers) -> None:
         """Send it, or answer it here at once: every launch has an outcome, never silence."""
         offer_ids = tuple(offer.offer_id for offer in decision.offers)
-        refusal = self._why_not(decision, offer_ids)
+        refusal = self._offers.why_not(decision.offers)
+        if refusal is None and self._launches.full:
+            refusal = Refusal.OUTBOX_FULL
         if refusal is not None:
             for operation in decision.operations:
                 self._launch_refused(operation, decision, refusal, f"offers {', '.join(offer_ids)}")
@@ -444,20 +446,6 @@ class Session:
         accept = self._launches.add(agent_id, offer_ids, tuple(operations.values()), refuse_ms)
         if self.subscribed:
             self._say(accept)
-
-    def _why_not(self, decision: AcceptOffers, offer_ids: tuple[str, ...]) -> Refusal | None:
-        """The first reason why this accept can not be sent. Only reads."""
-        if not offer_ids:
-            return Refusal.NO_OFFERS
-        if len(set(offer_ids)) < len(offer_ids):
-            return Refusal.DUPLICATE_OFFER
-        if len({offer.agent_id for offer in decision.offers}) > 1:
-            return Refusal.MIXED_AGENTS
-        if len({offer.role for offer in decision.offers}) > 1:
-            return Refusal.MIXED_ROLES
-        if any(offer_id not in self._offers for offer_id in offer_ids):
-            return Refusal.UNKNOWN_OFFER
-        return Refusal.OUTBOX_FULL if self._launches.full else None
 
     def _has_task(self, task_id: str) -> bool:
         return task_id in self._reconciliation or self._launches.launching(task_id)
