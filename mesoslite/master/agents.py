@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import offers, tasks
+from mesoslite.master import offers, requests, tasks
 from mesoslite.master.protocol import AgentRecord, CloseStream, SaveAgent, ToAgent, ToScheduler
 from mesoslite.master.records import (
     AgentEntry,
@@ -59,6 +59,7 @@ def register(t: Tables, stream: str, call: Register) -> None:
     _settle_the_missing(t, agent, known, here)
     used = [(e.framework_id, e.role, e.task.resources) for e in agent.tasks.values() if e.holds]
     t.allocator.add_agent(agent_id, call.agent.resources, used, call.agent.place)
+    requests.judge_soon(t)
     if before is AgentState.UNREACHABLE:
         for entry in here:
             if not (
@@ -96,7 +97,7 @@ def _returns(t: Tables, agent: AgentEntry, call: Register) -> None:
         t.part(agent.stream)
     offers.rescind(t, agent.offers.values())
     if agent.state is AgentState.AWAITED:
-        t.awaited -= 1
+        _one_less_awaited(t)
     if agent.state in (AgentState.ACTIVE, AgentState.DISCONNECTED):
         t.allocator.remove_agent(agent.info.agent_id)
     t.timers.drop((Timer.AGENT, agent.info.agent_id))
@@ -210,11 +211,12 @@ def give_up(t: Tables, agent: AgentEntry) -> None:
     """
     agent_id = agent.info.agent_id
     if agent.state is AgentState.AWAITED:
-        t.awaited -= 1
+        _one_less_awaited(t)
     else:
         for entry in agent.tasks.values():
             entry.holds = False
         t.allocator.remove_agent(agent_id)
+    requests.judge_soon(t)
     agent.state, agent.since_ms = AgentState.UNREACHABLE, t.now_ms
     t.timers.drop((Timer.AGENT, agent_id))
     t.timers.set((Timer.FORGET, agent_id), t.now_ms + t.config.forget_unreachable_ms)
@@ -229,6 +231,12 @@ def give_up(t: Tables, agent: AgentEntry) -> None:
             entry.state = TaskState.UNREACHABLE
             tasks.say(t, entry, Reason.AGENT_UNREACHABLE, "its agent is not heard of")
     offers.answer_waiting(t, agent)
+
+
+def _one_less_awaited(t: Tables) -> None:
+    t.awaited -= 1
+    if not t.awaited:
+        requests.judge_now(t)
 
 
 def forget(t: Tables, agent: AgentEntry) -> None:

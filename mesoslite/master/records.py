@@ -250,6 +250,8 @@ class Wanted:
 
     request: Request
     units: int
+    told: str = ""
+    """Why no agent could hold a unit of it, as its framework was told; empty: one could."""
 
 
 @dataclass(slots=True)
@@ -286,6 +288,7 @@ class Timer(Enum):
     REVIVE = "revives that came too fast take effect"
     AGENT = "an agent stayed away for too long"
     FORGET = "an unreachable agent is forgotten"
+    JUDGE = "agents came or went: some requests may be impossible now"
 
 
 class Tables:
@@ -311,8 +314,6 @@ class Tables:
         self.timers: Deadlines[tuple[Timer, str]] = Deadlines()
         self.awaited = 0
         """How many agents are AWAITED."""
-        self.unjudged: dict[tuple[str, str], None] = {}
-        """(framework id, request id) of requests that may fit on none but an awaited agent."""
         self.framework_count = 0
         self.offer_count = 0
         self.refusals: Counter[Refusal] = Counter()

@@ -9,10 +9,13 @@ from dataclasses import replace
 from mesoslite.allocator import Impossible
 from mesoslite.master import conduct
 from mesoslite.master.protocol import ToScheduler
-from mesoslite.master.records import FrameworkEntry, Tables, Wanted
+from mesoslite.master.records import FrameworkEntry, Tables, Timer, Wanted
 from mesoslite.messages import RequestResources, RequestUnsatisfiable, WithdrawRequests
 from mesoslite.model import InvalidRequest, Refusal, Request
 from mesoslite.resources import UNRESERVED, Resources
+
+JUDGE_AFTER_MS = 5_000  # the agents of a cluster that starts are all there by then
+JUDGE = (Timer.JUDGE, "")
 
 
 def request(t: Tables, framework: FrameworkEntry, call: RequestResources) -> None:
@@ -53,10 +56,8 @@ def _take(t: Tables, framework: FrameworkEntry, one: Request) -> None:
         t.allocator.request(framework.framework_id, one)
     elif before is not None:  # and it is put off: until then nothing is offered by an old count
         t.allocator.withdraw(framework.framework_id, before.request.role, one.request_id)
-    if t.awaited:
-        t.unjudged[framework.framework_id, one.request_id] = None
-    else:
-        _judge(t, framework, one)
+    if not t.awaited:
+        _judge(t, framework, framework.requests[one.request_id])
 
 
 def _wants_more(before: Wanted | None, one: Request) -> bool:
@@ -90,7 +91,6 @@ def drop(t: Tables, framework: FrameworkEntry, request_ids: Iterable[str]) -> No
     for request_id in request_ids:
         wanted = framework.requests.pop(request_id, None)
         if wanted is not None:
-            t.unjudged.pop((framework.framework_id, request_id), None)
             conduct.ask_no_more(t, framework, request_id)
             t.allocator.withdraw(framework.framework_id, wanted.request.role, request_id)
 
@@ -119,26 +119,39 @@ def launched(t: Tables, framework: FrameworkEntry, units: Counter[str]) -> None:
 # --- what can not be ------------------------------------------------------------------------------
 
 
-def judge_waiting(t: Tables) -> None:
-    """Every agent that this master knew of is back or given up: now it can be told what can not be.
+def judge_soon(t: Tables) -> None:
+    """An agent has come, or one is gone: what could be may not be now.
 
-    Before that the one agent that is large enough may just not have come back yet.
+    Not at once: the first agent of a cluster that starts is seldom the largest.
     """
-    if not t.unjudged or t.awaited:
+    if JUDGE not in t.timers:
+        t.timers.set(JUDGE, t.now_ms + JUDGE_AFTER_MS)
+
+
+def judge_now(t: Tables) -> None:
+    """Every agent that an earlier master knew of is back or given up: judge at the next Tick."""
+    t.timers.set(JUDGE, t.now_ms)
+
+
+def judge_all(t: Tables) -> None:
+    """Tell of every request whether it can not be, if that is news.
+
+    While agents are awaited the one that is large enough may be among them.
+    """
+    if t.awaited:
         return
-    waiting, t.unjudged = t.unjudged, {}
-    for framework_id, request_id in waiting:
-        framework = t.frameworks.get(framework_id)
-        wanted = framework.requests.get(request_id) if framework is not None else None
-        if framework is not None and wanted is not None:
-            _judge(t, framework, wanted.request)
+    for framework in t.frameworks.values():
+        for wanted in framework.requests.values():
+            _judge(t, framework, wanted)
 
 
-def _judge(t: Tables, framework: FrameworkEntry, one: Request) -> None:
+def _judge(t: Tables, framework: FrameworkEntry, wanted: Wanted) -> None:
+    one = wanted.request
     impossible = t.allocator.why_impossible(one.role, one)
-    if impossible is not None:
-        message = _missing(t, impossible, one)
+    message = "" if impossible is None else _missing(t, impossible, one)
+    if message and message != wanted.told:
         _tell(t, framework, one.request_id, t.no(Refusal.NO_AGENT_FITS), message)
+    wanted.told = message
 
 
 def fits_nowhere(t: Tables, role: str, unit: Resources) -> str | None:

@@ -116,7 +116,6 @@ class Master:
         offers.end_leases(t)
         while (due := t.timers.pop_due(t.now_ms)) is not None:
             self._due(*due)
-        requests.judge_waiting(t)
         offers.make_offers(t)
 
     def _begin(self, recovered: Recovered) -> None:
@@ -168,6 +167,8 @@ class Master:
                 frameworks.remove(t, framework, "it stayed away for longer than it may")
             case Timer.REVIVE:
                 frameworks.do_what_was_put_off(t, t.frameworks[subject])
+            case Timer.JUDGE:
+                requests.judge_all(t)
             case Timer.AGENT:
                 agents.give_up(t, t.agents[subject])
             case Timer.FORGET:

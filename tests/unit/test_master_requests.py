@@ -6,6 +6,7 @@ import pytest
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import view
+from mesoslite.master.requests import JUDGE_AFTER_MS
 from mesoslite.master.state import MasterConfig
 from mesoslite.messages import (
     Decline,
@@ -303,6 +304,34 @@ def test_without_agents_nothing_is_told() -> None:
     world.framework(demand_roles=("*",))
     ask(world, request(1, "cpus:64;mem:64"))
     assert told(world) == []
+
+
+def test_what_was_asked_of_an_empty_cluster_is_judged_when_its_agents_have_come() -> None:
+    world = World()
+    world.framework(demand_roles=("*",))
+    ask(world, request(1, "cpus:65;mem:64"), request(1, "cpus:64;mem:64", request_id="s"))
+    world.agent("small")
+    world.wait(JUDGE_AFTER_MS - 1)
+    world.agent("large", "cpus:64;mem:65536")
+    assert told(world) == []
+    world.wait(1)
+    assert told(world) == [("r", Refusal.NO_AGENT_FITS, LACKS)]
+    world.agent("another", "cpus:2;mem:64")
+    world.wait(JUDGE_AFTER_MS)
+    assert told(world) == []
+
+
+def test_a_request_that_the_last_large_agent_could_hold_is_told_of_when_that_is_lost() -> None:
+    world = wanting()
+    world.agent("large", "cpus:64;mem:65536")
+    ask(world, request(1, "cpus:64;mem:64"))
+    assert told(world) == []
+    world.close("large")
+    world.wait(world.config.silence_ms)
+    assert told(world) == []
+    world.wait(JUDGE_AFTER_MS)
+    [(request_id, refusal, _)] = told(world)
+    assert (request_id, refusal) == ("r", Refusal.NO_AGENT_FITS)
 
 
 def test_a_new_master_judges_when_its_agents_are_back() -> None:
