@@ -118,10 +118,7 @@ def may_revive(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> bo
     conduct = framework.conduct
     if not any(role in conduct.refused_in or role in framework.suppressed for role in roles):
         return True  # there is nothing to forget
-    at_once, per_s = t.config.revives_max, t.config.revives_per_s
-    if conduct.revives.full(t.now_ms, per_s=per_s):
-        conduct.episodes.pop(Misconduct.REVIVES, None)
-    if conduct.revives.take(t.now_ms, at_once=at_once, per_s=per_s):
+    if _may_now(t, framework):
         return True
     _put_off(t, framework)
     conduct.revive_later.update(roles)
@@ -133,13 +130,21 @@ def may_ask(t: Tables, framework: FrameworkEntry, request: Request) -> bool:
     conduct = framework.conduct
     if request.role not in conduct.declined_in and request.request_id not in conduct.ask_later:
         return True
-    at_once, per_s = t.config.revives_max, t.config.revives_per_s
-    if not conduct.ask_later and conduct.revives.take(t.now_ms, at_once=at_once, per_s=per_s):
+    if not conduct.ask_later and _may_now(t, framework):
         conduct.declined_in.discard(request.role)
         return True
     _put_off(t, framework)
     conduct.ask_later[request.request_id] = None
     return False
+
+
+def _may_now(t: Tables, framework: FrameworkEntry) -> bool:
+    """Take a token for something that makes the allocator look again. False: there is none."""
+    conduct = framework.conduct
+    at_once, per_s = t.config.revives_max, t.config.revives_per_s
+    if conduct.revives.full(t.now_ms, per_s=per_s):
+        conduct.episodes.pop(Misconduct.REVIVES, None)
+    return conduct.revives.take(t.now_ms, at_once=at_once, per_s=per_s)
 
 
 def _put_off(t: Tables, framework: FrameworkEntry) -> None:

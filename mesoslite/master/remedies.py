@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from mesoslite.allocator import MIN_ALLOCATABLE
+from mesoslite.allocator.cuts import Unit
+from mesoslite.allocator.possible import size_for
 from mesoslite.explanation import Blocked, Explained, Why, lack_text
 from mesoslite.master.records import FrameworkEntry, OutstandingOffer, Tables, Timer
 from mesoslite.model import Refusal, WhyNot
@@ -197,8 +199,9 @@ def _whose_tasks(t: Tables, agent_ids: tuple[str, ...]) -> str:
 def _without_where(t: Tables, told: Explained, agent_ids: tuple[str, ...]) -> str:
     if told.request is None:
         raise AssertionError("only a request has a `where`")
+    unit = Unit(told.request.unit, told.request.ports)
     totals = (t.agents[agent_id].info.resources for agent_id in agent_ids)
-    could = sum(total.covers(told.request.unit) for total in totals)
+    could = sum(unit.fits(size_for(total, told.role), 1) for total in totals)
     return f"without its `where`, {could:,} of them could hold a unit, empty"
 
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from mesoslite.explanation import FrameworkExplanation, RoleExplanation, TaskExplanation, Why
 from mesoslite.lifecycle import TaskState
 from mesoslite.master.explain import explain
 from mesoslite.master.fates import REFUSED_LAUNCHES_MAX, NotExplained
 from mesoslite.master.protocol import StreamPaused
 from mesoslite.master.state import MasterConfig
-from mesoslite.messages import Accept, Acknowledge, Decline, Kill, Suppress, Teardown
-from mesoslite.model import InvalidLaunch, Refusal, WhyNot
+from mesoslite.messages import (
+    Accept,
+    Acknowledge,
+    Decline,
+    Kill,
+    RequestResources,
+    Suppress,
+    Teardown,
+)
+from mesoslite.model import InvalidLaunch, Launch, Refusal, Request, WhyNot
+from mesoslite.resources import Resources
 from tests.unit.master_world import World, on_agent, task
 
 CONFIG = MasterConfig()
@@ -256,6 +268,92 @@ def test_each_role_has_its_own_reasons() -> None:
     roles = {role.role: role for role in of_framework(world).roles}
     reasons = {name: [why.reason for why in role.whys] for name, role in roles.items()}
     assert reasons["y"] == [WhyNot.SUPPRESSED]
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+def asking(*requests: Request, agents: Sequence[str] = ("cpus:4;mem:4096",)) -> World:
+    """Agents a1, a2, ... on racks r1, r2, ..., and one framework with requests."""
+    world = World()
+    for number, resources in enumerate(agents, 1):
+        world.agent(f"a{number}", resources, attributes=f"rack:r{number}")
+    world.framework(demand_roles=("*",))
+    if requests:
+        world.call("f", RequestResources(requests))
+    return world
+
+
+def of_unit(unit: str, count: int = 1, **more: Any) -> Request:
+    return Request("r", "*", Resources.parse(unit), count, **more)
+
+
+def test_a_framework_that_requests_nothing_more_has_its_demand_met() -> None:
+    why = only_why(asking())
+    assert (why.reason, why.agents) == (WhyNot.DEMAND_MET, 0)
+    assert "requests more" in why.remedy
+    role = only_role(asking(of_unit("cpus:2;mem:64", 2)))
+    assert (role.open, role.offers, [why.reason for why in role.whys]) == (
+        0,
+        1,
+        [WhyNot.DEMAND_MET],
+    )
+
+
+def test_what_is_free_does_not_hold_a_unit_and_by_how_much() -> None:
+    world = asking(of_unit("cpus:3;mem:64", 5), agents=("cpus:4;mem:4096", "cpus:3;mem:1024"))
+    role = only_role(world)
+    assert role.request is not None
+    assert (role.request.count, role.open, role.offers) == (5, 3, 2)
+    for offer in list(world.master.tables.frameworks["1-F1"].offers.values()):
+        launch = Launch(task(f"on-{offer.agent_id}", "cpus:3;mem:64"), "r")
+        world.call(
+            "f", Accept(int(offer.agent_id[1]), offer.agent_id, (offer.offer_id,), (launch,), 0)
+        )
+    whys = {why.reason: why for why in only_role(world).whys}
+    assert set(whys) == {WhyNot.DEMAND_TOO_LARGE}
+    why = whys[WhyNot.DEMAND_TOO_LARGE]
+    assert (why.agents, why.agent_id, why.missing) == (2, "a1", Resources(cpus=2))
+    assert "a1 lacks cpus:2" in why.message
+    assert "request r in role *" in of_framework(world).verdict
+
+
+def test_no_agent_could_ever_hold_a_unit() -> None:
+    why = only_why(asking(of_unit("cpus:6;mem:64", ports=2)))
+    assert why.reason is WhyNot.NO_AGENT_FITS
+    assert "a1 lacks cpus:2 and 2 ports" in why.message
+
+
+def test_an_expression_that_keeps_agents_away_tells_how_many_would_do_without_it() -> None:
+    sizes = ("cpus:4;mem:4096", "cpus:4;mem:4096", "cpus:1;mem:4096")
+    world = asking(of_unit("cpus:2;mem:64", where="rack == r9"), agents=sizes)
+    why = only_why(world)
+    assert (why.reason, why.agents) == (WhyNot.WHERE_UNMATCHED, 3)
+    assert why.remedy == "without its `where`, 2 of them could hold a unit, empty"
+
+
+def test_a_match_that_was_declined_or_left_until_the_lease_ran_out() -> None:
+    world = asking(of_unit("cpus:2;mem:64"))
+    decline_all(world, refuse_ms=8_000)
+    why = only_why(world)
+    assert (why.reason, why.until_ms) == (WhyNot.REFUSED, world.now_ms + 8_000)
+    assert "asks for more" in why.remedy
+    world.wait(8_000)
+    world.wait(CONFIG.offer_lease_ms)
+    why = only_why(world)
+    assert (why.reason, why.until_ms) == (
+        WhyNot.LEASE_RAN_OUT,
+        world.now_ms + CONFIG.lease_refuse_ms,
+    )
+
+
+def test_what_would_fit_is_held_by_another() -> None:
+    world = cluster("g")
+    world.framework(demand_roles=("*",), session_id="f")
+    world.wait(2_000)
+    world.call("f", RequestResources((of_unit("cpus:2;mem:64"),)))
+    why = only_why(world)
+    assert (why.reason, why.framework_id, why.offer_id) == (WhyNot.HELD, "1-F1", "1-1")
 
 
 # --- names ----------------------------------------------------------------------------------------
