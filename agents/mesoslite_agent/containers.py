@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,12 +42,9 @@ from mesoslite_agent.containerizers.oci import OciContainerizer
 from mesoslite_agent.containerizers.process import ProcessContainerizer
 from mesoslite_agent.launcher_client import LauncherBroken, LauncherClient, LauncherRefused
 from mesoslite_agent.sandbox import Sandboxes
+from mesoslite_agent.starts import GIVEN_UP, Live, PlainStarts
 
 FETCHES_MAX = 8  # fetchers at work at one time; each is a process of ~20 MiB
-# So few plain starts are prepared in the loop: a directory and two files each, ~0.1 ms, on the disk
-# that the checkpoint is on as well. The way to a thread and back is 0.2 ms on a busy host.
-PREPARED_HERE_MAX = 4
-STARTS_TOGETHER_MAX = 64  # plain starts that one thread prepares in one go: ~0.1 ms each
 ROOTS_MAX = 4  # threads that make and free roots, sandboxes and limits
 RUNTIMES_MAX = 4  # starts through a container runtime at one time: ~40 ms of a core each
 RELEASE_TRIES_MAX = 5
@@ -57,33 +52,11 @@ CLOSE_S_MAX = 30.0
 ERROR_CHARS_MAX = 500
 
 T = TypeVar("T")
-_GIVEN_UP = "given up while it was under way"
 FAILURES = {
     Phase.FETCH: StartFailure.FETCH_FAILED,
     Phase.ROOT: StartFailure.ROOT_FAILED,
     Phase.SPAWN: StartFailure.SPAWN_FAILED,
 }
-
-
-@dataclass(slots=True)
-class _Live:
-    """A container whose end was not reported yet, or was but is not destroyed."""
-
-    container_id: str
-    containerizer: str
-    phase: Phase = Phase.FETCH
-    starting: asyncio.Task[None] | None = None  # of a start that goes its own way
-    asked: asyncio.Future[None] | None = None  # of one among others: done when it was asked for
-    fields: dict[str, Any] | None = None  # its start request, once it was made
-    room: asyncio.Semaphore | None = None  # held until its runtime has done its part
-    given_up: bool = False
-    started: bool = False
-    over: bool = False
-
-    def was_asked(self) -> None:
-        """The launcher has answered the start, or will never be asked for it."""
-        if self.asked is not None and not self.asked.done():
-            self.asked.set_result(None)
 
 
 class Containers:
@@ -114,14 +87,13 @@ class Containers:
         )
         self._containerizers = {each.name: each for each in best_first}
         self._launcher = LauncherClient(work_dir / "launcher", self._heard, self._listed)
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         self._seen: dict[str, dict[str, Any]] | None = {}  # until `recover` has judged them
         self._fetches = asyncio.Semaphore(FETCHES_MAX)
         self._runtimes = asyncio.Semaphore(RUNTIMES_MAX)
         self._threads = ThreadPoolExecutor(ROOTS_MAX, thread_name_prefix="containers")
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._plain: deque[tuple[_Live, ContainerSpec]] = deque()  # starts that wait for a thread
-        self._preparing = False
+        self._plain = PlainStarts(self._prepare_plain, self._threads, self._enter, self._ask_for)
         self._closing = False
 
     # -- what the daemon may ask ------------------------------------------------------------------
@@ -148,16 +120,14 @@ class Containers:
         """Begin a start. Ends in ContainerStarted or ContainerStartFailed; twice is once."""
         if spec.container_id in self._live:
             return
-        live = _Live(spec.container_id, spec.containerizer)
+        live = Live(spec.container_id, spec.containerizer)
         self._live[spec.container_id] = live
         if spec.uris or spec.containerizer != ProcessContainerizer.name:
             live.starting = self._spawn(self._start(live, spec))
             return
         live.asked = asyncio.get_running_loop().create_future()
-        self._plain.append((live, spec))
-        if not self._preparing:
-            self._preparing = True
-            self._spawn(self._start_plain())
+        if self._plain.add(live, spec):
+            self._spawn(self._plain.run())
 
     def stop(self, container_id: str, signal_number: int) -> None:
         """Send a signal to every process of a container that has started."""
@@ -203,14 +173,14 @@ class Containers:
         for container_id in seen.keys() & known:
             event = seen[container_id]
             name = str((event["data"] or {}).get("containerizer", "process"))
-            self._live[container_id] = _Live(container_id, name, Phase.SPAWN, fields={})
+            self._live[container_id] = Live(container_id, name, Phase.SPAWN, fields={})
             self._heard(event)
         await asyncio.gather(*(self._purge(each) for each in seen.keys() - known))
         for each in self._containerizers.values():
             for container_id in await self._in_thread(each.held) - (seen.keys() & known):
                 await self._release(container_id, each.name)
         for container_id in sorted(known - seen.keys()):
-            live = _Live(container_id, "process", Phase.SPAWN, over=True)
+            live = Live(container_id, "process", Phase.SPAWN, over=True)
             self._live[container_id] = live
             text = "the agent ended before the command was started"
             self._report(self._failure(live, StartFailure.SPAWN_FAILED, text))
@@ -244,31 +214,10 @@ class Containers:
         await self._launcher.close()
         await asyncio.to_thread(self._threads.shutdown)
 
-    # -- starts that are alike: nothing to fetch, no root to make, so many are prepared at a time --
-
-    async def _start_plain(self) -> None:
-        """Prepare what waits, and ask the launcher for it, until nothing waits."""
-        try:
-            while self._plain:
-                some = min(len(self._plain), STARTS_TOGETHER_MAX)
-                batch = [self._plain.popleft() for _ in range(some)]
-                for live, _ in batch:
-                    self._enter(live, Phase.ROOT)
-                specs = [None if live.given_up else spec for live, spec in batch]
-                if some <= PREPARED_HERE_MAX:
-                    prepared = self._prepare_all(specs)
-                else:
-                    prepared = await self._in_thread(self._prepare_all, specs)
-                for (live, _), launch in zip(batch, prepared, strict=True):
-                    self._ask_for(live, launch)
-        finally:
-            self._preparing = False
-
-    def _prepare_all(self, specs: list[ContainerSpec | None]) -> list[Launch | str]:
-        """Sandbox and command of each, or why not. Blocks. None: it was given up meanwhile."""
-        return [_GIVEN_UP if spec is None else self._prepare_plain(spec) for spec in specs]
+    # -- starts that are prepared with others, see `PlainStarts` -----------------------------------
 
     def _prepare_plain(self, spec: ContainerSpec) -> Launch | str:
+        """Sandbox and command, or why not. Blocks."""
         try:
             sandbox, user = self._make_sandbox(spec)
             return self._containerizers[spec.containerizer].prepare(spec, sandbox, user)
@@ -278,9 +227,9 @@ class Containers:
             self._log.exception("a start failed", container_id=spec.container_id)
             return f"{type(error).__name__}: {error}"
 
-    def _ask_for(self, live: _Live, launch: Launch | str) -> None:
+    def _ask_for(self, live: Live, launch: Launch | str) -> None:
         if live.given_up:
-            launch = _GIVEN_UP
+            launch = GIVEN_UP
         if isinstance(launch, str):
             self._spawn(self._fail(live, FAILURES[live.phase], launch))
             return
@@ -296,7 +245,7 @@ class Containers:
         else:
             answer.add_done_callback(functools.partial(self._answered, live))
 
-    def _answered(self, live: _Live, answer: asyncio.Future[dict[str, Any]]) -> None:
+    def _answered(self, live: Live, answer: asyncio.Future[dict[str, Any]]) -> None:
         if answer.cancelled():
             return
         if answer.exception() is not None:  # the launcher is gone; the next one is asked
@@ -307,7 +256,7 @@ class Containers:
             text = answer.result()["error"]
             self._spawn(self._fail(live, StartFailure.SPAWN_FAILED, text))
 
-    async def _ask_again(self, live: _Live) -> None:
+    async def _ask_again(self, live: Live) -> None:
         try:
             await self._launcher.until_connected()
             if not live.given_up and not live.over:  # else a start after the kill would run
@@ -318,7 +267,7 @@ class Containers:
 
     # -- a start that takes its time ---------------------------------------------------------------
 
-    async def _start(self, live: _Live, spec: ContainerSpec) -> None:
+    async def _start(self, live: Live, spec: ContainerSpec) -> None:
         try:
             launch = await self._prepared(live, spec)
             if live.given_up:
@@ -328,7 +277,7 @@ class Containers:
             await self._launcher.request("start", id=live.container_id, **live.fields)
         except (_GaveUp, asyncio.CancelledError):
             if live.given_up and live.fields is None:
-                await self._fail(live, FAILURES[live.phase], _GIVEN_UP)
+                await self._fail(live, FAILURES[live.phase], GIVEN_UP)
             else:
                 self._make_room(live)
                 raise
@@ -340,7 +289,7 @@ class Containers:
             self._log.exception("a start failed", container_id=live.container_id)
             await self._fail(live, FAILURES[live.phase], f"{type(error).__name__}: {error}")
 
-    async def _prepared(self, live: _Live, spec: ContainerSpec) -> Launch:
+    async def _prepared(self, live: Live, spec: ContainerSpec) -> Launch:
         """The phases FETCH and ROOT. Raises _Failed."""
         self._enter(live, Phase.FETCH)
         reason = self.why_not(spec.containerizer)
@@ -399,7 +348,7 @@ class Containers:
             text = lines[-1] if lines else f"the fetcher ended with {child.returncode}"
             raise _Failed(StartFailure.FETCH_FAILED, text)
 
-    async def _abort(self, live: _Live) -> None:
+    async def _abort(self, live: Live) -> None:
         if live.starting is not None:
             # Before the signal: a start that is asked again after it would run.
             if live.phase is not Phase.ROOT:
@@ -410,7 +359,7 @@ class Containers:
         if live.over:
             return
         if not await self._signal(live.container_id, signal.SIGKILL) and not live.over:
-            await self._fail(live, StartFailure.SPAWN_FAILED, _GIVEN_UP)
+            await self._fail(live, StartFailure.SPAWN_FAILED, GIVEN_UP)
 
     async def _signal(self, container_id: str, number: int) -> bool:
         """False when the launcher has never heard of the container."""
@@ -420,11 +369,11 @@ class Containers:
             return refused.code != "no-container"
         return True
 
-    def _enter(self, live: _Live, phase: Phase) -> None:
+    def _enter(self, live: Live, phase: Phase) -> None:
         live.phase = phase
         self._report(ContainerPhase(live.container_id, phase))
 
-    async def _fail(self, live: _Live, failure: StartFailure, text: str) -> None:
+    async def _fail(self, live: Live, failure: StartFailure, text: str) -> None:
         """Leave nothing of a start that came to nothing, then say so."""
         live.over = True
         live.was_asked()
@@ -433,12 +382,12 @@ class Containers:
         self._report(self._failure(live, failure, text))
 
     @staticmethod
-    def _failure(live: _Live, failure: StartFailure, text: str) -> ContainerStartFailed:
+    def _failure(live: Live, failure: StartFailure, text: str) -> ContainerStartFailed:
         line = " ".join(text.split())[:ERROR_CHARS_MAX]
         return ContainerStartFailed(live.container_id, live.phase, failure, line)
 
     @staticmethod
-    def _make_room(live: _Live) -> None:
+    def _make_room(live: Live) -> None:
         if live.room is not None:
             live.room.release()
             live.room = None
@@ -468,23 +417,23 @@ class Containers:
             live.over = True
             self._has_ended(live, event)
 
-    def _has_started(self, live: _Live, event: dict[str, Any]) -> None:
+    def _has_started(self, live: Live, event: dict[str, Any]) -> None:
         if not live.started:
             live.started = True
             self._report(ContainerStarted(live.container_id, event["pid"]))
 
-    def _has_ended(self, live: _Live, event: dict[str, Any]) -> None:
+    def _has_ended(self, live: Live, event: dict[str, Any]) -> None:
         each = self._containerizers[live.containerizer]
         if isinstance(each, OciContainerizer):
             self._spawn(self._measure(live, event, each))
         else:
             self._report_end(live, event, None)
 
-    async def _measure(self, live: _Live, event: dict[str, Any], each: Containerizer) -> None:
+    async def _measure(self, live: Live, event: dict[str, Any], each: Containerizer) -> None:
         measured = await self._in_thread(each.measure, live.container_id)
         self._report_end(live, event, measured)
 
-    def _report_end(self, live: _Live, event: dict[str, Any], measured: Measured | None) -> None:
+    def _report_end(self, live: Live, event: dict[str, Any], measured: Measured | None) -> None:
         oom, usage = event["over"] == "mem", None
         if not event["lost"]:
             usage = Usage(cpu_ms=event["cpu_ms"], peak_mem_bytes=event["peak_mem_bytes"])
@@ -515,7 +464,7 @@ class Containers:
         for container_id in ids - self._live.keys():  # the connection was lost as it was forgotten
             self._spawn(self._purge(container_id))
 
-    async def _lost(self, live: _Live) -> None:
+    async def _lost(self, live: Live) -> None:
         if live.fields:
             await self._in_thread(
                 journal.kill_lost, [journal.Container(live.container_id, live.fields)]
