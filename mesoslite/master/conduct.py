@@ -13,6 +13,9 @@ A framework that behaves never meets any of this; accepts that launch something 
   a second after that; those in between are put together into one at the next such time, so none
   is lost.
 
+None of this is forgotten when the scheduler subscribes again, or another process in its place: who
+behaves is as free as any after a few answers.
+
 Each is named in one warning when it begins, and shown for as long as it lasts.
 """
 
@@ -196,13 +199,6 @@ def _drop_timer(t: Tables, framework: FrameworkEntry) -> None:
 
 
 # --- episodes -------------------------------------------------------------------------------------
-
-
-def begin_anew(t: Tables, framework: FrameworkEntry) -> None:
-    """Another process answers for the framework: what the last one left unanswered is over."""
-    framework.conduct.offers_max = None
-    framework.conduct.episodes.pop(Misconduct.SILENT, None)
-    t.allocator.set_outstanding_max(framework.framework_id, None)
 
 
 def standing(t: Tables, framework: FrameworkEntry) -> dict[Misconduct, Episode]:

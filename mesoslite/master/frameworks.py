@@ -51,7 +51,8 @@ def subscribe(t: Tables, stream: str, principal: str, call: Subscribe) -> None:
     for role in call.framework.roles:
         requests.set_demand(t, framework, role, on=role in call.demand_roles)
     t.allocator.activate_framework(framework.framework_id)
-    _revive(t, framework, framework.info.roles)
+    if conduct.may_revive(t, framework, framework.info.roles):
+        _revive(t, framework, framework.info.roles)
     if call.suppressed_roles:
         suppress(t, framework, Suppress(call.suppressed_roles))
     for entry in framework.tasks.values():
@@ -124,7 +125,6 @@ def _take_over(t: Tables, framework: FrameworkEntry, call: Subscribe) -> None:
         framework.results.clear()
         framework.waiting.clear()
         framework.confirmed = 0
-        conduct.begin_anew(t, framework)
     if set(call.framework.roles) != set(framework.info.roles):
         t.allocator.remove_framework(framework.framework_id)
         t.allocator.add_framework(framework.framework_id, call.framework.roles)

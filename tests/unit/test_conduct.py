@@ -104,7 +104,7 @@ def test_one_lease_of_many_costs_half_of_the_offers() -> None:
     assert len(entry(world).offers) == 7  # those it has stand
 
 
-def test_a_new_process_of_the_framework_begins_anew_and_a_reconnect_does_not() -> None:
+def test_a_bound_outlasts_the_stream_and_the_process() -> None:
     world = cluster(4)
     world.framework()
     world.wait(LEASE_MS)
@@ -112,7 +112,9 @@ def test_a_new_process_of_the_framework_begins_anew_and_a_reconnect_does_not() -
     world.framework(stream="f2", framework_id="1-F1", resuming=True)
     assert len(world.offers("f2")) == 1
     world.framework(stream="f3", session_id="another")
-    assert len(world.offers("f3")) == 4
+    [offer] = world.offers("f3")
+    world.call("f3", Decline((offer.offer_id,), 60_000))
+    assert len(world.offers("f3")) == 2
 
 
 def test_a_bound_outlasts_a_change_of_roles() -> None:
@@ -332,6 +334,20 @@ def test_a_revive_that_was_put_off_goes_with_the_stream_and_a_subscribe_revives_
     world.wait(1_000)
     world.framework(stream="f2", framework_id="1-F1", resuming=True)
     assert len(world.offers("f2")) == 1
+
+
+def test_who_subscribes_again_and_again_is_revived_no_more_often_than_by_reviving() -> None:
+    world = cluster(1)
+    world.framework()
+    offers = 0
+    for number in range(50):
+        for offer in world.offers(f"f{number}" if number else "f"):
+            offers += 1
+            world.call(f"f{number}" if number else "f", Decline((offer.offer_id,), 60_000))
+        world.framework(stream=f"f{number + 1}", framework_id="1-F1", resuming=True)
+    assert offers == 1 + MasterConfig().revives_max
+    world.wait(1_000)
+    assert len(world.offers("f50")) == 1
 
 
 def test_a_framework_that_is_removed_leaves_no_revive_behind() -> None:
