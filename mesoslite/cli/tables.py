@@ -411,7 +411,8 @@ def conduct_facts(conduct: operator_pb2.Conduct) -> list[tuple[str, RenderableTy
     if conduct.HasField("offers_max"):
         pairs.append(("offers at a time", f"{conduct.offers_max:,}, until it answers more"))
     for one in conduct.standing:
-        text = f"{one.message}: {one.times:,} times since {moment(one.since_ms)}"
+        times = "once" if one.times == 1 else f"{one.times:,} times"
+        text = f"{one.message}: {times} since {moment(one.since_ms)}"
         pairs.append(("bounded", Text(text, style="yellow")))
     return pairs
 
