@@ -304,6 +304,18 @@ def test_who_wants_everything_takes_the_rest_of_an_agent_after_a_poorer_cut() ->
     assert rest.resources.cpus == 2
 
 
+def test_who_is_at_its_cap_after_a_cut_gets_no_other_of_the_same_agent() -> None:
+    allocator = cluster(1, "f")
+    allocator.add_framework("all", ["*"])
+    allocator.charge("all", "*", "a0", Resources(cpus=2))
+    allocator.set_outstanding_max("f", 1)
+    for request_id in ("r1", "r2"):
+        allocator.request("f", wants(1, request_id=request_id))
+    cut, rest = run(allocator)
+    assert (cut.request_id, rest.framework_id) == ("r1", "all")
+    assert rest.resources == Resources(cpus=1, mem=960, ports="[31000-31009]")
+
+
 def test_a_request_takes_what_who_wants_everything_refused() -> None:
     allocator = cluster(2, "f")
     allocator.add_framework("all", ["*"])
