@@ -146,6 +146,7 @@ class WhyNot(Enum):
     DEMAND_TOO_LARGE = "what is free there does not hold one unit of the request"
     REFUSED = "the framework refused what is free there"
     LEASE_RAN_OUT = "the framework left an offer of it unanswered until its lease ran out"
+    OWN_OFFER = "the framework has an offer of it, in another role or for another request"
     ANOTHERS_TURN = "it is offered to another framework, whose turn it was"
     HELD = "another framework holds an offer of it unanswered"
 

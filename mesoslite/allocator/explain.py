@@ -78,17 +78,23 @@ def _of_agent(
     """What keeps what is free of the agent from the client; None: nothing, or it is offered it."""
     if not agent.active:
         return WhyNot.AGENT_AWAY
-    if any(holder.framework is client.framework for holder, _ in agent.offers):
+    if any(holder is client for holder, _ in agent.offers):
         return None
     amount = agent.free.available_to(client.role.name) if agent.reserved else agent.free
     if offerable(amount):
         refused = refusals.counting(agent, amount) & client.mask
         return WhyNot.REFUSED if refused else None
     if agent.offers:
-        return WhyNot.ANOTHERS_TURN
+        return _whose_offer(client, agent)
     if offerable(agent.free):
         return WhyNot.RESERVED
     return WhyNot.TOO_SMALL if agent.free else WhyNot.NOTHING_FREE
+
+
+def _whose_offer(client: Client, agent: Agent) -> WhyNot:
+    """Who is offered what would be the client's otherwise: the framework itself before others."""
+    own = any(holder.framework is client.framework for holder, _ in agent.offers)
+    return WhyNot.OWN_OFFER if own else WhyNot.ANOTHERS_TURN
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -128,9 +134,9 @@ def _of_agents_for(want: Want, agents: list[Agent], demand: Demand) -> tuple[Blo
 
 
 def _of_agent_for(want: Want, agent: Agent) -> WhyNot | None:
-    """What keeps a request from what is free of the agent; None: nothing, or the framework's own.
+    """What keeps a request from what is free of the agent; None: nothing, or it is offered it.
 
-    What is offered to others is in its way when it would fit with that and does not without.
+    What else is offered is in its way when it would fit with that and does not without.
     """
     client, unit = want.client, want.shape.unit
     if not agent.active:
@@ -141,10 +147,10 @@ def _of_agent_for(want: Want, agent: Agent) -> WhyNot | None:
         return WhyNot.NO_AGENT_FITS
     if unit.fits(available(agent, client.role), 1):
         return WhyNot.REFUSED if agent in want.declined else None
-    if any(holder.framework is client.framework for holder, _ in agent.offers):
+    if want in agent.units:
         return None
     if agent.offers and unit.fits(size_for(_with_offers(agent), client.role.name), 1):
-        return WhyNot.ANOTHERS_TURN
+        return _whose_offer(client, agent)
     if not agent.free:
         return WhyNot.NOTHING_FREE
     return WhyNot.RESERVED if unit.fits(of_nobody(agent.free), 1) else WhyNot.DEMAND_TOO_LARGE

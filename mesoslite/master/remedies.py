@@ -23,6 +23,8 @@ def why(t: Tables, framework: FrameworkEntry, told: Explained, blocked: Blocked)
             return _refused(t, told, blocked)
         case WhyNot.ANOTHERS_TURN | WhyNot.HELD:
             return _with_another(t, framework, blocked)
+        case WhyNot.OWN_OFFER:
+            return _with_itself(t, framework, blocked)
         case _:
             return _of_agents(t, framework, told, blocked)
 
@@ -173,6 +175,25 @@ def _with_another(t: Tables, framework: FrameworkEntry, blocked: Blocked) -> Why
         offer.offer_id,
         since_ms=offer.made_ms,
         until_ms=ends_ms,
+    )
+
+
+def _with_itself(t: Tables, framework: FrameworkEntry, blocked: Blocked) -> Why:
+    """The framework's own offers are in its way: it must answer them."""
+    there = set(blocked.agent_ids)
+    offers = [offer for offer in framework.offers.values() if offer.agent_id in there]
+    oldest = min(offers, key=lambda one: one.made_ms)
+    what = oldest.offer_id
+    what += f" for request {oldest.request_id}" * bool(oldest.request_id)
+    return Why(
+        blocked.reason,
+        f"it has {what} in role {oldest.role} unanswered for {span(t.now_ms - oldest.made_ms)}",
+        f"it answers {_count(len(offers), 'offer')}",
+        len(blocked.agent_ids),
+        oldest.agent_id,
+        framework.framework_id,
+        oldest.offer_id,
+        since_ms=oldest.made_ms,
     )
 
 

@@ -164,7 +164,7 @@ class World:
         if not self.agents[agent_id].active:
             return WhyNot.AGENT_AWAY, None
         offers = [offer for offer in self.offers if offer.agent_id == agent_id]
-        if any(offer.framework_id == framework_id for offer in offers):
+        if any((offer.framework_id, offer.role) == (framework_id, role) for offer in offers):
             return None
         free = self.free(agent_id)
         amount = free.available_to(role)
@@ -176,6 +176,8 @@ class World:
                 and no.amount.covers(amount)
             ]
             return WhyNot.REFUSED, max(ends_ms)
+        if any(offer.framework_id == framework_id for offer in offers):
+            return WhyNot.OWN_OFFER, None
         if offers:
             return WhyNot.ANOTHERS_TURN, None
         if is_enough(free):

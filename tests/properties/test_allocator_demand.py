@@ -197,14 +197,15 @@ class WorldOfDemand(World):
         if fits(free):
             return WhyNot.REFUSED
         offers = [offer for offer in self.offers if offer.agent_id == agent_id]
-        if any(offer.framework_id == framework_id for offer in offers):
+        if any((o.framework_id, o.role, o.request_id) == asked for o in offers):
             return None
         with_offers = agent.total
         for use in self.tasks:
             if use.agent_id == agent_id:
                 with_offers = use.amount.missing(with_offers)
         if offers and fits(with_offers):
-            return WhyNot.ANOTHERS_TURN
+            own = any(offer.framework_id == framework_id for offer in offers)
+            return WhyNot.OWN_OFFER if own else WhyNot.ANOTHERS_TURN
         if not free:
             return WhyNot.NOTHING_FREE
         all_roles = units_in(Resources.from_amounts(by_name(free), free.ranges), request, 1)

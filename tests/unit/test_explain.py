@@ -217,6 +217,21 @@ def test_another_framework_s_turn_and_then_what_it_holds() -> None:
     assert why.remedy == f"it is answered, or the lease of {offer.offer_id} ends in 18 s"
 
 
+def test_what_it_has_itself_in_another_role_is_in_its_way() -> None:
+    world = World()
+    world.framework(roles=("x", "y"))
+    world.agent()
+    [offer] = world.offers()
+    world.wait(4_000)
+    [other] = {"x", "y"} - {offer.role}
+    found = explain(world.master.tables, "f", role=other)
+    assert isinstance(found, FrameworkExplanation)
+    [why] = found.roles[0].whys
+    assert (why.reason, why.offer_id, why.agents) == (WhyNot.OWN_OFFER, offer.offer_id, 1)
+    assert why.message == f"it has {offer.offer_id} in role {offer.role} unanswered for 4.0 s"
+    assert why.remedy == "it answers 1 offer"
+
+
 def test_several_offers_of_another_are_one_reason() -> None:
     world = cluster("f", agents=3)
     world.framework("g", session_id="g")
