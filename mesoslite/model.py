@@ -27,6 +27,7 @@ REFUSE_MS_MAX = 365 * DAY_MS  # Mesos cuts longer ones to a year as well
 DEFAULT_KILL_GRACE_MS = 3_000  # Mesos: the default executor's grace period
 DEFAULT_FAILOVER_TIMEOUT_MS = 7 * DAY_MS  # docs/decisions.md D4
 REQUESTS_MAX = 1_000  # of one framework, ~1 kB each: a scheduler has a few kinds of task
+UNIT_PARTS_MAX = 100  # of one request: amounts, ranges and set items; a task has a few
 REQUEST_COUNT_MAX = 1_000_000  # units of one request: 10 times what the largest cluster runs
 
 
@@ -264,6 +265,11 @@ class InvalidRequest:
     """What exactly is wrong, in one line."""
 
 
+def _parts(amount: Resources) -> int:
+    lists = (*amount.ranges.values(), *amount.sets.values())
+    return len(amount.scalars) + sum(map(len, lists))
+
+
 def why_not_request(request: Request) -> str | None:
     """What is wrong with a request, in one line; None: nothing. ~2 us when its `where` was seen."""
     if ID_PATTERN.match(request.request_id) is None:
@@ -276,6 +282,8 @@ def why_not_request(request: Request) -> str | None:
         return f"ports must be 0 to {PORT_MAX:,}, not {request.ports}"
     if request.unit.roles() - {UNRESERVED}:
         return f"a unit names no roles, as {request.unit} does: what is reserved is used first"
+    if (parts := _parts(request.unit)) > UNIT_PARTS_MAX:
+        return f"a unit names at most {UNIT_PARTS_MAX} amounts, ranges and items, not {parts:,}"
     if not (request.unit.scalar("cpus") or request.unit.scalar("mem")):
         return f"a unit must need some cpus or mem, not {request.unit or 'nothing'}"
     try:

@@ -43,6 +43,7 @@ from mesoslite.scheduler.protocol import (
     MasterSpoke,
     OnStatus,
     OnStatuses,
+    OnUnsatisfiable,
     RunCallback,
     StatusesTold,
     StreamLost,
@@ -60,6 +61,8 @@ from mesoslite.wire import (
     scheduler_events_from_wire,
     scheduler_requests,
 )
+
+log = structlog.get_logger("mesoslite.scheduler")
 
 MASTER_VARIABLE = "MESOSLITE_MASTER"
 DEFAULT_MASTER = "localhost:5060"
@@ -264,6 +267,12 @@ class Driver:
         if isinstance(callback, OnStatuses):
             self._tell(callback.statuses)
         elif not calling.overridden(self._scheduler, callback):
+            if isinstance(callback, OnUnsatisfiable):  # or its author would wait for an offer
+                request_id, why = callback.request_id, callback.message
+                refusal = callback.refusal.name
+                log.warning(
+                    "a request is unsatisfiable", request=request_id, refusal=refusal, why=why
+                )
             self._inbox.post(CallbackReturned())
         elif inspect.iscoroutinefunction(calling.method_of(self._scheduler, callback)):
             self._returned(calling.call(self._scheduler, callback))

@@ -1,5 +1,6 @@
 """What the author of a framework writes and calls, and how it is tested without a master."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -12,7 +13,9 @@ import pytest
 import mesoslite
 from mesoslite import (
     Offer,
+    Policy,
     Refusal,
+    Request,
     Resources,
     Scheduler,
     Task,
@@ -27,8 +30,10 @@ from mesoslite.scheduler.protocol import (
     AcceptOffers,
     AcknowledgeStatus,
     DeclineOffers,
+    DropRequests,
     HoldOffer,
     KillTask,
+    MakeRequest,
     OnStatus,
     OnSubscribed,
     ReconcileTasks,
@@ -365,3 +370,51 @@ def test_importing_the_library_loads_neither_grpc_nor_protobuf() -> None:
 def test_the_public_names_are_sorted_and_exist() -> None:
     assert mesoslite.__all__ == sorted(mesoslite.__all__)
     assert all(hasattr(mesoslite, name) for name in mesoslite.__all__)
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+def test_a_request_records_what_one_unit_needs() -> None:
+    plain = Plain()
+    first = plain.request(cpus=2, mem="4GiB", count=10, where="rack != r1", role="ads")
+    more = Resources(licences=1, ports="[80-80]")
+    second = plain.request(cpus=1, resources=more, ports=2, policy="binpack", role="web")
+    plain.request(mem=32, count=0, role="web", request_id="mine")
+    plain.withdraw("mine", first)
+    plain.withdraw()
+    assert (first, second) == ("r1", "r2")
+    unit = Resources(cpus=1, licences=1, ports="[80-80]")
+    assert decisions(plain) == [
+        MakeRequest(
+            Request("r1", "ads", Resources(cpus=2, mem=4_096), 10, where="rack != r1"),
+        ),
+        MakeRequest(Request("r2", "web", unit, 1, 2, policy=Policy.BINPACK)),
+        MakeRequest(Request("mine", "web", Resources(mem=32), 0)),
+        DropRequests(("mine", "r1")),
+        DropRequests(()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"role": "other"}, "'other' is not among the framework's roles"),
+        ({}, "which role of"),
+        ({"count": -1, "role": "web"}, "count must be 0 to 1,000,000, not -1"),
+        ({"count": 2.0, "role": "web"}, "count is a whole number, not float"),
+        ({"ports": 70_000, "role": "web"}, "ports must be 0 to 65,535"),
+        ({"cpus": 0, "role": "web"}, "a unit must need some cpus or mem, not nothing"),
+        ({"cpus": "two", "role": "web"}, "'two'"),
+        ({"where": "rack is r1", "role": "web"}, "at character 6"),
+        ({"policy": "pack", "role": "web"}, "'pack' is not a valid Policy"),
+        ({"request_id": "a b", "role": "web"}, "request_id must be 1 to 128"),
+        ({"resources": Resources(cpus=1, role="ads"), "role": "web"}, "a unit names no roles"),
+        ({"resources": Resources(tags={str(n) for n in range(200)}), "role": "web"}, "at most 100"),
+    ],
+)
+def test_a_request_that_can_not_be_right_raises_at_once(wrong: dict[str, Any], says: str) -> None:
+    plain = Plain()
+    with pytest.raises((ValueError, TypeError), match=re.escape(says)):
+        plain.request(**{"cpus": 1, **wrong})
+    assert decisions(plain) == []
