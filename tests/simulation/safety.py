@@ -96,10 +96,11 @@ class Safety(Watcher):
         before = told.get(key)
         if before is not None and before.terminal and status.reason is Reason.RECONCILIATION:
             return  # it asked about a task whose end was dealt with: nobody here knows it any more
-        lost = key in self.anew and (
-            self.told_run.get((node.name, key)) != node.runs
-            or status.reason is Reason.RECONCILIATION
-        )
+        another_run = self.told_run.get((node.name, key)) != node.runs
+        lost = key in self.anew and (another_run or status.reason is Reason.RECONCILIATION)
+        # An answer may be ahead of what waits to be acknowledged. A session then keeps that to
+        # itself; the next process of the scheduler was not told the answer.
+        lost |= another_run and before is not None and before.reason is Reason.RECONCILIATION
         if before is not None and status.state not in (before.state, TaskState.UNKNOWN):
             assert lost or may_move(before.state, status.state), (
                 f"{key}: {tell_status(before)} then {tell_status(status)}"
