@@ -6,6 +6,7 @@ offered of them) for a framework; tasks are explained in `fates.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -72,11 +73,20 @@ def _explain_framework(t: Tables, framework_id: str, role: str) -> FrameworkExpl
     if role and role not in framework.info.roles:
         roles = [_role_unknown(framework, role)]
     else:
-        told = t.allocator.explain(framework_id)
-        roles = [_explain_role(t, framework, one) for one in told if role in ("", one.role)]
+        told = t.allocator.explain(framework_id, role)
+        roles = [_explain_role(t, framework, one) for one in told]
     verdicts = dict.fromkeys(one.verdict for one in roles)
+    if more := _explainable(framework, role) - len(roles):
+        verdicts[f"and {more:,} more roles and requests, too many for one answer"] = None
     verdict = f"{name}: {'; '.join(verdicts)}"
     return FrameworkExplanation(framework_id, framework.info.name, verdict, tuple(roles))
+
+
+def _explainable(framework: FrameworkEntry, role: str) -> int:
+    """How many roles and requests there are to be explained."""
+    roles = [one for one in framework.info.roles if role in ("", one)] or [role]
+    asked = Counter(wanted.request.role for wanted in framework.requests.values())
+    return sum(max(1, asked[one]) for one in roles)
 
 
 def _role_unknown(framework: FrameworkEntry, role: str) -> RoleExplanation:

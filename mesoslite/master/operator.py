@@ -7,6 +7,7 @@ through its inbox like everything else and come back as an Answer.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -66,6 +67,7 @@ class Operator:
         self._started_ms = started_ms
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._asked = 0
+        self._explaining = asyncio.Lock()
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """All methods, for a server."""
@@ -204,9 +206,13 @@ class Operator:
 
     async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
         """Why a framework is offered no more than it is, or what became of a task."""
-        found = explain(
-            self._tables, request.subject, framework=request.framework, role=request.role
-        )
+        async with self._explaining:
+            began_s = time.perf_counter()
+            found = explain(
+                self._tables, request.subject, framework=request.framework, role=request.role
+            )
+            # Who asks in a loop has half of the master's time at most: the next one waits as long.
+            await asyncio.sleep(time.perf_counter() - began_s)
         if isinstance(found, NotExplained):
             raise _Refused(found.refusal, found.message)
         answer = pb.ExplainResponse(now_ms=self._tables.now_ms)

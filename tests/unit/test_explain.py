@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mesoslite.allocator.reading import EXPLAINED_MAX
 from mesoslite.explanation import FrameworkExplanation, RoleExplanation, TaskExplanation, Why
 from mesoslite.lifecycle import TaskState
 from mesoslite.master.explain import explain
@@ -500,3 +501,18 @@ def test_one_id_in_two_frameworks_needs_the_framework_s_name() -> None:
     assert not_explained(world, "t1").refusal is Refusal.AMBIGUOUS
     assert of_task(world, "t1", "g").framework_id == "1-F2"
     assert not_explained(world, "t1", "nobody").refusal is Refusal.UNKNOWN_TASK
+
+
+def test_a_framework_that_wants_very_much_is_not_explained_in_full() -> None:
+    world = World()
+    world.framework(demand_roles=("*",))
+    for number in range(1_000):
+        world.agent(f"a{number}", "cpus:1;mem:64")
+    unit = Resources(cpus=2, mem=32)
+    wants = [Request(f"r{number}", "*", unit, 1) for number in range(50)]
+    met = Request("small", "*", Resources(cpus=1, mem=32), 1)
+    world.call("f", RequestResources((met, *wants)))
+    found = of_framework(world)
+    assert len(found.roles) == EXPLAINED_MAX // 1_000
+    assert all(one.open == 1 for one in found.roles)
+    assert found.verdict.endswith("and 31 more roles and requests, too many for one answer")
