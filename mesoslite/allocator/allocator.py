@@ -354,7 +354,7 @@ class Allocator(Reading):
         if agent is None or client is None or not client.subscribed:
             return
         if request_id:
-            want = client.wants.get(request_id)
+            want = client.wants.get(request_id) if resources else None
             forgotten = want and self._demand.decline(want, agent, until_ms)
             if forgotten:
                 self._agents.touch(forgotten)

@@ -342,6 +342,16 @@ def test_a_declined_agent_is_not_offered_for_that_request_whatever_is_free() -> 
     assert [grant.request_id for grant in run(allocator, 100)] == ["r"]
 
 
+def test_who_takes_all_that_it_was_offered_has_declined_nothing() -> None:
+    allocator = cluster(1, "f")
+    allocator.request("f", wants(2, Resources(cpus=4)))
+    [grant] = run(allocator)
+    launch(allocator, grant)
+    allocator.refuse("f", "*", "a0", NOTHING, FOR_EVER, "r")
+    allocator.release("f", "*", "a0", grant.resources)
+    assert len(run(allocator)) == 1
+
+
 def test_a_raised_count_a_changed_unit_and_a_revive_forget_what_was_declined() -> None:
     allocator = cluster(1, "f")
     allocator.request("f", wants(1))
