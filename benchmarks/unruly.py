@@ -38,11 +38,12 @@ class Polite(Scheduler):
         self.name = name
         self.waited_ms: list[float] = []
         self._wants = wants
-        self._offered = asyncio.Event()
+        self._subscribed, self._offered = asyncio.Event(), asyncio.Event()
 
     async def subscribed(self, framework_id: str) -> None:
         """Nothing is wanted yet."""
         self.suppress()
+        self._subscribed.set()
 
     async def resource_offers(self, offers: Sequence[Offer]) -> None:
         """It was all that was wanted."""
@@ -52,6 +53,7 @@ class Polite(Scheduler):
 
     async def want(self) -> None:
         """Ask, again and again, then leave."""
+        await self._subscribed.wait()
         while len(self.waited_ms) < self._wants:
             self._offered.clear()
             began_s = time.perf_counter()
