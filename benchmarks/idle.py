@@ -2,9 +2,8 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks.daemons import pss_mb, running_cluster
+from benchmarks.daemons import cpu_ns, pss_mb, running_cluster
 from benchmarks.measure import AtMost, Figure, Unit, around
 from benchmarks.workload import Sizes, option
 
@@ -30,18 +29,12 @@ def idle(sizes: Rest) -> list[Figure]:
         time.sleep(SETTLE_S)
         for _ in sizes.each_run():
             with around() as speed:
-                before_ns = sum(map(_cpu_ns, parts.values()))
+                before_ns = sum(map(cpu_ns, parts.values()))
                 time.sleep(sizes.seconds)
-                used_ns = sum(map(_cpu_ns, parts.values())) - before_ns
+                used_ns = sum(map(cpu_ns, parts.values())) - before_ns
             for name, pid in parts.items():
                 each[name].add(pss_mb(pid), speed)
             memory.add(sum(figure.runs[-1] for figure in each.values()), speed)
             busy.add(used_ns / sizes.seconds / 1e7, speed)
             assert all(agent.program.process.poll() is None for agent in cluster.agents)
     return [memory, busy, *each.values()]
-
-
-def _cpu_ns(pid: int) -> int:
-    """CPU time of all threads; exact, where /proc/PID/stat counts hundredths of a second."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)

@@ -5,7 +5,6 @@ what is a time or a rate is scaled by it before it is compared with its goal: th
 a machine where that loop takes 5.1 us. Where it can be, a time is a CPU time: machines are shared.
 """
 
-import gc
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from statistics import median
 from typing import TypeVar
+
+from mesoslite import daemon
 
 CALIBRATION_REFERENCE_US = 5.1
 
@@ -176,7 +177,6 @@ def percentile(samples: Sequence[float], per_cent: float) -> float:
 def settle_memory() -> None:
     """Before the runs: what the set-up built is not looked through by every collection in them.
 
-    The master does the same after its start.
+    A daemon does the same after its start.
     """
-    gc.collect()
-    gc.freeze()
+    daemon.settle_memory()

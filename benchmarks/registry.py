@@ -6,6 +6,7 @@ from benchmarks import (
     allocator,
     counts,
     crowd,
+    fill,
     idle,
     latency,
     memory,
@@ -17,6 +18,7 @@ from benchmarks import (
 from benchmarks.allocator import Size
 from benchmarks.counts import Window
 from benchmarks.crowd import Held, Offered
+from benchmarks.fill import Cluster
 from benchmarks.idle import Rest
 from benchmarks.latency import Samples
 from benchmarks.memory import Passing
@@ -55,7 +57,7 @@ WORKLOADS: tuple[Workload[Any], ...] = (
             Burst(containerizer="oci", tasks=60, slots=8),
         ),
     ),
-    Workload("offers", crowd.offers, (Offered(agents=2_000, frameworks=10),), SWARM),
+    Workload("offers", crowd.offers, (Offered(agents=4_000, frameworks=10),), SWARM),
     Workload(
         "agents-held",
         crowd.agents_held,
@@ -64,6 +66,14 @@ WORKLOADS: tuple[Workload[Any], ...] = (
     ),
     Workload("counts", counts.counts, (Window(window=200, tasks=2_000),), SCRIPTED),
     Workload("subscribe", latency.subscribe, (Samples(samples=40),)),
+    Workload(
+        "fill",
+        fill.fill,
+        (
+            Cluster(agents=1_000, cpus=32, tasks=32_000),
+            Cluster(agents=10_000, cpus=32, tasks=10_000),
+        ),
+    ),
     Workload("idle", idle.idle, (Rest(seconds=20),)),
     Workload(
         "scrape", scrape.scrape, (Watched(agents=10_000, frameworks=1_000, tasks=10),), scrape.NOTE

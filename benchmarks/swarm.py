@@ -251,12 +251,13 @@ class Swarm:
             await asyncio.wait({stopped, *running}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             await self.until_quiet()
+            self.stats.registered = sum(agent.machine.registered for agent in self._agents)
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            for agent in self._agents:
-                agent.close()
+            with ThreadPoolExecutor(OPENING_MAX) as pool:
+                list(pool.map(SwarmAgent.close, self._agents))
 
     async def until_quiet(self) -> None:
         """Wait for the last acknowledgements; when they do not come the stats will show it."""

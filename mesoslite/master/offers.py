@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import conduct, fates, requests
@@ -51,40 +51,39 @@ NOTHING = Resources.EMPTY
 def make_offers(t: Tables) -> None:
     """Offer what the allocator grants now."""
     made: dict[str, list[Offer]] = {}
-    ends_ms = t.now_ms + t.config.offer_lease_ms
-    for grant in t.allocator.allocate(t.now_ms):
+    now_ms, lease_ms = t.now_ms, t.config.offer_lease_ms
+    for grant in t.allocator.allocate(now_ms):
+        framework_id, role, agent_id = grant.framework_id, grant.role, grant.agent_id
+        amount, request_id = grant.resources, grant.request_id
         t.offer_count += 1
         offer_id = f"{t.epoch}-{t.offer_count}"
-        agent = t.agents[grant.agent_id]
+        agent = t.agents[agent_id]
+        info = agent.info
         offer = OutstandingOffer(
-            offer_id,
-            grant.framework_id,
-            grant.role,
-            grant.agent_id,
-            grant.resources,
-            t.now_ms,
-            grant.request_id,
-            grant.units,
+            offer_id, framework_id, role, agent_id, amount, now_ms, request_id, grant.units
         )
         t.offers[offer_id] = agent.offers[offer_id] = offer
-        t.frameworks[grant.framework_id].offers[offer_id] = offer
-        t.leases.append((ends_ms, offer_id))
-        made.setdefault(grant.framework_id, []).append(
-            Offer(
-                offer_id,
-                grant.framework_id,
-                grant.agent_id,
-                agent.info.hostname,
-                grant.role,
-                grant.resources,
-                agent.info.attributes,
-                agent.info.containerizers,
-                t.config.offer_lease_ms,
-                grant.request_id,
-                agent.info.region,
-                agent.info.zone,
-            )
+        t.frameworks[framework_id].offers[offer_id] = offer
+        t.leases.append((now_ms + lease_ms, offer_id))
+        told = Offer(
+            offer_id,
+            framework_id,
+            agent_id,
+            info.hostname,
+            role,
+            amount,
+            info.attributes,
+            info.containerizers,
+            lease_ms,
+            request_id,
+            info.region,
+            info.zone,
         )
+        to_framework = made.get(framework_id)
+        if to_framework is None:
+            made[framework_id] = [told]
+        else:
+            to_framework.append(told)
     t.looked_at += t.allocator.looked_at
     if len(t.leases) > 2 * len(t.offers) + LEASES_SPARE:
         # Behind one offer that is held, answered ones pile up for as long as its lease runs.
@@ -202,17 +201,17 @@ def _refuse_rest(
     framework: FrameworkEntry,
     offers: list[OutstandingOffer],
     left: Resources,
-    units: Counter[str],
+    units: Mapping[str, int],
     refuse_ms: int,
 ) -> None:
     """What the launches of an accept left over, or did not take of what was requested."""
     if not left:
         return
-    held = Counter[str]()
+    held: dict[str, int] = {}
     for offer in offers:
-        held[offer.request_id] += offer.units
+        held[offer.request_id] = held.get(offer.request_id, 0) + offer.units
     for request_id, offer in {offer.request_id: offer for offer in offers}.items():
-        if not request_id or held[request_id] > units[request_id]:
+        if not request_id or held[request_id] > units.get(request_id, 0):
             refuse(t, framework, offer, left, refuse_ms)
 
 
@@ -272,9 +271,9 @@ def _why_not_offers(
     """The first reason why these offers can not be accepted together. Only reads."""
     if not offers:
         return Refusal.NO_OFFERS
-    if len(set(call.offer_ids)) < len(call.offer_ids):
+    if len(offers) > 1 and len(set(call.offer_ids)) < len(call.offer_ids):
         return Refusal.DUPLICATE_OFFER
-    if any(_of_an_earlier_master(t, offer_id) for offer_id in call.offer_ids):
+    if None in offers and any(_of_an_earlier_master(t, offer_id) for offer_id in call.offer_ids):
         return Refusal.STALE_OFFER
     first = offers[0]
     for offer in offers:
@@ -306,11 +305,12 @@ def _use(
 ) -> tuple[OperationResult, ...]:
     """Take each operation in turn from what the offers hold; the rest goes back, refused."""
     agent = t.agents[offers[0].agent_id]
+    agent_id = agent.info.agent_id
     left = offers[0].resources if len(offers) == 1 else total_of(o.resources for o in offers)
     role = offers[0].role
     results: list[OperationResult] = []
     launched: list[TaskEntry] = []
-    units = Counter[str]()
+    units: dict[str, int] = {}
     for operation in call.operations:
         refused = _why_not_launch(t, framework, agent, operation, left, role)
         if refused is not None:
@@ -318,12 +318,12 @@ def _use(
             results.append(OperationResult(*refused))
             continue
         task = _task_of(operation)
-        left -= task.resources
+        left = NOTHING if left == task.resources else left - task.resources
         entry = TaskEntry(
             framework.framework_id,
             role,
             task,
-            agent.info.agent_id,
+            agent_id,
             TaskState.STAGING,
             holds=True,
             since_ms=t.now_ms,
@@ -333,11 +333,12 @@ def _use(
         launched.append(entry)
         results.append(DONE)
         if isinstance(operation, Launch) and operation.request_id:
-            units[operation.request_id] += 1
+            units[operation.request_id] = units.get(operation.request_id, 0) + 1
     for offer in offers:
         conduct.answered(t, framework, offer)
-    _settle(t, offers, left)
+    # In this order: the other way round a request that is met would be open again in between.
     requests.launched(t, framework, units)
+    _settle(t, offers, left)
     # Who launches something may go on as fast as it likes.
     refuse_ms = call.refuse_ms
     refuse_ms = refuse_ms if launched or not left else conduct.refuse_ms(t, framework, refuse_ms)
@@ -392,7 +393,7 @@ def _settle(t: Tables, offers: list[OutstandingOffer], left: Resources) -> None:
         forget_offer(t, offer, "accepted")
     first = offers[0]
     if len(offers) == 1:
-        _settle_one(t, first, first.resources - left)
+        _settle_one(t, first, first.resources - left if left else first.resources)
         return
     # Several offers: which of them a task took from is no matter, so give all back, charge the sum.
     for offer in offers:

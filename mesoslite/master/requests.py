@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from mesoslite.allocator import Impossible
@@ -102,7 +101,7 @@ def set_demand(t: Tables, framework: FrameworkEntry, role: str, *, on: bool) -> 
         t.allocator.set_demand(framework.framework_id, role, on=on)
 
 
-def launched(t: Tables, framework: FrameworkEntry, units: Counter[str]) -> None:
+def launched(t: Tables, framework: FrameworkEntry, units: Mapping[str, int]) -> None:
     """So many units of each request have become tasks: they are not wanted any more."""
     for request_id, count in units.items():
         wanted = framework.requests.get(request_id)
