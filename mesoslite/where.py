@@ -33,6 +33,8 @@ from mesoslite.spelling import THOUSANDTHS, scalar_text
 
 #: Characters of one expression. Reading takes ~0.5 us for each, so at most ~0.5 ms.
 LENGTH_MAX = 1_000
+#: Comparisons of one expression, each ~1 us for a place; `in` with its list is one.
+COMPARISONS_MAX = 32
 #: Brackets and `not`s inside each other; reading and matching call themselves as often.
 DEPTH_MAX = 50
 
@@ -121,6 +123,8 @@ class Where:
     """(name, value) pairs that must all be among the `facts` of a place for it to match: those
     that `and` joins outermost. An index of facts narrows a search with them; the verdict remains
     with `matches`."""
+    names: frozenset[str] = field(compare=False, default=frozenset())
+    """All names that it speaks of: what a place has under others does not change the verdict."""
 
     @staticmethod
     def parse(text: str) -> Where:
@@ -309,7 +313,7 @@ def _parse(text: str) -> Where:
     root = reader.either(0)
     if reader.next.kind != "end":
         raise reader.expected("'and', 'or' or the end")
-    return Where(root, tuple(_required(root)))
+    return Where(root, tuple(_required(root)), frozenset(reader.names))
 
 
 def _required(root: Node) -> Iterator[tuple[str, str]]:
@@ -329,6 +333,8 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        #: Of each comparison that was read.
+        self.names: list[str] = []
         self._tokens = self._scan()
         self.next = next(self._tokens)
 
@@ -395,6 +401,10 @@ class _Reader:
         if _NAME.fullmatch(token.text) is None:
             why = f"{token.text[:60]!r} is no name: a letter, then up to 63 of A-Z a-z 0-9 _ . -"
             raise InvalidWhere(self.text, token.at, why)
+        if len(self.names) >= COMPARISONS_MAX:
+            why = f"more than {COMPARISONS_MAX} comparisons; 'in (a, b)' is one"
+            raise InvalidWhere(self.text, token.at, why)
+        self.names.append(token.text)
         self._advance()
         return token.text
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedKeyList
 
+from mesoslite.allocator.agents import VERDICTS_MAX, Agent, Kind
 from mesoslite.allocator.cuts import Unit
 from mesoslite.deadlines import Deadlines
 from mesoslite.model import Request
@@ -26,12 +27,10 @@ from mesoslite.resources import Resources
 from mesoslite.where import Where
 
 if TYPE_CHECKING:
-    from mesoslite.allocator.agents import Agent
     from mesoslite.allocator.roles import Client
 
 REQUESTS_MAX = 1_000  # of one framework, about 1 kB each; the master refuses more
 DECLINED_MAX = 10_000  # agents declined for one request, 500 B each; beyond it the oldest go
-VERDICTS_MAX = 64  # expressions whose verdict an agent remembers; then it starts anew
 
 _ShapeKey = tuple[Resources, int, str]
 
@@ -39,7 +38,7 @@ _ShapeKey = tuple[Resources, int, str]
 class Shape:
     """What decides which agents could hold a unit: what it needs, and where it may be."""
 
-    __slots__ = ("clients", "cpus", "key", "mask", "number", "unit", "where")
+    __slots__ = ("by_host", "clients", "cpus", "key", "mask", "number", "unit", "where")
 
     def __init__(self, key: _ShapeKey, number: int) -> None:
         amount, ports, where = key
@@ -48,6 +47,8 @@ class Shape:
         self.unit = Unit(amount, ports)
         self.cpus = amount.scalar("cpus")
         self.where = Where.parse(where) if where else None
+        #: Its verdict may differ between agents of one kind.
+        self.by_host = self.where is not None and "hostname" in self.where.names
         #: The bits of `clients`.
         self.mask = 0
         #: How many open requests of this shape each has; never 0.
@@ -57,6 +58,8 @@ class Shape:
         """Whether the agent is where the request wants to be. 0.1 us when it was asked before."""
         if self.where is None:
             return True
+        if not self.by_host:
+            return self.is_where_kind(agent.kind)
         verdicts = agent.verdicts
         text = self.key[2]
         verdict = verdicts.get(text)
@@ -64,6 +67,18 @@ class Shape:
             if len(verdicts) >= VERDICTS_MAX:
                 verdicts.clear()
             verdict = verdicts[text] = self.where.matches(agent.place)
+        return verdict
+
+    def is_where_kind(self, kind: Kind) -> bool:
+        """Whether all agents of a kind are where the request wants to be, if not `by_host`."""
+        if self.where is None:
+            return True
+        text = self.key[2]
+        verdict = kind.verdicts.get(text)
+        if verdict is None:
+            if len(kind.verdicts) >= kind.verdicts_max:
+                kind.verdicts.clear()
+            verdict = kind.verdicts[text] = self.where.matches(kind.place)
         return verdict
 
 

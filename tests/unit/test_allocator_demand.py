@@ -3,11 +3,13 @@
 import pytest
 
 from mesoslite.allocator import Allocator, Grant, Impossible, LedgerError
-from mesoslite.allocator.demand import DECLINED_MAX, VERDICTS_MAX
+from mesoslite.allocator.agents import VERDICTS_MAX
+from mesoslite.allocator.cuts import Unit
+from mesoslite.allocator.demand import DECLINED_MAX
 from mesoslite.attributes import parse_attributes
 from mesoslite.model import Policy, Request
 from mesoslite.resources import Resources
-from mesoslite.where import Place
+from mesoslite.where import Place, Where
 
 NOTHING = Resources.EMPTY
 ONE = Resources(cpus=1, mem=64)
@@ -244,7 +246,7 @@ def test_where_may_name_several_places() -> None:
 def test_many_expressions_are_forgotten_and_asked_again() -> None:
     allocator = cluster(1, "f")
     for number in range(VERDICTS_MAX + 2):
-        allocator.request("f", wants(1, request_id=f"r{number}", where=f"level > {number}"))
+        allocator.request("f", wants(1, request_id=f"r{number}", where=f"hostname == n{number}"))
     allocator.request("f", wants(1, where="rack == r0"))
     assert [grant.request_id for grant in run(allocator)] == ["r"]
 
@@ -476,6 +478,36 @@ def test_what_is_scarce_is_found_without_walking_through_the_rest() -> None:
     assert allocator.compared == 2
 
 
+def test_an_expression_is_asked_of_each_kind_of_agent_and_not_of_each_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Place] = []
+    matches = Where.matches
+
+    def counted(where: Where, place: Place) -> bool:
+        asked.append(place)
+        return matches(where, place)
+
+    monkeypatch.setattr(Where, "matches", counted)
+    allocator = cluster(1_000, "f")
+    allocator.allocate(0)
+    for number in range(200):
+        nowhere = wants(1, request_id=f"r{number}", where=f"has x{number} or has y")
+        allocator.request("f", nowhere)
+        assert allocator.why_impossible("*", nowhere) == Impossible()
+    assert run_once(allocator) == []
+    assert len(asked) == 2 * 200  # the racks r0 and r1
+    assert allocator.compared == 0
+    for number in range(200):
+        there = wants(1, request_id=f"r{number}", where=f"hostname == h{number}")
+        allocator.request("f", there)
+        assert allocator.why_impossible("*", there) is None
+    asked.clear()
+    assert len(run_once(allocator)) == 200
+    assert len(asked) <= 200
+    assert allocator.compared == 200
+
+
 def run_once(allocator: Allocator) -> list[Grant]:
     grants = allocator.allocate(0)
     compared = allocator.compared
@@ -498,6 +530,28 @@ def test_what_no_agent_could_hold_is_told_with_what_the_nearest_lacks() -> None:
     assert why == Impossible("a0", NOTHING, 2)
     allocator.add_agent("bigger", Resources(cpus=16, mem=1024))
     assert allocator.why_impossible("*", wants(1, Resources(cpus=16, mem=1024))) is None
+
+
+def test_of_many_sizes_only_those_that_no_other_covers_are_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    allocator = cluster(0, "f")
+    for number in range(1_000):
+        allocator.add_agent(f"a{number}", Resources(cpus=8, mem=1024 + number))
+    allocator.add_agent("wide", Resources(cpus=16, mem=512))
+    asked: list[Resources] = []
+    missing = Unit.missing
+
+    def counted(unit: Unit, amount: Resources) -> tuple[Resources, int]:
+        asked.append(amount)
+        return missing(unit, amount)
+
+    monkeypatch.setattr(Unit, "missing", counted)
+    for number in range(100):
+        why = allocator.why_impossible("*", wants(1, Resources(cpus=9, mem=1124 + number)))
+        assert why == Impossible("a999", Resources(cpus=1))
+    assert set(asked) == {Resources(cpus=16, mem=512), Resources(cpus=8, mem=2023)}
+    assert len(asked) == 200
 
 
 def test_nowhere_is_impossible_until_an_agent_stands_there_and_without_agents_nothing_is() -> None:

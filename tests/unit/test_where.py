@@ -5,7 +5,7 @@ import pytest
 from mesoslite.attributes import parse_attributes
 from mesoslite.model import AgentInfo
 from mesoslite.resources import Resources
-from mesoslite.where import DEPTH_MAX, LENGTH_MAX, InvalidWhere, Place, Where
+from mesoslite.where import COMPARISONS_MAX, DEPTH_MAX, LENGTH_MAX, InvalidWhere, Place, Where
 
 FACTS = parse_attributes("rack:r1;level:10;slots:[1-5];disk:ssd;disk:hdd")
 HERE = Place("h1", FACTS, "eu", "a", ("process", "oci"))
@@ -160,6 +160,14 @@ def test_a_mark_points_at_the_place() -> None:
     with pytest.raises(InvalidWhere) as caught:
         Where.parse("rack != r1 und zone == a")
     assert caught.value.caret == "rack != r1 und zone == a\n           ^"
+
+
+def test_comparisons_are_bounded_and_the_names_in_them_are_known() -> None:
+    most = " or ".join(["a == 1", "has b", *["not c in (d, e)"] * (COMPARISONS_MAX - 2)])
+    assert Where.parse(most).names == {"a", "b", "c"}
+    with pytest.raises(InvalidWhere, match="more than 32 comparisons") as caught:
+        Where.parse(f"{most} or f < 1")
+    assert caught.value.at == len(f"{most} or f")
 
 
 def test_length_and_depth_are_bounded() -> None:
