@@ -20,6 +20,7 @@ from mesoslite.allocator.agents import Agent, Kind
 from mesoslite.allocator.demand import Shape
 from mesoslite.allocator.sorter import quantities
 from mesoslite.resources import Resources
+from mesoslite.where import Where
 
 AGENTS_MAX = 1 << 24  # what the number of an agent has room for
 
@@ -28,6 +29,7 @@ _NUMBER_BITS = 24
 _ABSENT = -1
 _DIMENSIONS = range(4)  # cpus, mem, disk and gpus, as `quantities` has them
 _KINDS_ASKED_MAX = 256  # 0.1 us for each whose verdict is known; with more of them agents are asked
+_FACTS_ENOUGH = 256  # who is left to so few agents by what `where` requires asks no kinds
 _FEW = 8  # agents of the kinds that match are sorted if they are at most one in so many
 _ANEW = 16  # a SortedList move is 2 us, sorting anew 0.3 us for each: anew if over an eighth
 
@@ -97,7 +99,7 @@ class AgentIndex:
             return {total: next(iter(those)) for total, those in self._by_total.items()}
         sizes: dict[Resources, Agent] = {}
         few = self._with_facts(shape)
-        if few is not None or shape.by_host:
+        if shape.by_host or (few is not None and len(few) <= _FACTS_ENOUGH):
             for agent in few if few is not None else self._numbers:
                 if shape.is_where(agent):
                     sizes.setdefault(agent.total, agent)
@@ -107,6 +109,14 @@ class AgentIndex:
                 for agent in agents:
                     sizes.setdefault(agent.total, agent)
         return sizes
+
+    def to_ask(self, where: Where) -> int:
+        """How many agents are to be asked about an expression, at most; a few us."""
+        self.settle()
+        least = len(self)
+        for fact in where.required:
+            least = min(least, len(self._by_fact.get(fact, ())))
+        return least
 
     def most_free(self, shape: Shape) -> Iterator[Agent]:
         """The agents that may have what a unit needs free, the most free first.
@@ -152,8 +162,9 @@ class AgentIndex:
         self.settle()
         dimension, order, start = self._scarcest(shape)
         few = self._with_facts(shape)
-        if few is None:
-            few = self._of_kinds(shape, (len(order) - start) // _FEW)
+        if few is None or len(few) > _FACTS_ENOUGH:
+            of_kinds = self._of_kinds(shape, (len(order) - start) // _FEW)
+            few = few if of_kinds is None else of_kinds
         if few is not None and len(few) < len(order) - start:
             keys = self._keys_of(dimension)
             numbers = self._numbers

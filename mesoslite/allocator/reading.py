@@ -15,6 +15,7 @@ from mesoslite.allocator.sorter import Holding, Quantities, quantities
 from mesoslite.explanation import Explained
 from mesoslite.model import Request
 from mesoslite.resources import Resources
+from mesoslite.where import Where
 
 EXPLAINED_MAX = 20_000  # agents that are looked at for one answer, ~0.2 s of the master's time
 _NOTHING = Resources.EMPTY
@@ -101,6 +102,13 @@ class Reading:
         None: one could, or there are no agents. The verdict is kept until agents change.
         """
         return self._possible.why_not(self._whole_index(), role, request)
+
+    def to_ask(self, where: str) -> int:
+        """How many agents a request with this `where` is about to be compared with, at most.
+
+        As many as there are, or as have what it requires. Raises InvalidWhere.
+        """
+        return self._whole_index().to_ask(Where.parse(where))
 
     def _whole_index(self) -> AgentIndex:
         """The index, with all that it does not know yet noted."""

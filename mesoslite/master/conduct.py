@@ -12,6 +12,10 @@ A framework that behaves never meets any of this; accepts that launch something 
   request for more of who has declined what it requested. Ten of them take effect at once and five
   a second after that; those in between are put together into one at the next such time, so none
   is lost.
+- A request with a `where` that is new makes the allocator ask all agents about it, and counts as
+  a revive does; of those put off one expression takes its turn at each such time. One that
+  requires something which few agents are (`hostname == h7`) asks only these, and is free: a
+  framework that pins a hundred tasks to as many machines starts at once.
 
 None of this is forgotten when the scheduler subscribes again, or another process in its place: who
 behaves is as free as any after a few answers.
@@ -28,6 +32,8 @@ from mesoslite.master.records import Episode, FrameworkEntry, OutstandingOffer, 
 from mesoslite.model import Request
 
 WARN_AGAIN_MS = 60_000  # two warnings about the same of the same framework are so far apart
+WHERES_MAX = 100  # expressions that a framework has paid for and may use again: up to 1 kB each
+NARROW = 256  # agents that may be asked about a `where` for nothing: at most ~0.3 ms
 LAPSES_MAX = 1_000  # of a framework, to be shown: ~200 B each
 
 # --- holding --------------------------------------------------------------------------------------
@@ -131,14 +137,33 @@ def may_revive(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> bo
 def may_ask(t: Tables, framework: FrameworkEntry, request: Request) -> bool:
     """Whether a request for more takes effect now; else it is put off until Timer.REVIVE."""
     conduct = framework.conduct
-    if request.role not in conduct.declined_in and request.request_id not in conduct.ask_later:
+    costs = request.role in conduct.declined_in or _asks_all(t, framework, request)
+    if not costs and request.request_id not in conduct.ask_later:
         return True
     if not conduct.ask_later and _may_now(t, framework):
         conduct.declined_in.discard(request.role)
+        _paid(framework, request)
         return True
     _put_off(t, framework)
     conduct.ask_later[request.request_id] = None
     return False
+
+
+def _asks_all(t: Tables, framework: FrameworkEntry, request: Request) -> bool:
+    """Whether it makes the allocator ask (nearly) all agents about an expression that is new."""
+    where = request.where
+    return (
+        where != "" and where not in framework.conduct.wheres and t.allocator.to_ask(where) > NARROW
+    )
+
+
+def _paid(framework: FrameworkEntry, request: Request) -> None:
+    """The framework may use the expression again, as long as it uses few others."""
+    wheres = framework.conduct.wheres
+    if request.where and request.where not in wheres:
+        while len(wheres) >= WHERES_MAX:
+            del wheres[next(iter(wheres))]
+        wheres[request.where] = None
 
 
 def _may_now(t: Tables, framework: FrameworkEntry) -> bool:
@@ -153,21 +178,41 @@ def _may_now(t: Tables, framework: FrameworkEntry) -> bool:
 def _put_off(t: Tables, framework: FrameworkEntry) -> None:
     """Something is to be done at the time of the next token; the caller notes what."""
     conduct = framework.conduct
-    at_once, per_s = t.config.revives_max, t.config.revives_per_s
     if not conduct.revive_later and not conduct.ask_later:
-        due_ms = conduct.revives.next_ms(t.now_ms, at_once=at_once, per_s=per_s)
-        t.timers.set((Timer.REVIVE, framework.framework_id), due_ms)
-    numbers = {"at_once": at_once, "per_s": per_s}
+        _set_timer(t, framework)
+    numbers = {"at_once": t.config.revives_max, "per_s": t.config.revives_per_s}
     _hold_against(t, framework, Misconduct.REVIVES, numbers)
 
 
+def _set_timer(t: Tables, framework: FrameworkEntry) -> None:
+    at_once, per_s = t.config.revives_max, t.config.revives_per_s
+    due_ms = framework.conduct.revives.next_ms(t.now_ms, at_once=at_once, per_s=per_s)
+    t.timers.set((Timer.REVIVE, framework.framework_id), due_ms)
+
+
 def due(t: Tables, framework: FrameworkEntry) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(roles, requests) whose revive, or effect, was put off until now; one token for them all."""
+    """(roles, requests) whose revive, or effect, was put off until now; one token for them all.
+
+    But of expressions that all agents are to be asked about one at a time.
+    """
     conduct = framework.conduct
     conduct.revives.take(t.now_ms, at_once=t.config.revives_max, per_s=t.config.revives_per_s)
-    request_ids, conduct.ask_later = tuple(conduct.ask_later), {}
+    now: list[str] = []
+    paid = False
+    for request_id in conduct.ask_later:
+        request = framework.requests[request_id].request
+        if _asks_all(t, framework, request):
+            if paid:
+                continue
+            _paid(framework, request)
+            paid = True
+        now.append(request_id)
+    for request_id in now:
+        del conduct.ask_later[request_id]
+    if conduct.ask_later:
+        _set_timer(t, framework)
     conduct.declined_in.clear()
-    return tuple(sorted(conduct.revive_later)), request_ids
+    return tuple(sorted(conduct.revive_later)), tuple(now)
 
 
 def revived(t: Tables, framework: FrameworkEntry, roles: Iterable[str]) -> None:

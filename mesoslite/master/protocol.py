@@ -211,7 +211,7 @@ class Misconduct(Enum):
 
     SILENT = "it leaves offers unanswered until their leases run out"
     DECLINES = "it gives offers back in a loop, with hardly any refuse time"
-    REVIVES = "it revives in a loop"
+    REVIVES = "it revives, or asks for something else, in a loop"
 
 
 @dataclass(frozen=True, slots=True)

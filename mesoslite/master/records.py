@@ -194,6 +194,8 @@ class Conduct:
     """The roles in which it has declined what it requested since it last asked for more."""
     ask_later: dict[str, None] = field(default_factory=dict)
     """The requests that the allocator is told of at Timer.REVIVE."""
+    wheres: dict[str, None] = field(default_factory=dict)
+    """Expressions that all agents were asked about for it, at its cost; oldest first."""
     episodes: dict[Misconduct, Episode] = field(default_factory=dict)
     warned_ms: dict[Misconduct, int] = field(default_factory=dict)
     """When the operator was last told."""

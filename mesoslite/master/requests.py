@@ -72,6 +72,8 @@ def pass_on(t: Tables, framework: FrameworkEntry, request_ids: Iterable[str]) ->
         wanted = framework.requests[request_id]
         now = replace(wanted.request, count=wanted.units)
         t.allocator.request(framework.framework_id, now)
+        if not t.awaited:
+            _judge(t, framework, wanted)
 
 
 def withdraw(t: Tables, framework: FrameworkEntry, call: WithdrawRequests) -> None:
@@ -146,6 +148,8 @@ def judge_all(t: Tables) -> None:
 
 def _judge(t: Tables, framework: FrameworkEntry, wanted: Wanted) -> None:
     one = wanted.request
+    if one.request_id in framework.conduct.ask_later:
+        return  # it is judged when it is passed on
     impossible = t.allocator.why_impossible(one.role, one)
     message = "" if impossible is None else _missing(t, impossible, one)
     if message and message != wanted.told:

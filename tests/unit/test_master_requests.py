@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import view
+from mesoslite.master import conduct, view
+from mesoslite.master.protocol import Misconduct
 from mesoslite.master.requests import JUDGE_AFTER_MS
 from mesoslite.master.state import MasterConfig
 from mesoslite.messages import (
@@ -401,6 +402,29 @@ def test_many_frameworks_with_nothing_to_do_are_offered_nothing() -> None:
         world.framework(f"f{number}", session_id=f"s{number}", demand_roles=("*",))
     world.agent()
     assert not any(isinstance(getattr(e, "event", None), Offers) for e in world.said)
+
+
+def test_new_expressions_about_all_agents_take_turns_and_those_about_few_are_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conduct, "NARROW", 4)
+    world = World(config=MasterConfig(revives_max=2, revives_per_s=1))
+    world.framework(demand_roles=("*",))
+    for number in range(5):
+        world.agent(f"a{number}")
+    hosts = [request(request_id=f"h{n}", where=f"hostname == a{n}.example") for n in range(5)]
+    assert len(ask(world, *hosts)) == 5
+    flood = [request(request_id=f"r{n}", where=f"has x{n}") for n in range(4)]
+    again = request(request_id="again", where="has x0")
+    ask(world, *flood, again)
+    assert [told_one[0] for told_one in told(world)] == ["r0", "r1", "again"]
+    [framework] = world.master.tables.frameworks.values()
+    assert Misconduct.REVIVES in framework.conduct.episodes
+    for request_id in ("r2", "r3"):
+        said = world.wait(1_000)
+        events = [getattr(one, "event", None) for one in said]
+        ids = [e.request_id for e in events if isinstance(e, RequestUnsatisfiable)]
+        assert ids == [request_id]
 
 
 def test_a_request_that_was_put_off_is_passed_on_less_what_was_launched_meanwhile() -> None:
