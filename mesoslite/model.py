@@ -285,7 +285,8 @@ def why_not_request(request: Request) -> str | None:
     if (parts := _parts(request.unit)) > UNIT_PARTS_MAX:
         return f"a unit names at most {UNIT_PARTS_MAX} amounts, ranges and items, not {parts:,}"
     if not (request.unit.scalar("cpus") or request.unit.scalar("mem")):
-        return f"a unit must need some cpus or mem, not {request.unit or 'nothing'}"
+        least = "0.001 cpus or some mem at least"
+        return f"a unit must need {least}, not {request.unit or 'nothing'}"
     try:
         Where.parse(request.where)
     except InvalidWhere as wrong:

@@ -39,7 +39,7 @@ def explain(
     if not framework:
         found = _frameworks(t, subject)
         if len(found) > 1:
-            return NotExplained(Refusal.AMBIGUOUS, f"frameworks {', '.join(sorted(found)[:5])}")
+            return NotExplained(Refusal.AMBIGUOUS, fates.several(subject, found))
         if found:
             [framework_id] = found
             return _explain_framework(t, framework_id, role)

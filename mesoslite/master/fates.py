@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from mesoslite.explanation import TaskExplanation
@@ -20,6 +20,7 @@ from mesoslite.master.records import (
 from mesoslite.master.remedies import of_refused_launch, span
 from mesoslite.model import InvalidLaunch, Operation, OperationResult, Refusal
 
+SHOWN_MAX = 5  # of several that somebody may mean
 REFUSED_LAUNCHES_MAX = 1_000  # of a framework, the newest; ~400 B each
 
 Key = tuple[str, str]
@@ -60,14 +61,21 @@ def explain_task(t: Tables, some: str, framework: str) -> TaskExplanation | NotE
         # A launch that is refused changes nothing about an earlier one of the same id.
         refused = {key: launch for key, launch in _refused(t, fits, framework) if key not in known}
         if len(known) + len(refused) > 1:
-            names = ", ".join(sorted(f"{i} of {f}" for f, i in (*known, *refused))[:5])
-            return NotExplained(Refusal.AMBIGUOUS, names)
+            names = {f"{task_id} of {holder}" for holder, task_id in (*known, *refused)}
+            return NotExplained(Refusal.AMBIGUOUS, several(some, names))
         for entry in known.values():
             return _explain_entry(t, entry)
         for key, launch in refused.items():
             return _explain_refused(t, key, launch)
     what = f"task of {framework}" if framework else "framework or task"
     return NotExplained(Refusal.UNKNOWN_TASK, f"{some!r} is no {what} that is known here")
+
+
+def several(some: str, names: Collection[str]) -> str:
+    """What to say to somebody who may mean several."""
+    shown = ", ".join(sorted(names)[:SHOWN_MAX])
+    more = f" and {len(names) - SHOWN_MAX:,} more" if len(names) > SHOWN_MAX else ""
+    return f"{some!r} may be {shown}{more}: give the whole id"
 
 
 def _entries(t: Tables, fits: Callable[[str], bool], framework: str) -> Iterator[TaskEntry]:

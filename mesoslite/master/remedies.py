@@ -8,6 +8,8 @@ from mesoslite.allocator import MIN_ALLOCATABLE
 from mesoslite.allocator.cuts import Unit
 from mesoslite.allocator.possible import size_for
 from mesoslite.explanation import Blocked, Explained, Why, lack_text
+from mesoslite.master import conduct
+from mesoslite.master.protocol import Misconduct
 from mesoslite.master.records import FrameworkEntry, OutstandingOffer, Tables, Timer
 from mesoslite.model import Refusal, WhyNot
 
@@ -20,7 +22,7 @@ def why(t: Tables, framework: FrameworkEntry, told: Explained, blocked: Blocked)
         return _of_all(t, framework, told, blocked)
     match blocked.reason:
         case WhyNot.REFUSED | WhyNot.LEASE_RAN_OUT:
-            return _refused(t, told, blocked)
+            return _refused(t, framework, told, blocked)
         case WhyNot.ANOTHERS_TURN | WhyNot.HELD:
             return _with_another(t, framework, blocked)
         case WhyNot.OWN_OFFER:
@@ -131,10 +133,13 @@ def _of_agents(t: Tables, framework: FrameworkEntry, told: Explained, blocked: B
     )
 
 
-def _refused(t: Tables, told: Explained, blocked: Blocked) -> Why:
+def _refused(t: Tables, framework: FrameworkEntry, told: Explained, blocked: Blocked) -> Why:
     until_ms = min(blocked.ends_ms, default=None)
     soon = "" if until_ms is None else f" in {span(until_ms - t.now_ms)}"
-    if blocked.reason is WhyNot.REFUSED:
+    loops = [what.value for what in conduct.standing(t, framework) if what is not Misconduct.SILENT]
+    if blocked.reason is WhyNot.REFUSED and loops:
+        remedy = f"it slows down, since {' and '.join(loops)}; the first refusal ends{soon}"
+    elif blocked.reason is WhyNot.REFUSED:
         again = "asks for more" if told.request is not None else "revives"
         remedy = f"it {again}, or the first of the refusals ends{soon}"
     else:

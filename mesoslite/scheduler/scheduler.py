@@ -251,9 +251,14 @@ class Scheduler:
             with self._calls_lock:
                 self._requests_made += 1
                 request_id = f"r{self._requests_made}"
+        for noun, text in (("where", where), ("request_id", request_id)):
+            if not isinstance(text, str):
+                raise TypeError(f"{noun} is text, not {type(text).__name__}")
+        if not isinstance(resources, Resources):
+            raise TypeError(f"resources are Resources, not {type(resources).__name__}")
         Where.parse(where)
         unit = Resources(cpus=cpus, mem=mem, disk=disk, gpus=gpus) + resources
-        made = Request(request_id, role, unit, count, ports, where, Policy(policy))
+        made = Request(request_id, role, unit, count, ports, where, _policy(policy))
         if (why_not := why_not_request(made)) is not None:
             raise ValueError(why_not)
         self._record(MakeRequest(made))
@@ -396,6 +401,14 @@ def take_fitting(waiting: MutableSequence[Task], resources: Resources) -> list[T
     else:
         waiting[:looked_at] = passed
     return taken
+
+
+def _policy(policy: Policy | str) -> Policy:
+    try:
+        return Policy(policy)
+    except ValueError:
+        known = " or ".join(repr(one.value) for one in Policy)
+        raise ValueError(f"policy is {known}, not {policy!r}") from None
 
 
 def _milliseconds(name: str, value_s: float | None, most_ms: int) -> int | None:

@@ -18,6 +18,7 @@ from mesoslite.messages import (
     Decline,
     Kill,
     RequestResources,
+    Revive,
     Suppress,
     Teardown,
 )
@@ -379,7 +380,9 @@ def test_a_framework_is_found_by_id_name_or_the_start_of_its_id() -> None:
     world = cluster("f", "g", agents=0)
     assert of_framework(world, "1-F1").name == "f"
     assert of_framework(world, "g").framework_id == "1-F2"
-    assert not_explained(world, "1-F").refusal is Refusal.AMBIGUOUS
+    told = not_explained(world, "1-F")
+    assert told.refusal is Refusal.AMBIGUOUS
+    assert told.message == "'1-F' may be 1-F1, 1-F2: give the whole id"
     assert not_explained(world, "nobody").refusal is Refusal.UNKNOWN_TASK
     assert not_explained(world, "").refusal is Refusal.UNKNOWN_TASK
 
@@ -516,3 +519,14 @@ def test_a_framework_that_wants_very_much_is_not_explained_in_full() -> None:
     assert len(found.roles) == EXPLAINED_MAX // 1_000
     assert all(one.open == 1 for one in found.roles)
     assert found.verdict.endswith("and 31 more roles and requests, too many for one answer")
+
+
+def test_who_is_refused_and_revives_in_a_loop_is_told_to_slow_down() -> None:
+    world = cluster("f")
+    for _ in range(MasterConfig().revives_max + 2):
+        for offer in world.offers():
+            world.call("f", Decline((offer.offer_id,), 60_000))
+        world.call("f", Revive())
+    why = only_why(world)
+    assert why.reason is WhyNot.REFUSED
+    assert why.remedy.startswith("it slows down, since it revives in a loop")
