@@ -130,6 +130,8 @@ def _take_over(t: Tables, framework: FrameworkEntry, call: Subscribe) -> None:
         t.allocator.add_framework(framework.framework_id, call.framework.roles)
         t.allocator.set_outstanding_max(framework.framework_id, framework.conduct.offers_max)
         framework.demand_roles.clear()
+        left = set(framework.info.roles) - set(call.framework.roles)
+        conduct.put_off_no_more(t, framework, left)
     framework.info = call.framework
     framework.suppressed &= set(call.framework.roles)
 

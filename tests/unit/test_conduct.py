@@ -350,6 +350,15 @@ def test_who_subscribes_again_and_again_is_revived_no_more_often_than_by_revivin
     assert len(world.offers("f50")) == 1
 
 
+def test_a_revive_that_was_put_off_does_not_outlive_its_role() -> None:
+    world = cluster(1)
+    world.framework(roles=("a", "b"))
+    hasty(world)
+    world.framework(roles=("a",), stream="f2", framework_id="1-F1", resuming=True)
+    assert len(world.offers("f2")) == 1
+    assert entry(world).conduct.revive_later <= {"a"}
+
+
 def test_a_framework_that_is_removed_leaves_no_revive_behind() -> None:
     world = cluster(1, MasterConfig())
     world.framework(failover_timeout_ms=0)
