@@ -5,7 +5,7 @@ import io
 from rich.console import Console, RenderableType
 
 from mesoslite.cli import tables
-from mesoslite.v1 import common_pb2, operator_pb2
+from mesoslite.v1 import common_pb2, operator_pb2, scheduler_pb2
 
 NOW_MS = 1_700_000_100_000
 
@@ -132,3 +132,35 @@ def test_a_framework_s_page_tells_how_it_treats_its_offers() -> None:
     assert line[head.index("HOLDS") :].startswith("2.0s")
     quiet = operator_pb2.FrameworkRow(framework_id="f-1", conduct=operator_pb2.Conduct())
     assert "held for" not in "\n".join(printed(tables.framework_page(quiet)))
+
+
+def test_a_framework_s_page_lists_what_it_still_wants() -> None:
+    request = scheduler_pb2.Request(
+        request_id="brokers",
+        role="*",
+        unit=amounts(500, 64),
+        count=1_500,
+        ports=2,
+        where="rack != r1",
+        policy=scheduler_pb2.POLICY_BINPACK,
+    )
+    row = operator_pb2.FrameworkRow(
+        framework_id="1-F1",
+        demand_roles=["*"],
+        requests=120,
+        first_requests=[operator_pb2.RequestRow(request=request, offered=3)],
+    )
+    page = printed(tables.framework_page(row))
+    assert any(line.split() == ["only", "requested", "in", "*"] for line in page)
+    assert any(line.endswith("120, 119 not shown") for line in page)
+    head, line = page[-2:]
+    assert head.split() == ["REQUEST", "ROLE", "WANTED", "OFFERED", "UNIT", "WHERE", "POLICY"]
+    for cell in (
+        "brokers",
+        "1,500",
+        " 3 ",
+        "cpus:0.5;mem:64; any 2 ports",
+        "rack != r1",
+        "binpack",
+    ):
+        assert cell in line
