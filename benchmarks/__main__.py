@@ -12,6 +12,7 @@ each of its rows to benchmarks/results/NAME.jsonl.
 import argparse
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +35,22 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
+class Unwritable(Exception):
+    """Stdout takes no more; the message is why."""
+
+
+def say(text: str) -> None:
+    """A line on stdout, now. Raises Unwritable."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is still held for stdout is flushed at the end: to where it does no harm.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        raise Unwritable(error.strerror) from None
+
+
 def main(argv: Sequence[str], directory: Path = results.RESULTS) -> int:
     """Do what the command line says; the exit code."""
     prog = "python -m benchmarks"
@@ -42,7 +59,7 @@ def main(argv: Sequence[str], directory: Path = results.RESULTS) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     if not argv:
         for workload in WORKLOADS:
-            print(f"{workload.name:20} {workload.about}")
+            say(f"{workload.name:20} {workload.about}")
         return 0
     name = argv[0]
     if name in by_name:
@@ -94,14 +111,14 @@ def _run(workload: Workload[Any], argv: Sequence[str], directory: Path) -> int:
     changes = {name: value for name, value in wanted.items() if value is not None}
     met = True
     if not options.json:
-        print(f"{workload.name}: {workload.about}\n{table.terminal_header()}")
+        say(f"{workload.name}: {workload.about}\n{table.terminal_header()}")
     for sizes in dict.fromkeys(dataclasses.replace(row, **changes) for row in workload.rows):
         line = _measure(workload, sizes)
         results.append(line, directory)
         met = met and line["met"] is not False
-        print(json.dumps(line) if options.json else "\n".join(table.terminal_rows(line)))
+        say(json.dumps(line) if options.json else "\n".join(table.terminal_rows(line)))
     if workload.note and not options.json:
-        print(f"  {workload.note}")
+        say(f"  {workload.note}")
     return 1 if options.strict and not met else 0
 
 
@@ -153,6 +170,9 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
+    except Unwritable as unwritable:
+        print(f"python -m benchmarks: cannot write the output: {unwritable}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         progress("")
         print("stopped", file=sys.stderr)

@@ -1,12 +1,14 @@
 """The benchmarks' command line and their arithmetic, on clusters that take no time."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import results, table
-from benchmarks.__main__ import main
+from benchmarks.__main__ import ROOT, main
 from benchmarks.measure import AtLeast, AtMost, Figure, Speed, Unit, percentile
 from benchmarks.registry import WORKLOADS
 
@@ -50,6 +52,23 @@ def test_two_rows_that_options_make_alike_are_run_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert len(run_json(capsys, tmp_path, "allocator-decline", *SMALL)) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_output_that_can_not_be_written_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "python -m benchmarks: cannot write the output: No space left on device\n"
+    )
 
 
 @pytest.mark.parametrize(
