@@ -29,7 +29,10 @@ def why_waiting(plan: Plan, agents: Sequence[operator_pb2.AgentRow]) -> str:
         )
     freest = max(suited, key=lambda row: _share(plan, _free(row)))
     if any(_free(row).covers(plan.needs) for row in suited):
-        return f"waiting: a task needs {needs}; it is free, and other frameworks may come first"
+        return (
+            f"waiting: a task needs {needs}, which no task holds, but other frameworks may have it "
+            f"on offer; `mesoslite explain {plan.framework_name}` tells"
+        )
     has = _like(_free(freest), plan.needs)
     return (
         f"waiting: a task needs {needs}, and the agents are in use; "

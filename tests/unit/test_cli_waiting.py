@@ -48,7 +48,11 @@ def test_the_freest_agent_is_named_when_all_are_in_use() -> None:
 
 
 def test_a_free_agent_means_that_it_is_somebody_s_turn() -> None:
-    assert "other frameworks" in why_waiting(plan(), [agent("a", 4_000)])
+    waiting = plan()
+    assert why_waiting(waiting, [agent("a", 4_000)]) == (
+        "waiting: a task needs cpus:2;mem:64, which no task holds, but other "
+        f"frameworks may have it on offer; `mesoslite explain {waiting.framework_name}` tells"
+    )
 
 
 def test_a_place_where_no_agent_is_is_named() -> None:
