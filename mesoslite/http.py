@@ -249,7 +249,7 @@ def _bound(host: str, port: int) -> socket.socket:
         why = error.strerror or str(error)
         raise BindError(
             f"cannot listen for HTTP on {address}: {why.lower()}; "
-            f"--http-port 0 takes any port that is free, {NO_PORT} none"
+            f"choose another --http-port (0: any free one; {NO_PORT}: no HTTP)"
         ) from None
     bound.setblocking(False)
     return bound

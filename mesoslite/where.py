@@ -37,6 +37,8 @@ LENGTH_MAX = 1_000
 COMPARISONS_MAX = 32
 #: Brackets and `not`s inside each other; reading and matching call themselves as often.
 DEPTH_MAX = 50
+#: Shown of an expression that could not be read.
+CARET_COLUMNS = 60
 
 _PARSED_KEPT = 1_024  # expressions; ~2 kB each
 _TOKEN = re.compile(
@@ -69,9 +71,16 @@ class InvalidWhere(ValueError):
 
     @property
     def caret(self) -> str:
-        """Two lines for a terminal: the expression, and a ^ under where it went wrong."""
-        shown = "".join(c if c.isprintable() else "?" for c in self.text[:LENGTH_MAX])
-        return f"{shown}\n{' ' * (self.at - 1)}^"
+        """Two lines for a terminal: the expression, and a ^ under where it went wrong.
+
+        Of a long one the CARET_COLUMNS around the place, with ... for what is left out.
+        """
+        start = max(0, min(self.at - 1 - CARET_COLUMNS // 2, len(self.text) - CARET_COLUMNS))
+        end = start + CARET_COLUMNS
+        before, after = "..." if start else "", "..." if end < len(self.text) else ""
+        shown = "".join(c if c.isprintable() else "?" for c in self.text[start:end])
+        mark = " " * (len(before) + self.at - 1 - start)
+        return f"{before}{shown}{after}\n{mark}^"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from mesoslite.cli.places import TemporaryPlace
 from mesoslite.cli.relay import Relay
 from mesoslite.cli.shares import shares, totals
 from mesoslite.resources import Resources
+from mesoslite.settings import NO_PORT
 
 START_S_MAX = 30.0  # for a daemon to be ready; ~1 s when nothing is wrong
 STOP_S_MAX = 20.0  # for a daemon to end by itself; then it is killed with all that is its
@@ -37,8 +38,8 @@ class ClusterOptions:
 
     agents: int = 1
     port: int = 0
-    http_port: int = 0
-    """The master's; each agent takes any free one."""
+    http_port: str = "0"
+    """The master's; each agent takes any free one. `none`: no HTTP, of the agents neither."""
     work_dir: Path | None = None
     token_file: Path | None = None
     """None: in the work directory, known to nobody else."""
@@ -58,8 +59,8 @@ class Host:
     process: asyncio.subprocess.Process | None = None
     agent_id: str = ""
     boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    http_port: int = 0
-    """Where it answers probes, once it is up."""
+    http_port: int | None = None
+    """Where it answers probes, once it is up; None: nowhere."""
 
     @property
     def name(self) -> str:
@@ -92,7 +93,7 @@ class Cluster:
         self.work_dir = Path()
         self.token_file = Path()
         self.port = 0
-        self.http_port = 0
+        self.http_port: int | None = None
         self.left: list[str] = []
         """After `close`: what could not be cleaned up."""
         self.lost: asyncio.Future[str]
@@ -103,6 +104,10 @@ class Cluster:
     def master(self) -> str:
         """HOST:PORT."""
         return f"localhost:{self.port}"
+
+    @property
+    def _serves_http(self) -> bool:
+        return self._options.http_port != NO_PORT
 
     async def __aenter__(self) -> Cluster:
         hosts.adopt_orphans()
@@ -156,11 +161,11 @@ class Cluster:
             f"--http-port-file={http_port_file}",
             f"--work-dir={self.work_dir / MASTER}",
         )
-        served = [port_file, http_port_file]
-        await self._until(
-            lambda: all(told.exists() for told in served), {MASTER: self._master}, "the master"
-        )
-        self.port, self.http_port = (int(told.read_text()) for told in served)
+        # The last that it tells: the port of HTTP is there by then, if there is one.
+        await self._until(port_file.exists, {MASTER: self._master}, "the master")
+        self.port = int(port_file.read_text())
+        if self._serves_http:
+            self.http_port = int(http_port_file.read_text())
         await asyncio.gather(*(self._start_agent(host) for host in self.hosts))
         await self._until_here(self.hosts)
 
@@ -172,7 +177,7 @@ class Cluster:
             "mesoslite_agent.daemon",
             f"--master={self.master}",
             "--port=0",
-            "--http-port=0",
+            f"--http-port={0 if self._serves_http else NO_PORT}",
             f"--http-port-file={host.http_port_file}",
             f"--work-dir={host.work_dir}",
             f"--hostname={host.name}",
@@ -222,7 +227,9 @@ class Cluster:
         code = await process.wait()
         if self._stopping:
             return
-        why = f"{name} ended ({_ended(code)}): {self._relay.why(name)}"
+        # Who is killed has no last word: only what it called an error may be the cause.
+        said = self._relay.why(name) if code >= 0 else self._relay.last_error(name)
+        why = f"{name} ended ({_ended(code)}){': ' if said else ''}{said}"
         if process is self._master:
             if not self.lost.done():
                 self.lost.set_result(why)
@@ -285,7 +292,8 @@ class Cluster:
             seen = await asyncio.to_thread(look)
         for host in wanted:
             host.agent_id = seen[host.name]
-            host.http_port = int(host.http_port_file.read_text())  # told before it registers
+            if self._serves_http:
+                host.http_port = int(host.http_port_file.read_text())  # told before it registers
 
     # --- hosts ------------------------------------------------------------------------------------
 

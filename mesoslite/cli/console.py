@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -45,12 +46,13 @@ class Format(StrEnum):
 class Failure(Exception):
     """Ends the command with `code`; `str` is the one line that says what was wrong and what to do.
 
-    An empty line ends it in silence.
+    An empty line ends it in silence. `below` are lines shown under it as they are: a place.
     """
 
-    def __init__(self, code: int, line: str = "") -> None:
+    def __init__(self, code: int, line: str = "", below: Sequence[str] = ()) -> None:
         super().__init__(one_line(line))
         self.code = code
+        self.below = tuple(_CONTROL.sub("", text) for text in below)
 
 
 def one_line(text: str) -> str:
@@ -69,7 +71,7 @@ def write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        _to_nowhere(stream)
+        to_nowhere(stream)
         raise Failure(Code.BROKEN_PIPE) from None
 
 
@@ -79,7 +81,7 @@ def write_bytes(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        _to_nowhere(sys.stdout)
+        to_nowhere(sys.stdout)
         raise Failure(Code.BROKEN_PIPE) from None
 
 
@@ -89,7 +91,7 @@ def note(text: str) -> None:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
-        _to_nowhere(sys.stderr)
+        to_nowhere(sys.stderr)
 
 
 def stand_in_for_what_is_closed() -> None:
@@ -105,9 +107,9 @@ def stand_in_for_what_is_closed() -> None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
 
 
-def _to_nowhere(stream: TextIO) -> None:
-    # What the interpreter still holds for this descriptor is flushed at its end: to /dev/null,
-    # not into an error message.
+def to_nowhere(stream: IO[Any]) -> None:
+    """Nobody reads the stream: what the interpreter still holds for its descriptor is flushed at
+    its end to /dev/null, not into an error message."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -18,6 +18,7 @@ from mesoslite.cli.console import Code, Failure, console, emit, note, write
 from mesoslite.cli.relay import Relay
 from mesoslite.credentials import find_token_file
 from mesoslite.logs import FORMATS
+from mesoslite.settings import NO_PORT
 
 PORT, HTTP_PORT = 5060, 5050  # where a master is looked for
 COMMAND_BYTES_MAX = 4_096
@@ -36,7 +37,7 @@ class DevOptions:
 
     agents: int
     port: int
-    http_port: int | None
+    http_port: str | None
     port_file: Path | None
     work_dir: Path | None
     token_file: Path | None
@@ -95,11 +96,11 @@ async def _dev(options: DevOptions) -> int:
     return Code.OK
 
 
-def _http_port(options: DevOptions) -> int:
+def _http_port(options: DevOptions) -> str:
     """A cluster that is not at the usual port leaves the usual port of HTTP to the one that is."""
     if options.http_port is not None:
         return options.http_port
-    return HTTP_PORT if options.port == PORT else 0
+    return str(HTTP_PORT) if options.port == PORT else "0"
 
 
 @contextlib.contextmanager
@@ -174,15 +175,16 @@ def _introduce(cluster: Cluster) -> None:
         ),
         soft_wrap=True,
     )
-    at = ", ".join(str(host.http_port) for host in cluster.hosts)
-    out.print(
-        Text.assemble(
-            ("http: ", "bold"),
-            f"master at http://localhost:{cluster.http_port}, ",
-            f"{'the agent' if count == 1 else 'agents'} at {at}: /readyz, /metrics",
-        ),
-        soft_wrap=True,
-    )
+    if cluster.http_port is not None:
+        at = ", ".join(str(host.http_port) for host in cluster.hosts)
+        out.print(
+            Text.assemble(
+                ("http: ", "bold"),
+                f"master at http://localhost:{cluster.http_port}, ",
+                f"{'the agent' if count == 1 else 'agents'} at {at}: /readyz, /metrics",
+            ),
+            soft_wrap=True,
+        )
     emit(f"export MESOSLITE_MASTER={cluster.master}")
     emit(f"export MESOSLITE_TOKEN_FILE={cluster.token_file}")
     out.print(
@@ -241,7 +243,8 @@ async def _carry_out(cluster: Cluster, words: list[str]) -> None:
         case ["hosts"]:
             for host in cluster.hosts:
                 state = f"up, pid {host.process.pid}" if host.process and host.up else "down"
-                told = f"{host.agent_id}  http {host.http_port}  {host.resources}"
+                at = NO_PORT if host.http_port is None else host.http_port
+                told = f"{host.agent_id}  http {at}  {host.resources}"
                 note(f"{host.number}  {host.name}  {state}  {told}")
         case [("kill-host" | "start-host") as verb, number] if number.isdecimal():
             await commands[verb](cluster, int(number))

@@ -14,9 +14,17 @@ from typing import Annotated
 import typer
 
 from mesoslite.cli import flags
-from mesoslite.cli.console import Code, Failure, Format, emit, note, stand_in_for_what_is_closed
+from mesoslite.cli.console import (
+    Code,
+    Failure,
+    Format,
+    emit,
+    note,
+    stand_in_for_what_is_closed,
+    to_nowhere,
+)
 from mesoslite.cli.nouns import agent_app, framework_app, offer_app, task_app
-from mesoslite.cli.options import Chosen, Master, Output, TokenFile, chosen
+from mesoslite.cli.options import Chosen, Master, Output, TokenFile, chosen, http_port
 from mesoslite.version import VERSION
 
 _TRY, _RUN, _LOOK = "Try it", "Run something", "Look"
@@ -42,12 +50,12 @@ _Containerizer = Annotated[
 ]
 
 _HttpPort = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--http-port",
-        min=0,
-        max=65_535,
-        help="The master's for probes and metrics; 0: any free one.",
+        metavar="PORT",
+        parser=http_port,
+        help="The master's for probes and metrics; 0: any free one; none: no HTTP.",
         show_default="5050; with another --port any free one",
     ),
 ]
@@ -308,10 +316,14 @@ def exit_code_of(arguments: list[str]) -> int:
         )
     except Failure as failure:
         if str(failure):
-            note(f"mesoslite: {failure}")
+            note("\n".join((f"mesoslite: {failure}", *failure.below)))
         return failure.code
     except typer.TyperException as error:
         return _refused_usage(error)
+    except SystemExit:
+        # typer's and rich's own end when nobody reads what they print; commands end otherwise.
+        to_nowhere(sys.stdout)
+        return Code.BROKEN_PIPE
     except (KeyboardInterrupt, typer.Abort):
         return Code.INTERRUPTED
     except OSError as error:

@@ -65,6 +65,18 @@ def chosen(
     return Chosen(master or before.master, token_file or before.token_file, output or before.output)
 
 
+def http_port(text: str) -> str:
+    """A port, or `none`, as the daemons take it. Raises typer.BadParameter."""
+    from mesoslite import settings  # the front page is there without it
+
+    try:
+        if text != settings.NO_PORT:
+            settings.port(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, nor {settings.NO_PORT}") from None
+    return text
+
+
 def seconds(text: str) -> float:
     """`1.5`, `90s`, `5m`, `2h`, `500ms` as seconds, for options. Raises typer.BadParameter."""
     found = _DURATION.fullmatch(text.strip())

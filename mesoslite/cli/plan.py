@@ -162,7 +162,7 @@ def where(options: RunOptions, containerizer: str | None) -> str:
         text = " and ".join(tests)
         Where.parse(text)
     except InvalidWhere as error:
-        raise Failure(Code.USAGE, f"{error}\n{error.caret}") from None
+        raise Failure(Code.USAGE, str(error), error.caret.split("\n")) from None
     return text
 
 

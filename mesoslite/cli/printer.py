@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TextIO
 
-from mesoslite.cli.console import Code, Failure
+from mesoslite.cli.console import Code, Failure, to_nowhere
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -43,6 +43,7 @@ def _write(stream: BinaryIO, data: bytes) -> None:
         stream.write(data)
         stream.flush()
     except BrokenPipeError:
+        to_nowhere(stream)
         raise Failure(Code.BROKEN_PIPE) from None
 
 

@@ -29,6 +29,7 @@ class Relay:
         self._least = _LEVELS["debug" if verbose else "warning"]
         self._console = console(sys.stderr)
         self._last: dict[str, deque[str]] = {}
+        self._last_is_error: dict[str, bool] = {}
         self.listen: Callable[[str, dict[str, Any]], None] = lambda daemon, entry: None
         """Told of every entry, shown or not."""
         self._told: set[str] = set()
@@ -40,6 +41,10 @@ class Relay:
         said = self._last.get(daemon)
         return said[-1] if said else "it said nothing"
 
+    def last_error(self, daemon: str) -> str:
+        """The last thing that a daemon said if it called that an error; "": it did not."""
+        return self._last[daemon][-1] if self._last_is_error.get(daemon) else ""
+
     def line(self, daemon: str, line: bytes) -> None:
         """Take one line of a daemon's stderr."""
         text = line.decode(errors="replace").rstrip("\r\n")
@@ -48,6 +53,8 @@ class Relay:
         entry = _entry_of(text)
         said = self._last.setdefault(daemon, deque(maxlen=LAST_LINES_MAX))
         said.append(one_line(_words(entry)))
+        error = _LEVELS["error"]
+        self._last_is_error[daemon] = _LEVELS.get(str(entry.get("level")), 0) >= error
         self.listen(daemon, entry)
         if entry.get("event") in TOLD_ONCE:
             if str(entry["event"]) in self._told:

@@ -154,7 +154,7 @@ def test_without_its_master_it_ends_with_one_line_and_cleans_up(start_dev: Start
     [pid] = [pid for pid, words in _children(dev).items() if "mesoslite.master.daemon" in words]
     os.kill(pid, signal.SIGKILL)
     assert dev.process.wait(60) == 1
-    assert "mesoslite: master ended (SIGKILL)" in dev.said().splitlines()[-1]
+    assert dev.said().splitlines()[-1] == "mesoslite: master ended (SIGKILL)"
 
 
 def _children(dev: Dev) -> dict[int, str]:
@@ -173,6 +173,14 @@ def test_a_port_in_use_is_one_line_and_leaves_nothing(start_dev: StartDev) -> No
     assert starting == "starting a master and 1 agent ..."
     assert failed.startswith("mesoslite: master did not start: ")
     assert "port" in failed
+
+
+def test_without_http_it_says_of_none(start_dev: StartDev) -> None:
+    dev = start_dev("--http-port", "none").ready()
+    dev.type("hosts")
+    wait_until(lambda: "up, pid " in dev.said(), "the host is listed")
+    assert "  http none  " in dev.said()
+    assert "http: " not in dev.said()
 
 
 def test_a_work_directory_is_kept_and_found_again(start_dev: StartDev, tmp_path: Path) -> None:

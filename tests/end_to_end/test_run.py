@@ -243,6 +243,14 @@ def test_another_user_needs_a_permission(dev: Dev) -> None:
     assert "--allow-user" in done.err
 
 
+def test_a_run_that_has_no_stdout_ends_in_silence(dev: Dev) -> None:
+    line = f"exec {COMMAND} run --cpus 0.1 -- echo hi >&-"
+    done = subprocess.run(
+        ["sh", "-c", line], env=dev.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_a_reader_that_leaves_ends_the_task(dev: Dev) -> None:
     run = dev.start("run", "--name", "chatty", "--", "sh", "-c", "yes; sleep 3204")
     assert run.stdout is not None

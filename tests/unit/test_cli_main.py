@@ -55,6 +55,7 @@ def test_version_is_told_plainly_and_as_json(capsys: pytest.CaptureFixture[str])
         (["--master", "no such place", "status"], "HOST:PORT"),
         (["status", "--master", "host:99999"], "HOST:PORT"),
         (["dev", "--log-format", "xml"], "--log-format"),
+        (["dev", "--http-port", "65536"], "nor none"),
         (["task", "kill", "--grace", "-1", "t"], "-1"),
     ],
 )
@@ -67,6 +68,27 @@ def test_wrong_usage_is_one_line_and_exit_2(
     assert err.count("\n") == 1
     assert err.startswith("mesoslite: ")
     assert said in err
+
+
+def test_an_expression_that_can_not_be_read_is_shown_with_its_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["run", "--where", "rack != r1 und zone == a", "--", "true"]
+    assert exit_code_of(words) == Code.USAGE
+    assert capsys.readouterr().err == (
+        "mesoslite: where: expected 'and', 'or' or the end, not 'und', at character 12\n"
+        "rack != r1 und zone == a\n"
+        "           ^\n"
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["version"], ["agent"]])
+def test_help_that_nobody_can_read_ends_in_silence(words: list[str]) -> None:
+    line = 'exec "$0" -m mesoslite.cli.main "$@" >&-'
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable, *words], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (Code.BROKEN_PIPE, "")
 
 
 @pytest.mark.parametrize("noun", NOUNS)

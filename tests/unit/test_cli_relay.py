@@ -45,6 +45,15 @@ def test_the_last_word_of_a_daemon_is_why_it_ended(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == ""
 
 
+def test_only_an_error_is_the_cause_of_an_end_by_a_signal() -> None:
+    relay = Relay("text", verbose=False)
+    assert relay.last_error("master") == ""
+    relay.line("master", line(level="error", event="the disk broke"))
+    assert relay.last_error("master") == "the disk broke"
+    relay.line("master", line(level="warning", event="a slow commit"))
+    assert relay.last_error("master") == ""
+
+
 def test_lines_that_are_no_json_or_no_text_do_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
     relay = Relay("text", verbose=True)
     for data in (b"{broken\n", b"[1]\n", b"\xff\xfe\x1b[31mred\n", b'{"level": []}\n'):

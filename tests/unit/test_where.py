@@ -5,7 +5,15 @@ import pytest
 from mesoslite.attributes import parse_attributes
 from mesoslite.model import AgentInfo
 from mesoslite.resources import Resources
-from mesoslite.where import COMPARISONS_MAX, DEPTH_MAX, LENGTH_MAX, InvalidWhere, Place, Where
+from mesoslite.where import (
+    CARET_COLUMNS,
+    COMPARISONS_MAX,
+    DEPTH_MAX,
+    LENGTH_MAX,
+    InvalidWhere,
+    Place,
+    Where,
+)
 
 FACTS = parse_attributes("rack:r1;level:10;slots:[1-5];disk:ssd;disk:hdd")
 HERE = Place("h1", FACTS, "eu", "a", ("process", "oci"))
@@ -160,6 +168,19 @@ def test_a_mark_points_at_the_place() -> None:
     with pytest.raises(InvalidWhere) as caught:
         Where.parse("rack != r1 und zone == a")
     assert caught.value.caret == "rack != r1 und zone == a\n           ^"
+
+
+def test_of_a_long_expression_the_place_is_shown() -> None:
+    before = "rack != r1 and " * 10
+    with pytest.raises(InvalidWhere) as caught:
+        Where.parse(before + "und " + "and zone == a " * 10)
+    shown, mark = caught.value.caret.split("\n")
+    assert len(shown) == CARET_COLUMNS + len("......")
+    assert shown.startswith("...")
+    assert shown.endswith("...")
+    place = caught.value.at - 1
+    text = caught.value.text
+    assert shown[len(mark) - 1 :].startswith(text[place : place + 10])
 
 
 def test_comparisons_are_bounded_and_the_names_in_them_are_known() -> None:
