@@ -5,6 +5,10 @@ frozen dataclass sets each of its fields through `object.__setattr__`: 400 ns fo
 1,800 ns for a TaskStatus. Here the same class becomes a `msgspec.Struct`, which is made, compared
 and hashed in C: 70 ns and 200 ns. Nothing else differs: `dataclasses.replace`, `fields` and
 `asdict`, pattern matching, repr and type checkers see a frozen dataclass.
+
+The garbage collector does not look at them: what is made of things that were there before is in no
+cycle. (Nor may a field hold what comes to refer to the noun, such as an exception.) To look at ten
+thousand new offers, and at what they name, took it a fifth of the cycle that made them.
 """
 
 from __future__ import annotations
@@ -62,5 +66,5 @@ def _struct_of(cls: type[T]) -> type[T]:
     namespace["__dataclass_fields__"] = _Fields(dict(annotations), defaults)
     namespace["__qualname__"] = cls.__qualname__
     struct: Any = type(msgspec.Struct)
-    made: type[T] = struct(cls.__name__, (msgspec.Struct,), namespace, frozen=True)
+    made: type[T] = struct(cls.__name__, (msgspec.Struct,), namespace, frozen=True, gc=False)
     return made
