@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from mesoslite.allocator.filters import Bucket
 from mesoslite.allocator.roles import Client
 from mesoslite.allocator.sorter import ClusterTotal, Quantities, quantities
+from mesoslite.immutable import dataclass
 from mesoslite.resources import UNRESERVED, MixedKinds, Overlap, Resources, Shortfall
 from mesoslite.where import Place
 
@@ -68,6 +69,14 @@ class Kind:
         self.verdicts_max = verdicts_max
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """An offer that is not settled."""
+
+    client: Client
+    amount: Resources
+
+
 class Agent:
     """One agent and its ledger. Changes are made through `Agents`."""
 
@@ -109,7 +118,7 @@ class Agent:
         self.excess: dict[Client, list[Resources]] = {}
         #: The offers that are not settled. A list: an entry comes and goes for half of what a dict
         #: takes, which makes its table anew every third time; there are few.
-        self.offers: list[tuple[Client, Resources]] = []
+        self.offers: list[Offered] = []
         #: More is held than there is: `free` is counted anew whenever something changes.
         self.over = False
         #: Owned by `Refusals`.
@@ -137,7 +146,7 @@ class Agent:
 
     def offer(self, client: Client, amount: Resources) -> None:
         """`client` is offered this, which is free: all of it, or what its role may have."""
-        self.offers.append((client, amount))
+        self.offers.append(Offered(client, amount))
         client.claims += 1
         self.free = _NOTHING if amount is self.free else self.free - amount
 
@@ -146,13 +155,16 @@ class Agent:
 
         Raises LedgerError when there is no such offer, or less in it; nothing has changed.
         """
+        for offer in self.offers:
+            if offer.client is client and (offer.amount is offered or offer.amount == offered):
+                break
+        else:
+            raise self._error(client, f"has no outstanding offer of {offered}")
         try:
             rest = offered - used if used is not _NOTHING else offered
-            self.offers.remove((client, offered))
         except Shortfall:
             raise self._error(client, f"uses {used} of {offered}") from None
-        except ValueError:
-            raise self._error(client, f"has no outstanding offer of {offered}") from None
+        self.offers.remove(offer)
         client.claims -= 1
         if rest is not offered and used:
             self._add_held(client, used)
@@ -221,7 +233,8 @@ class Agent:
         for client, amounts in self.excess.items():
             for amount in amounts:
                 yield client, amount
-        yield from self.offers
+        for offer in self.offers:
+            yield offer.client, offer.amount
 
     def amounts_of_tasks(self) -> Iterator[Resources]:
         """Everything that tasks hold, in parts."""
@@ -239,7 +252,7 @@ class Agent:
         assert all(self.held.values())
         assert all(self.excess.values())
         assert set(self.excess) <= set(self.held)
-        assert all(amount for _client, amount in self.offers)
+        assert all(offer.amount for offer in self.offers)
         assert self.reserved == has_reserved(self.total)
         assert self.view is None if self.reserved else not self.views
 

@@ -434,9 +434,9 @@ class Allocator(Reading):
             self._index.discard(agent)
         for client, amount in agent.claims():
             self._lose(client, amount)
-        for client, _amount in agent.offers:
-            client.claims -= 1
-            self._settled(client.framework)
+        for offer in agent.offers:
+            offer.client.claims -= 1
+            self._settled(offer.client.framework)
         for client in agent.held:
             client.claims -= 1
         for client in {client: None for client, _amount in agent.claims()}:

@@ -30,7 +30,7 @@ def explain_client(
     """What keeps a framework from being offered more in one of its roles."""
     agents = list(agents)
     blocked = tuple(_of_all(client, agents)) or _of_agents(client, agents, refusals, offerable)
-    outstanding = sum(holder is client for agent in agents for holder, _ in agent.offers)
+    outstanding = sum(offer.client is client for agent in agents for offer in agent.offers)
     return Explained(client.role.name, offers=outstanding, blocked=blocked)
 
 
@@ -78,7 +78,7 @@ def _of_agent(
     """What keeps what is free of the agent from the client; None: nothing, or it is offered it."""
     if not agent.active:
         return WhyNot.AGENT_AWAY
-    if any(holder is client for holder, _ in agent.offers):
+    if any(offer.client is client for offer in agent.offers):
         return None
     amount = agent.free.available_to(client.role.name) if agent.reserved else agent.free
     if offerable(amount):
@@ -93,7 +93,7 @@ def _of_agent(
 
 def _whose_offer(client: Client, agent: Agent) -> WhyNot:
     """Who is offered what would be the client's otherwise: the framework itself before others."""
-    own = any(holder.framework is client.framework for holder, _ in agent.offers)
+    own = any(offer.client.framework is client.framework for offer in agent.offers)
     return WhyNot.OWN_OFFER if own else WhyNot.ANOTHERS_TURN
 
 
@@ -111,7 +111,7 @@ def explain_requests(
     whole = tuple(_of_all(client, agents))
     wanting = [want for want in client.wants.values() if want.wanted]
     if not wanting:
-        outstanding = sum(holder is client for agent in agents for holder, _ in agent.offers)
+        outstanding = sum(offer.client is client for agent in agents for offer in agent.offers)
         blocked = whole or (Blocked(WhyNot.DEMAND_MET),)
         return [Explained(client.role.name, offers=outstanding, blocked=blocked)]
     explained: list[Explained] = []

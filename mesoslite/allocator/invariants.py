@@ -21,9 +21,9 @@ def check_ledgers(agents: Agents, roles: Roles, frameworks: Iterable[Framework])
         for client, amount in agent.claims():
             held.setdefault(client, Holding()).gain(quantities(amount))
             held.setdefault(client.role, Holding()).gain(quantities(amount))
-        for client, _amount in agent.offers:
-            claims[client] += 1
-            outstanding[client.framework] += 1
+        for offer in agent.offers:
+            claims[offer.client] += 1
+            outstanding[offer.client.framework] += 1
     for framework in frameworks:
         assert framework.outstanding == outstanding[framework]
         for client in framework.clients.values():
