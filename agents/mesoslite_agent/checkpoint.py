@@ -9,10 +9,10 @@ kept as the wire has them, so that a newer program reads what an older one wrote
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import assert_never, cast
+from typing import Any, cast, get_args
 
 from google.protobuf.message import DecodeError
 
@@ -66,12 +66,6 @@ MIGRATIONS = (
     CREATE INDEX updates_of_task ON updates (framework_id, task_id, position);
     """,
     "ALTER TABLE tasks ADD COLUMN kill_grace_ms INTEGER",
-)
-
-INSERT_UPDATE = "INSERT INTO updates (framework_id, task_id, update_id, status) VALUES (?, ?, ?, ?)"
-# Those that were acknowledged before stay until the task is forgotten: of at most eight statuses.
-ACKNOWLEDGE = (
-    "UPDATE updates SET acknowledged = 1 WHERE framework_id = ? AND task_id = ? AND update_id = ?"
 )
 
 
@@ -182,69 +176,99 @@ class Checkpoint:
 
         Only an epoch waits for an fsync; with nothing durable it returns at once.
         """
-        durable = [effect for effect in effects if isinstance(effect, Durable)]
-        if durable:
-            host = any(isinstance(effect, SaveEpoch) for effect in durable)
-            await self._database.write(_statements(durable), host=host)
+        statements, host = _statements(effects)
+        if statements:
+            await self._database.write(statements, host=host)
 
     def close(self) -> None:
         """Finish what is being written. Blocks."""
         self._database.close()
 
 
-def _statements(effects: Iterable[Durable]) -> list[Statement]:
-    """What writes them, in order. Neighbours of one kind are written together, which a database
-    does at half the cost: what is written of one of them is no matter to the others."""
+def _statements(effects: Iterable[Effect]) -> tuple[list[Statement], bool]:
+    """What writes the durable ones, in order; and whether any must outlive the host.
+
+    Neighbours of one kind are written together, which a database does at half the cost: what is
+    written of one of them is no matter to the others.
+    """
     statements: list[Statement] = []
-    for _, alike in groupby(effects, type):
-        of_each = [_statements_of(effect) for effect in alike]
-        for at in range(len(of_each[0])):
-            statements += [one[at] for one in of_each]
-    return statements
+    host = False
+    durable = [effect for effect in effects if type(effect) in _WRITTEN]
+    for kind, neighbours in groupby(durable, type):
+        alike = list(neighbours)
+        for sql, row in _WRITTEN[kind]:
+            statements += [(sql, row(effect)) for effect in alike]
+        host = host or kind is SaveEpoch
+    return statements, host
 
 
-def _statements_of(effect: Durable) -> tuple[Statement, ...]:
-    """As many for each effect of a kind."""
-    match effect:
-        case SaveEpoch(epoch):
-            return (("UPDATE agent SET epoch = ?", (epoch,)),)
-        case SaveFramework(framework):
-            info = framework_info_to_wire(framework.info).SerializeToString()
-            row = (framework.framework_id, framework.principal, info)
-            return (("INSERT OR REPLACE INTO frameworks VALUES (?, ?, ?)", row),)
-        case ForgetFramework(framework_id):
-            return (("DELETE FROM frameworks WHERE framework_id = ?", (framework_id,)),)
-        case SaveTask(record):
-            return (_insert_task(record),)
-        case SaveUpdate(framework_id, status):
-            key = (framework_id, status.task_id)
-            return ((INSERT_UPDATE, (*key, status.update_id, encoded_status(status))),)
-        case SaveAcknowledgement(framework_id, task_id, update_id):
-            return ((ACKNOWLEDGE, (framework_id, task_id, update_id)),)
-        case ForgetTask(framework_id, task_id):
-            key = (framework_id, task_id)
-            return (
-                ("DELETE FROM tasks WHERE framework_id = ? AND task_id = ?", key),
-                ("DELETE FROM updates WHERE framework_id = ? AND task_id = ?", key),
-            )
-        case _:
-            assert_never(effect)
-
-
-def _insert_task(record: TaskRecord) -> Statement:
+def _task_row(effect: SaveTask) -> tuple[object, ...]:
+    record = effect.record
     return (
-        (
-            "INSERT OR REPLACE INTO tasks "
-            "(framework_id, task_id, role, task, container_id, secret, kill_grace_ms) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)"
-        ),
-        (
-            record.framework_id,
-            record.task.task_id,
-            record.role,
-            encoded_task(record.task),
-            record.container_id,
-            record.secret,
-            record.kill_grace_ms,
-        ),
+        record.framework_id,
+        record.task.task_id,
+        record.role,
+        encoded_task(record.task),
+        record.container_id,
+        record.secret,
+        record.kill_grace_ms,
     )
+
+
+def _update_row(effect: SaveUpdate) -> tuple[object, ...]:
+    status = effect.status
+    return effect.framework_id, status.task_id, status.update_id, encoded_status(status)
+
+
+def _framework_row(effect: SaveFramework) -> tuple[object, ...]:
+    framework = effect.framework
+    info = framework_info_to_wire(framework.info).SerializeToString()
+    return framework.framework_id, framework.principal, info
+
+
+def _task_key(effect: ForgetTask) -> tuple[object, ...]:
+    return effect.framework_id, effect.task_id
+
+
+#: For each kind of durable effect: the statements that write one, and their parameters.
+_WRITTEN: dict[type, tuple[tuple[str, Callable[[Any], tuple[object, ...]]], ...]] = {
+    SaveEpoch: (("UPDATE agent SET epoch = ?", lambda effect: (effect.epoch,)),),
+    SaveFramework: (("INSERT OR REPLACE INTO frameworks VALUES (?, ?, ?)", _framework_row),),
+    ForgetFramework: (
+        (
+            "DELETE FROM frameworks WHERE framework_id = ?",
+            lambda effect: (effect.framework_id,),
+        ),
+    ),
+    SaveTask: (
+        (
+            (
+                "INSERT OR REPLACE INTO tasks "
+                "(framework_id, task_id, role, task, container_id, secret, kill_grace_ms) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)"
+            ),
+            _task_row,
+        ),
+    ),
+    SaveUpdate: (
+        (
+            "INSERT INTO updates (framework_id, task_id, update_id, status) VALUES (?, ?, ?, ?)",
+            _update_row,
+        ),
+    ),
+    # Those that were acknowledged before stay until the task is forgotten: of at most 8 statuses.
+    SaveAcknowledgement: (
+        (
+            (
+                "UPDATE updates SET acknowledged = 1 "
+                "WHERE framework_id = ? AND task_id = ? AND update_id = ?"
+            ),
+            lambda effect: (effect.framework_id, effect.task_id, effect.update_id),
+        ),
+    ),
+    ForgetTask: (
+        ("DELETE FROM tasks WHERE framework_id = ? AND task_id = ?", _task_key),
+        ("DELETE FROM updates WHERE framework_id = ? AND task_id = ?", _task_key),
+    ),
+}
+assert set(_WRITTEN) == set(get_args(Durable)), "each durable effect is written"
