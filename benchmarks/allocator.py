@@ -115,6 +115,7 @@ def demand(size: Size) -> list[Figure]:
     """All state what they want: nothing, but for ten, of which each wants five units (D12)."""
     cycle = _figure("a cycle meets ten demands", 1.0)
     quiet = _figure("a cycle, one task ended")
+    first = _figure("the first cycle, which makes the index")
     allocator = _frameworks(size)
     for number in range(size.frameworks):
         allocator.set_demand(_framework_id(number), ROLE, on=True)
@@ -122,7 +123,7 @@ def demand(size: Size) -> list[Figure]:
         allocator.add_agent(_agent_id(number), AGENT)
     asked = [_framework_id(n) for n in range(0, size.frameworks, size.frameworks // DEMANDS)]
     asked = asked[:DEMANDS]
-    _demand_and_launch(allocator, asked, partial(allocator.allocate, 0))
+    _demand_and_launch(allocator, asked, partial(first.time, partial(allocator.allocate, 0)))
     settle_memory()
     for now_ms in size.each_run():
         run = partial(cycle.time, partial(allocator.allocate, now_ms))
@@ -134,7 +135,7 @@ def demand(size: Size) -> list[Figure]:
         assert quiet.time(partial(allocator.allocate, now_ms)) == []
         for grant in grants[:-1]:
             allocator.release(grant.framework_id, ROLE, grant.agent_id, grant.resources)
-    return [cycle, quiet]
+    return [cycle, quiet, first]
 
 
 # --- the parts of them ----------------------------------------------------------------------------

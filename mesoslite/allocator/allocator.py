@@ -566,7 +566,8 @@ class Allocator(Reading):
 
         The count is absolute. Whoever asks for more, or for something else, is offered again what
         it declined. The unit names no roles and has some cpus or mem; where it does not parse,
-        InvalidWhere is raised. About 5 us, and a walk through the index at the next `allocate`.
+        InvalidWhere is raised. About 5 us, and a walk through the index at the next `allocate`; the
+        first of all makes the index, 20-40 ms at 10,000 agents.
         """
         for client in self._subscribed(framework_id, [request.role]):
             self._whole_index()

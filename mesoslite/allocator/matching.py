@@ -13,7 +13,9 @@ of a plan has become untrue when its turn comes is left out, and another is made
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
 from mesoslite.allocator.agents import Agent
 from mesoslite.allocator.cuts import of_nobody
@@ -27,6 +29,9 @@ from mesoslite.resources import Resources
 LISTED_MAX = (
     64  # agents that changed and are sorted for each request; the index is cheaper for more
 )
+
+PASSED_BY_MAX = 64  # agents of others' plans that a plan passes by before it shares one
+_FETCHED_FIRST = 16  # agents that a walk takes from the index at first; four times more each time
 
 _Step = tuple[Agent, int]  # so many units of it, or fewer
 
@@ -66,6 +71,55 @@ def choice(client: Client, agent: Agent, agents: int) -> tuple[Want, int] | None
     return None
 
 
+class _Walk:
+    """The agents for requests of one shape that are spread, the most free first.
+
+    All requests of the shape share it in a cycle: each goes on where the last one stopped, and
+    begins again at the end. So a thousand requests look at each agent a few times, not a thousand.
+    """
+
+    def __init__(self, index: AgentIndex, shape: Shape) -> None:
+        self._index = index
+        self._shape = shape
+        self._ahead: deque[Agent] = deque()
+        self._passed: list[Agent] = []
+        #: All that came from the index, which is walked anew from the front for more: agents only
+        #: lose in a cycle, so none is missed.
+        self._seen: set[Agent] = set()
+        self._fetch = _FETCHED_FIRST
+        #: All agents are in a plan for this shape by now, or were passed by.
+        self.again = False
+
+    @property
+    def at_start(self) -> bool:
+        """Whether all agents are still ahead."""
+        return not self._passed
+
+    def next(self) -> Agent | None:
+        """The next agent, which is not there any more unless it is given back; None: the end."""
+        if not self._ahead and self._fetch:
+            most = self._fetch
+            found = list(islice(self._index.most_free(self._shape), most))
+            self._fetch = 4 * most if len(found) == most else 0
+            self._ahead.extend(agent for agent in found if agent not in self._seen)
+            self._seen.update(found)
+        return self._ahead.popleft() if self._ahead else None
+
+    def passed(self, agent: Agent) -> None:
+        """It is there again for those who begin again."""
+        self._passed.append(agent)
+
+    def leave(self, agents: Iterable[Agent]) -> None:
+        """These are next for the others."""
+        self._ahead.extendleft(agents)
+
+    def begin_again(self) -> None:
+        """At the end: all that were passed are ahead."""
+        self.again = True
+        self._ahead.extend(self._passed)
+        self._passed.clear()
+
+
 class Matching:
     """The requests that one cycle looks at, and what they plan. Lives for that cycle."""
 
@@ -83,8 +137,9 @@ class Matching:
         if len(demand.woken) < demand.open:
             for agent in changed:
                 self._note(demand, agent, able)
-        #: Requests, and shapes, that were found to fit nothing any more, whoever asks;
-        self._unfit: set[Want | Shape] = set()
+        self._walks: dict[Shape, _Walk] = {}
+        #: Requests, and shapes for a role, that were found to fit nothing any more, whoever asks.
+        self._unfit: set[Want | tuple[Shape, Role]] = set()
         #: The clients that were found to fit nothing any more.
         self._done = 0
         self._clients = 0
@@ -143,15 +198,16 @@ class Matching:
 
     def _plan(self, want: Want) -> bool:
         """Plan where the open units of a request go. False when no agent fits one of them."""
-        shape = want.shape
-        if want in self._unfit or shape in self._unfit:
+        shape, role = want.shape, want.client.role
+        if want in self._unfit or (shape, role) in self._unfit:
             return False
         if want in self._woken:
-            steps = self._steps(want, self._walk(want))
-            if not steps and not want.declined and not self._index.some_reserved:
-                self._unfit.add(shape)
+            steps = self._searched(want)
+            if not steps and not want.declined:
+                self._unfit.add((shape, role))
         elif shape in self._changed:
-            steps = self._steps(want, self._in_order(want))
+            few = len(self._changed[shape]) <= LISTED_MAX
+            steps = self._listed(want) if few else self._searched(want)
             if not steps:
                 self._forget_unfit(shape)
         else:
@@ -201,21 +257,55 @@ class Matching:
                     break
         return steps
 
-    def _walk(self, want: Want) -> Iterator[Agent]:
+    def _searched(self, want: Want) -> list[_Step]:
+        """As `_steps`, of all agents."""
         if want.request.policy is Policy.BINPACK:
-            return self._index.tightest(want.shape)
-        return self._index.most_free(want.shape)
+            return self._filled(want, self._index.tightest(want.shape))
+        return self._spread(want)
 
-    def _in_order(self, want: Want) -> Iterable[Agent]:
-        """The agents that changed, as `_walk` would have them; by cpus, then by mem."""
-        if len(self._changed[want.shape]) > LISTED_MAX:
-            return self._walk(want)
+    def _spread(self, want: Want) -> list[_Step]:
+        """Goes on in the walk of the shape, and once around if that is not enough."""
+        shape, role = want.shape, want.client.role
+        walk = self._walks.get(shape)
+        if walk is None:
+            walk = self._walks[shape] = _Walk(self._index, shape)
+        found: dict[Agent, None] = {}
+        not_mine: list[Agent] = []
+        avoid = most = 0 if walk.again else PASSED_BY_MAX
+        around = whole = walk.at_start
+        while len(found) < want.open:
+            agent = walk.next()
+            if agent is None:
+                if around and (not whole or avoid == most):
+                    break
+                around, whole, avoid = True, False, 0
+                walk.begin_again()
+                continue
+            self.compared += 1
+            if agent in found:
+                walk.passed(agent)
+            elif avoid and self._planned.get(agent):
+                avoid -= 1
+                walk.passed(agent)
+            elif want.fits(agent, available(agent, role)):
+                found[agent] = None
+                walk.passed(agent)
+            elif agent.reserved or agent in want.declined:
+                not_mine.append(agent)
+            # Else it is nothing for anybody with this shape, as agents only lose in a cycle.
+        walk.leave(reversed(not_mine))
+        each = -(-want.open // len(found)) if found else 0
+        return [(agent, each) for agent in found]
+
+    def _listed(self, want: Want) -> list[_Step]:
+        """As `_steps`, of the agents that changed: by cpus, then by mem."""
         tightest_first = want.request.policy is Policy.BINPACK
-        return sorted(
+        in_order = sorted(
             self._changed[want.shape],
             key=lambda agent: quantities(agent.free)[:2],
             reverse=not tightest_first,
         )
+        return self._steps(want, in_order)
 
     def _forget_unfit(self, shape: Shape) -> None:
         """Let those who wait for this shape go once no agent fits it, whoever asks."""

@@ -453,6 +453,26 @@ def test_ten_demands_among_a_thousand_frameworks_look_at_few_agents_of_ten_thous
     assert allocator.compared == 0
 
 
+def test_a_thousand_who_ask_for_the_same_share_one_walk_and_are_spread() -> None:
+    frameworks = [f"f{number:03}" for number in range(1_000)]
+    allocator = cluster(2_500, *frameworks)
+    allocator.add_agent("reserved", AGENT + Resources(cpus=1, role="ads"))
+    allocator.allocate(0)
+    for framework_id in frameworks:
+        allocator.request(framework_id, wants(5))
+    grants = run_once(allocator)
+    assert allocator.compared <= 2 * len(grants)
+    assert len({(grant.framework_id, grant.agent_id) for grant in grants}) == len(grants) == 5_000
+    for framework_id in frameworks:
+        allocator.request(framework_id, wants(1, Resources(cpus=5), request_id="large"))
+    assert [grant.agent_id for grant in run_once(allocator)] == []
+    assert allocator.compared == 0
+    for framework_id in frameworks:
+        allocator.request(framework_id, wants(1, Resources(cpus=1, mem=1025), request_id="much"))
+    assert run_once(allocator) == []
+    assert allocator.compared <= 2_501
+
+
 def test_a_thousand_who_wait_for_the_same_are_asked_once_for_an_agent_that_changed() -> None:
     frameworks = [f"f{number:03}" for number in range(1_000)]
     allocator = cluster(100, "busy", *frameworks, demand=True)
