@@ -529,4 +529,4 @@ def test_who_is_refused_and_revives_in_a_loop_is_told_to_slow_down() -> None:
         world.call("f", Revive())
     why = only_why(world)
     assert why.reason is WhyNot.REFUSED
-    assert why.remedy.startswith("it slows down, since it revives in a loop")
+    assert why.remedy.startswith("it slows down, since it revives")
