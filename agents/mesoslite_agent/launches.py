@@ -70,7 +70,7 @@ def spec_of(record: TaskRecord, info: AgentInfo, config: AgentConfig) -> Contain
     containerizer = containerizer_of(task, info.containerizers)
     if isinstance(containerizer, CannotRun):
         raise AssertionError(f"{task.task_id}: {containerizer.message}")
-    own = {
+    own = {  # in order: nothing is to be sorted for a task without an environment of its own
         "MESOSLITE_AGENT_ID": info.agent_id,
         "MESOSLITE_CONTAINER_ID": record.container_id,
         "MESOSLITE_EXECUTOR_SOCKET": config.executor_socket,
@@ -87,7 +87,11 @@ def spec_of(record: TaskRecord, info: AgentInfo, config: AgentConfig) -> Contain
         framework_id=record.framework_id,
         task_id=task.task_id,
         command=tuple(task.command),
-        environment=tuple(sorted({**task.environment, **own}.items())),
+        environment=(
+            tuple(sorted({**task.environment, **own}.items()))
+            if task.environment
+            else tuple(own.items())
+        ),
         user=None if task.user == config.user else task.user,
         uris=tuple(task.uris),
         image=task.image,
