@@ -88,7 +88,7 @@ class Allocator(Reading):
     def allocate(self, now_ms: int) -> list[Grant]:
         """Grant everything that somebody may be offered now. Nothing changed: nothing done.
 
-        About 4 us for each grant (benchmarks: allocator-decline). What is granted is held by the
+        About 2.3 us for each grant (benchmarks: allocator-decline). What is granted is held by the
         framework and outstanding until `settle`.
         """
         self.looked_at = self.compared = 0
