@@ -24,7 +24,7 @@ S = TypeVar("S")
 VARIABLE_PREFIX = "MESOSLITE_"
 CONFIG_FILE_BYTES_MAX = 1024 * 1024
 NO_PORT = "none"
-DEFAULT_PORT = "default"
+HTTP_PORT_DEFAULT = "default"
 TABLES = ("master", "agent")  # one file may serve both daemons
 
 
@@ -211,12 +211,45 @@ def port(value: str) -> int:
 
 def http_port(value: str) -> str:
     """A port, `none`, or `default`."""
-    if value not in {NO_PORT, DEFAULT_PORT}:
+    if value not in {NO_PORT, HTTP_PORT_DEFAULT}:
         try:
             port(value)
         except ValueError as error:
             raise ValueError(f"{error}, nor {NO_PORT}") from None
     return value
+
+
+def http_port_setting(usual: int) -> str:
+    """Declare the field for a daemon's HTTP port, which is `usual` unless it is told otherwise."""
+    return setting(
+        HTTP_PORT_DEFAULT,
+        http_port,
+        f"the port for probes and metrics over HTTP; 0: any free one; none: no HTTP "
+        f"(default {usual}; with --port 0 any free one)",
+        metavar="PORT",
+    )
+
+
+def http_port_file_setting() -> Path | None:
+    """Declare the field for the file that tells the HTTP port."""
+    return setting(
+        None,
+        optional_path,
+        "write the HTTP port there once it is served",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+
+
+def open_metrics_setting() -> bool:
+    """Declare the field that shows metrics without the token."""
+    return setting(
+        False,
+        switch,
+        "show metrics to whoever asks, without the token",
+        metavar="BOOL",
+        show=show_switch,
+    )
 
 
 def chosen_port(value: str, default: int, grpc_port: int) -> int | None:
@@ -227,7 +260,7 @@ def chosen_port(value: str, default: int, grpc_port: int) -> int | None:
     """
     if value == NO_PORT:
         return None
-    if value == DEFAULT_PORT:
+    if value == HTTP_PORT_DEFAULT:
         return default if grpc_port else 0
     return int(value)
 

@@ -11,9 +11,10 @@ from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.model import DAY_MS, ID_PATTERN
 from mesoslite.resources import Resources
 from mesoslite.settings import (
-    DEFAULT_PORT,
-    http_port,
+    http_port_file_setting,
+    http_port_setting,
     one_of,
+    open_metrics_setting,
     optional_path,
     path,
     port,
@@ -100,27 +101,9 @@ class AgentSettings:
         metavar="FILE",
         show=show_optional_path,
     )
-    http_port: str = setting(
-        DEFAULT_PORT,
-        http_port,
-        f"the port for probes and metrics over HTTP; 0: any free one; none: no HTTP "
-        f"(default {HTTP_PORT}; with --port 0 any free one)",
-        metavar="PORT",
-    )
-    http_port_file: Path | None = setting(
-        None,
-        optional_path,
-        "write the HTTP port there once it is served",
-        metavar="FILE",
-        show=show_optional_path,
-    )
-    open_metrics: bool = setting(
-        False,
-        switch,
-        "show metrics to whoever asks, without the token",
-        metavar="BOOL",
-        show=show_switch,
-    )
+    http_port: str = http_port_setting(HTTP_PORT)
+    http_port_file: Path | None = http_port_file_setting()
+    open_metrics: bool = open_metrics_setting()
     work_dir: Path = setting(
         state_dir("agent"),
         path,

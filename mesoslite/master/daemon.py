@@ -34,10 +34,11 @@ from mesoslite.master.state import Master, MasterConfig
 from mesoslite.metrics import Exposition, Innards
 from mesoslite.serving import TokenCheck, listen_on, new_server, started
 from mesoslite.settings import (
-    DEFAULT_PORT,
     chosen_port,
-    http_port,
+    http_port_file_setting,
+    http_port_setting,
     one_of,
+    open_metrics_setting,
     optional_path,
     path,
     port,
@@ -117,27 +118,9 @@ class MasterSettings:
         metavar="FILE",
         show=show_optional_path,
     )
-    http_port: str = setting(
-        DEFAULT_PORT,
-        http_port,
-        f"the port for probes and metrics over HTTP; 0: any free one; none: no HTTP "
-        f"(default {HTTP_PORT}; with --port 0 any free one)",
-        metavar="PORT",
-    )
-    http_port_file: Path | None = setting(
-        None,
-        optional_path,
-        "write the HTTP port there once it is served",
-        metavar="FILE",
-        show=show_optional_path,
-    )
-    open_metrics: bool = setting(
-        False,
-        switch,
-        "show metrics to whoever asks, without the token",
-        metavar="BOOL",
-        show=show_switch,
-    )
+    http_port: str = http_port_setting(HTTP_PORT)
+    http_port_file: Path | None = http_port_file_setting()
+    open_metrics: bool = open_metrics_setting()
     work_dir: Path = setting(
         state_dir("master"),
         path,
