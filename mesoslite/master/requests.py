@@ -175,10 +175,7 @@ def _missing(t: Tables, impossible: Impossible, one: Request) -> str:
         return f"no agent is where {one.where}"
     agent_id = impossible.agent_id
     nearest = f"{t.agents[agent_id].info.hostname} (agent {agent_id})"
-    lacks = [str(impossible.missing)] if impossible.missing else []
-    if impossible.missing_ports:
-        lacks.append(f"{impossible.missing_ports} ports")
-    return f"the nearest, {nearest}, lacks {' and '.join(lacks)}"
+    return f"the nearest, {nearest}, lacks {impossible.lacks}"
 
 
 def _tell(
