@@ -34,9 +34,7 @@ from mesoslite.serving import BindError
 from mesoslite.settings import NO_PORT
 from mesoslite.version import VERSION
 
-CONNECTIONS_MAX = (
-    128  # one more, and the one that has said nothing for longest is cut: ~20 KiB each
-)
+CONNECTIONS_MAX = 128  # ~20 KiB each; one more, and the one that was idle longest is cut
 REQUEST_S_MAX = 30.0  # from a connection's start, or its last answer, to the end of the next answer
 HEAD_BYTES_MAX = 16 * 1024  # of a request's line and headers, as gRPC's metadata
 BACKLOG = 128

@@ -12,8 +12,8 @@ side of the request (matching.py, index.py).
 A cycle touches what changed and nothing else: agents whose free resources changed, agents of which
 a refusal ran out, and for somebody who has come (back) the agents that have something left. At
 rest, that is when `allocate` has returned, nobody may be offered anything that is still free, and
-no open request fits it (docs/decisions.md D11); tests/properties/test_allocator.py and
-test_demand.py prove it against a recomputation.
+no open request fits it (docs/decisions.md D11); test_allocator.py and test_allocator_demand.py in
+tests/properties prove it against a recomputation.
 """
 
 from collections.abc import Iterable, Mapping

@@ -14,9 +14,7 @@ from mesoslite.model import Request
 from mesoslite.resources import Resources
 
 _KEPT_MAX = 1_000  # verdicts, 1 kB each, and as many lists of largest sizes
-_LARGEST_MAX = (
-    32  # sizes that others are compared with, 0.4 us each; the rest then count as largest
-)
+_LARGEST_MAX = 32  # sizes that others are compared with, 0.4 us each; the rest count as largest
 
 _Question = tuple[str, Resources, int, str]
 
