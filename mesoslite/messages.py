@@ -33,7 +33,15 @@ SILENCE_MAX_MS = 5 * HEARTBEAT_INTERVAL_MS  # Mesos: agent_ping_timeout x max_ag
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Nothing to say, but here. Sent every HEARTBEAT_INTERVAL_MS by each side of each stream."""
+    """Nothing to say, but here.
+
+    The client of a stream, an agent or a session, says one every HEARTBEAT_INTERVAL_MS, and the
+    master says the same back at once. So one turn of the master serves both directions, and whoever
+    hears an echo knows that the master was there after the heartbeat of that number was said.
+    """
+
+    number: int = 0
+    """Counts up for as long as its client's process runs; 0 is never echoed."""
 
 
 @dataclass(frozen=True, slots=True)

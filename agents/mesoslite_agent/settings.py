@@ -182,7 +182,9 @@ class AgentSettings:
     sandbox_age_s: float = _deadline(
         SANDBOX_AGE_S_MAX * 1_000, "until the sandbox of an ended task is removed"
     )
-    heartbeat_s: float = _deadline(DEFAULTS.heartbeat_ms, "between two signs of life")
+    heartbeat_s: float = _deadline(
+        DEFAULTS.heartbeat_ms, "between two heartbeats, which the master answers"
+    )
     silence_s: float = _deadline(DEFAULTS.silence_ms, "without one until the master counts as gone")
     boot_id: str = setting(
         "", identifier, "taken for this boot of the host (default: the kernel's)", metavar="ID"

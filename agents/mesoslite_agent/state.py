@@ -112,6 +112,7 @@ class Agent:
         self._starts = 0
         self._link = Link.DOWN
         self._heartbeat_ms: int | None = None
+        self._heartbeats = 0
         self._silence_ms: int | None = None
         self._ledger = Ledger(recovered)
         self._held_at_start = self._ledger.held
@@ -204,7 +205,8 @@ class Agent:
         if self._silence_ms is not None and self._silence_ms <= self._ledger.now_ms:
             self._drop_stream(f"no word of the master for {self._config.silence_ms / 1_000:g} s")
         if self._heartbeat_ms is not None and self._heartbeat_ms <= self._ledger.now_ms:
-            self._ledger.emit(ToMaster(Heartbeat()))
+            self._heartbeats += 1
+            self._ledger.emit(ToMaster(Heartbeat(self._heartbeats)))
             self._heartbeat_ms = self._ledger.now_ms + self._config.heartbeat_ms
         while (here := self._timers.pop_due(self._ledger.now_ms)) is not None:
             self._time_is_up(here)

@@ -181,7 +181,7 @@ class MasterSettings:
         f"(default {DEFAULTS.revives_per_s})",
         metavar="COUNT",
     )
-    heartbeat_s: float = _seconds(DEFAULTS.heartbeat_ms, "between two signs of life on a stream")
+    heartbeat_s: float = _seconds(DEFAULTS.heartbeat_ms, "between two heartbeats of a peer")
     silence_s: float = _seconds(DEFAULTS.silence_ms, "without one until a peer counts as gone")
     reregister_s: float = _seconds(
         DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"

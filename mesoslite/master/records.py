@@ -284,7 +284,6 @@ class Peer:
 class Timer(Enum):
     """What a deadline of the master is for; its key is (Timer, id)."""
 
-    BEAT = "say a heartbeat on a stream"
     SILENCE = "a stream was silent for too long"
     FAILOVER = "a framework stayed away for too long"
     REVIVE = "revives that came too fast take effect"
@@ -360,13 +359,11 @@ class Tables:
             yield from (f for f in self.frameworks.values() if f.info.name == name_or_id)
 
     def greet(self, stream: str, *, agent_id: str = "", framework_id: str = "") -> None:
-        """Somebody is on this stream from now on: watch over it, and be heard on it."""
+        """Somebody is on this stream from now on: watch over it."""
         self.peers[stream] = Peer(self.now_ms, agent_id, framework_id)
-        self.timers.set((Timer.BEAT, stream), self.now_ms + self.config.heartbeat_ms)
         self.timers.set((Timer.SILENCE, stream), self.now_ms + self.config.silence_ms)
 
     def part(self, stream: str) -> None:
         """Nobody is on this stream any more."""
         del self.peers[stream]
-        self.timers.drop((Timer.BEAT, stream))
         self.timers.drop((Timer.SILENCE, stream))

@@ -154,8 +154,6 @@ class Master:
     def _due(self, timer: Timer, subject: str) -> None:
         t = self.tables
         match timer:
-            case Timer.BEAT:
-                self._beat(subject)
             case Timer.SILENCE:
                 quiet_until_ms = t.peers[subject].heard_ms + t.config.silence_ms
                 if quiet_until_ms > t.now_ms:
@@ -176,14 +174,6 @@ class Master:
                 t.emit(ForgetAgent(subject))
             case _:
                 assert_never(timer)
-
-    def _beat(self, stream: str) -> None:
-        t = self.tables
-        if t.peers[stream].agent_id:
-            t.emit(ToAgent(stream, Heartbeat()))
-        else:
-            t.emit(ToScheduler(stream, Heartbeat()))
-        t.timers.set((Timer.BEAT, stream), t.now_ms + t.config.heartbeat_ms)
 
     def _silent(self, stream: str) -> None:
         """Nothing was heard on a stream for so long that its peer can not be there any more."""
@@ -251,7 +241,8 @@ class Master:
             case Teardown():
                 frameworks.remove(t, framework, "its scheduler asked for it")
             case Heartbeat():
-                pass
+                if call.number:
+                    t.emit(ToScheduler(stream, call))
             case _:
                 assert_never(call)
 
@@ -277,7 +268,8 @@ class Master:
             case TaskMessage():
                 tasks.message_from_task(t, agent, call)
             case Heartbeat():
-                pass
+                if call.number:
+                    t.emit(ToAgent(stream, call))
             case _:
                 assert_never(call)
 

@@ -150,6 +150,7 @@ class Session:
         self._framework_id = ""
         self._heard_ms = 0
         self._beat_ms = 0
+        self._beats = 0
         self._suppressed: dict[str, None] = {}
         self._kept: dict[_KeptKey, SchedulerCall] = {}
         self._requests = Requests()
@@ -667,7 +668,8 @@ class Session:
             return
         if now_ms >= self._beat_ms + HEARTBEAT_INTERVAL_MS:
             self._beat_ms = now_ms
-            self._say(Heartbeat())
+            self._beats += 1
+            self._say(Heartbeat(self._beats))
         if self._teardown_ends_ms is not None:
             self._stopping = self._stopping or now_ms >= self._teardown_ends_ms
         elif self.subscribed:

@@ -32,8 +32,10 @@ from mesoslite.wire import limits as limit
 from mesoslite.wire.both_sides import (
     check_protocol,
     decoded,
+    heartbeat_from_wire,
     message_from_wire,
     refused_from_wire,
+    write_heartbeat,
     write_message,
     write_refused,
 )
@@ -58,7 +60,6 @@ AgentSays = AgentCall | FileChunk
 AgentHears = AgentEvent | FileRead
 
 _INT64_MIN = -limit.INT64_MAX
-_HEARTBEAT = Heartbeat()
 _REGISTERED = Registered()
 
 # --- an agent says --------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
             write_status(slot.status.status, call.status)
             slot.status.latest_state = TASK_STATES.number[call.latest_state]
         case Heartbeat():
-            slot.heartbeat.SetInParent()
+            write_heartbeat(slot.heartbeat, call)
         case TaskMessage():
             write_message(slot.message, call)
         case FileChunk():
@@ -296,7 +297,7 @@ def _file_chunk_from_wire(slot: pb.FileChunk) -> FileChunk:
 _CALLS: dict[str, Callable[[Any], AgentSays]] = {
     "status": _report_from_wire,
     "message": message_from_wire,
-    "heartbeat": lambda _: _HEARTBEAT,
+    "heartbeat": heartbeat_from_wire,
     "file_chunk": _file_chunk_from_wire,
 }
 
@@ -332,7 +333,7 @@ def _write_event(slot: pb.AgentEvent, event: AgentHears) -> None:
             acknowledge.task_id = event.task_id
             acknowledge.update_id = event.update_id
         case Heartbeat():
-            slot.heartbeat.SetInParent()
+            write_heartbeat(slot.heartbeat, event)
         case TaskMessage():
             write_message(slot.message, event)
         case KillTask():
@@ -433,6 +434,6 @@ _EVENTS: dict[str, Callable[[Any], AgentHears]] = {
     ),
     "message": message_from_wire,
     "refused": refused_from_wire,
-    "heartbeat": lambda _: _HEARTBEAT,
+    "heartbeat": heartbeat_from_wire,
     "read_file": _file_read_from_wire,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from mesoslite.messages import Refused, TaskMessage
+from mesoslite.messages import Heartbeat, Refused, TaskMessage
 from mesoslite.model import Refusal
 from mesoslite.v1 import common_pb2 as pb
 from mesoslite.wire import checks as check
@@ -52,6 +52,17 @@ def write_message(slot: pb.TaskMessage, message: TaskMessage) -> None:
     slot.agent_id = message.agent_id
     slot.task_id = message.task_id
     slot.data = message.data
+
+
+def write_heartbeat(slot: pb.Heartbeat, heartbeat: Heartbeat) -> None:
+    """Fill `slot`, which is set even if the number is 0."""
+    slot.SetInParent()
+    slot.number = heartbeat.number
+
+
+def heartbeat_from_wire(slot: pb.Heartbeat) -> Heartbeat:
+    """Raises MalformedMessage."""
+    return Heartbeat(check.number(slot.number, "number"))
 
 
 def message_from_wire(slot: pb.TaskMessage) -> TaskMessage:

@@ -46,8 +46,10 @@ from mesoslite.wire import limits as limit
 from mesoslite.wire.both_sides import (
     check_protocol,
     decoded,
+    heartbeat_from_wire,
     message_from_wire,
     refused_from_wire,
+    write_heartbeat,
     write_message,
     write_refused,
 )
@@ -81,7 +83,6 @@ _LISTS: dict[type, str] = {
     Offers: "offers",
     Rescind: "offer_ids",
 }
-_HEARTBEAT = Heartbeat()
 _TEARDOWN = Teardown()
 #: Of an answer to an accept, for all but the messages of its results.
 _RESULTS_RESERVE_BYTES = 4_096
@@ -122,7 +123,7 @@ def _write_call(slot: pb.SchedulerCall, call: SchedulerCall) -> None:
         case ConfirmResults():
             slot.confirm_results.through = call.through
         case Heartbeat():
-            slot.heartbeat.SetInParent()
+            write_heartbeat(slot.heartbeat, call)
         case Kill():
             slot.kill.task_id = call.task_id
             slot.kill.agent_id = call.agent_id
@@ -271,7 +272,7 @@ _CALLS: dict[str, Callable[[Any], SchedulerCall]] = {
     "confirm_results": lambda slot: ConfirmResults(check.number(slot.through, "through")),
     "message": message_from_wire,
     "teardown": lambda _: _TEARDOWN,
-    "heartbeat": lambda _: _HEARTBEAT,
+    "heartbeat": heartbeat_from_wire,
 }
 
 # --- a scheduler hears ----------------------------------------------------------------------------
@@ -315,7 +316,7 @@ def _write_event(slot: pb.SchedulerEvent, event: SchedulerEvent, offers: OfferEn
             slot.rescind.SetInParent()
             slot.rescind.offer_ids.extend(event.offer_ids)
         case Heartbeat():
-            slot.heartbeat.SetInParent()
+            write_heartbeat(slot.heartbeat, event)
         case RequestUnsatisfiable():
             write_unsatisfiable(slot.request_unsatisfiable, event)
         case TaskMessage():
@@ -361,5 +362,5 @@ _EVENTS: dict[str, Callable[[Any], SchedulerEvent]] = {
     "message": message_from_wire,
     "agent_lost": lambda slot: AgentLost(check.identifier(slot.agent_id, "agent_id")),
     "refused": refused_from_wire,
-    "heartbeat": lambda _: _HEARTBEAT,
+    "heartbeat": heartbeat_from_wire,
 }

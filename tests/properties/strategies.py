@@ -232,7 +232,7 @@ id_tuples = st.lists(ids, max_size=4).map(tuple)
 
 # --- what travels ---------------------------------------------------------------------------------
 
-heartbeats = st.just(Heartbeat())
+heartbeats = st.builds(Heartbeat, numbers)
 refused = st.builds(Refused, st.sampled_from(Refusal), texts)
 task_messages = st.builds(TaskMessage, ids_or_empty, ids_or_empty, ids, st.binary(max_size=50))
 

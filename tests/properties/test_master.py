@@ -397,7 +397,7 @@ class AnyOrder(RuleBasedStateMachine):
                 Reconcile(),
                 Reconcile((TaskReference("t1", "a"), TaskReference("t3"))),
                 ConfirmResults(3),
-                Heartbeat(),
+                Heartbeat(7),
             ]
         ),
     )

@@ -96,9 +96,9 @@ def test_a_heartbeat_leaves_every_15_seconds() -> None:
     world.connect()
     assert world.tick(14_999) == []
     world.hear(Heartbeat())
-    assert world.tick(1) == [ToMaster(Heartbeat())]
+    assert world.tick(1) == [ToMaster(Heartbeat(1))]
     assert world.tick(14_999) == []
-    assert world.tick(1) == [ToMaster(Heartbeat())]
+    assert world.tick(1) == [ToMaster(Heartbeat(2))]
 
 
 def test_a_master_that_is_silent_for_75_seconds_is_left() -> None:
@@ -207,7 +207,7 @@ def test_a_kill_of_what_is_not_here_is_answered_gone_once() -> None:
     assert isinstance(report, StatusReport)
     assert (report.status.state, report.status.update_id) == (TaskState.GONE, "")
     assert report.status.reason is Reason.RECONCILIATION
-    assert world.tick(20_000) == [ToMaster(Heartbeat())]
+    assert world.tick(20_000) == [ToMaster(Heartbeat(1))]
 
 
 def test_messages_reach_a_process_that_is_attached_and_no_other() -> None:

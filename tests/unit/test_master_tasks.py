@@ -325,10 +325,27 @@ def test_an_agent_that_says_nothing_for_75_s_is_unreachable() -> None:
     world.silent.add("a1")
     for _ in range(4):
         world.wait(world.config.heartbeat_ms)
-        assert world.heard("a1", Heartbeat) == [Heartbeat()]
+        assert world.heard("a1", Heartbeat) == []
     world.wait(world.config.heartbeat_ms)
     assert CloseStream("a1") in world.said
     assert [s.state for s in world.updates()] == [TaskState.UNREACHABLE]
+
+
+def test_each_heartbeat_of_a_peer_is_said_back_at_once() -> None:
+    world = World()
+    world.agent()
+    world.framework()
+    for number in (1, 2, 7):
+        world.tell("a1", Heartbeat(number))
+        assert world.heard("a1", Heartbeat) == [Heartbeat(number)]
+        world.call("f", Heartbeat(number))
+        assert world.heard("f", Heartbeat) == [Heartbeat(number)]
+
+
+def test_a_heartbeat_that_stands_for_a_peer_which_is_not_read_has_no_echo() -> None:
+    world = World()
+    world.agent()
+    assert world.tell("a1", Heartbeat()) == []
 
 
 def test_one_that_says_something_is_not() -> None:

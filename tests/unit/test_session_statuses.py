@@ -182,7 +182,7 @@ def test_slow_callbacks_make_a_session_congested_and_heartbeats_go_on() -> None:
         hear(session, Update(status(f"t{n}", TaskState.RUNNING)))
     assert session.congested
     assert session.callbacks_waiting == CALLBACKS_WAITING_MAX
-    assert session.handle(Tick(HEARTBEAT_INTERVAL_MS)) == [ToMaster(Heartbeat())]
+    assert session.handle(Tick(HEARTBEAT_INTERVAL_MS)) == [ToMaster(Heartbeat(1))]
     session.handle(CallbackReturned())
     assert not session.congested
 
