@@ -27,7 +27,7 @@ from mesoslite import (
 )
 from mesoslite.executor import NotATask, NotAttached, connect, connect_async
 from mesoslite.scheduler.driver import DEFAULT_MASTER, find_master
-from mesoslite.scheduler.session import CALLBACKS_WAITING_MAX
+from mesoslite.scheduler.telling import CALLBACKS_WAITING_MAX
 from tests.integration.containers import Place
 from tests.integration.daemons import Cluster, cluster_in, environment
 from tests.integration.waiting import until

@@ -257,7 +257,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(request_id=st.sampled_from(REQUEST_IDS), count=st.integers(0, 5))
     def the_author_requests(self, request_id: str, count: int) -> None:
         named = {task_id for task_id, r in self.sent.items() if r == request_id}
-        answered = {t for t in named if not self.session._launches.launching(t)}
+        answered = {t for t in named if not self.session.tables.launches.launching(t)}
         self.requests[request_id] = (count, named, answered)
         self.decide(MakeRequest(Request(request_id, "*", UNIT, count)))
 
@@ -324,7 +324,7 @@ class AnyOrder(RuleBasedStateMachine):
         if isinstance(callback, OnStatus):
             self.dealt_with.add((callback.status.task_id, callback.status.update_id))
         if isinstance(callback, OnOffers):
-            held = self.session._offers
+            held = self.session.tables.offers
             for offer in callback.offers:
                 # What was left unanswered goes back now; what is held stays the author's.
                 entry = held._entries.get(offer.offer_id)
@@ -429,10 +429,10 @@ class AnyOrder(RuleBasedStateMachine):
             wanted = self.wanted(request_id) if request_id in self.requests else 0
             assert self.session.wanted(request_id) == wanted
             assert self.world.wanted.get(request_id, 0) == wanted
-        assert self.world.demand_roles == set(self.session._requests.roles)
+        assert self.world.demand_roles == set(self.session.tables.requests.roles)
         assert self.session.accepts_unanswered == 0
         assert self.session.callbacks_waiting == 0
-        assert not self.session._reconciliation.unanswered
+        assert not self.session.tables.reconciliation.unanswered
         assert not self.world.results, "every result is confirmed"
         assert not any(task.unacknowledged for task in self.world.tasks.values())
         held = self.mine.keys() - self.used
@@ -440,7 +440,7 @@ class AnyOrder(RuleBasedStateMachine):
         for task_id, task in self.world.tasks.items():
             assert bool(self.ends[task_id]) == task.state.terminal
         alive = {t for t, task in self.world.tasks.items() if not task.state.terminal}
-        assert alive == self.session._reconciliation.known.keys()
+        assert alive == self.session.tables.reconciliation.known.keys()
 
 
 AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=60)

@@ -62,7 +62,7 @@ def _why_not_scheduler(cluster: Simulation, node: SchedulerNode, safety: Safety)
         return
     if session.accepts_unanswered:
         yield f"{session.accepts_unanswered} accepts of {node.name} are not answered"
-    if unanswered := session._reconciliation.unanswered:
+    if unanswered := session.tables.reconciliation.unanswered:
         yield f"questions of {node.name} about {sorted(unanswered)} are not answered"
     yield from _why_not_requests(cluster, node)
     launched: dict[str, object] = getattr(node.scheduler, "launched", {})
@@ -87,7 +87,7 @@ def _why_not_requests(cluster: Simulation, node: SchedulerNode) -> Iterator[str]
         return
     wanted = master.tables.frameworks[node.framework_id].requests
     theirs = {request_id: one.units for request_id, one in wanted.items()}
-    mine = {i: session.wanted(i) for i in session._requests._entries if session.wanted(i)}
+    mine = {i: session.wanted(i) for i in session.tables.requests._entries if session.wanted(i)}
     if mine != theirs:
         yield f"{node.name} wants {mine}, and the master thinks {theirs}"
 

@@ -49,7 +49,7 @@ from mesoslite.scheduler.protocol import (
     StreamOpened,
     Tick,
 )
-from mesoslite.scheduler.session import PASSING_REFUSALS
+from mesoslite.scheduler.streaming import PASSING_REFUSALS
 from mesoslite.testing import SessionHarness, offer, status
 from tests.unit.session_bench import (
     DONE,

@@ -26,7 +26,8 @@ from mesoslite.scheduler.protocol import (
     Tick,
     ToMaster,
 )
-from mesoslite.scheduler.session import CALLBACKS_WAITING_MAX, STATUSES_TOGETHER_MAX, Session
+from mesoslite.scheduler.session import Session
+from mesoslite.scheduler.telling import CALLBACKS_WAITING_MAX, STATUSES_TOGETHER_MAX
 from mesoslite.testing import offer, status
 from tests.unit.session_bench import (
     DONE,
