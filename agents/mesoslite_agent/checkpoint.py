@@ -22,6 +22,8 @@ from mesoslite.model import AgentInfo, TaskStatus
 from mesoslite.v1 import common_pb2
 from mesoslite.wire import (
     MalformedMessage,
+    agent_info_from_wire,
+    agent_info_to_wire,
     encoded_status,
     encoded_task,
     framework_info_from_wire,
@@ -66,6 +68,7 @@ MIGRATIONS = (
     CREATE INDEX updates_of_task ON updates (framework_id, task_id, position);
     """,
     "ALTER TABLE tasks ADD COLUMN kill_grace_ms INTEGER",
+    "CREATE TABLE described (info BLOB NOT NULL)",
 )
 
 
@@ -105,6 +108,23 @@ class Checkpoint:
                     (self.agent_id, boot_id, self.run, self.epoch_seen),
                 ),
             ]
+        )
+
+    def described(self) -> AgentInfo | None:
+        """What the agent last said of itself; None: it never did. Raises StorageError; blocks."""
+        rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
+        try:
+            return (
+                agent_info_from_wire(common_pb2.AgentInfo.FromString(rows[0][0])) if rows else None
+            )
+        except (DecodeError, MalformedMessage) as error:
+            raise StorageError(f"{self.path} holds what cannot be understood: {error}") from None
+
+    def describe(self, info: AgentInfo) -> None:
+        """Keep what it says of itself from now on, for good. Raises CommitError; blocks."""
+        data = agent_info_to_wire(info).SerializeToString()
+        self._database.write_now(
+            [("DELETE FROM described", ()), ("INSERT INTO described VALUES (?)", (data,))]
         )
 
     def recovered(self, info: AgentInfo) -> Recovered:

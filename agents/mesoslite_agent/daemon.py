@@ -31,13 +31,14 @@ from mesoslite.measures import LoopMeasures
 from mesoslite.messages import Heartbeat
 from mesoslite.metrics import Exposition, Innards
 from mesoslite.model import AgentInfo
+from mesoslite.resources import total_of
 from mesoslite.serving import listen_on, new_server, started
 from mesoslite.settings import chosen_port
 from mesoslite.streams import CLOSE_S
 from mesoslite.v1 import agent_pb2
 from mesoslite.version import VERSION
 from mesoslite.wire import AgentSays, MalformedMessage, agent_events_from_wire, agent_requests
-from mesoslite_agent import host
+from mesoslite_agent import host, reconfiguration
 from mesoslite_agent.checkpoint import Checkpoint
 from mesoslite_agent.container import ContainerEvent, ContainerPhase
 from mesoslite_agent.containers import Containers
@@ -117,6 +118,7 @@ class Daemon:
         )
         self._info = recovered.info
         self._agent = Agent(recovered, _config(settings, executor_address(agent_id)))
+        self._take_up_configuration(rebooted=recovered.rebooted)
         self._executors = Executors(self._inbox)
         for record in recovered.tasks:
             self._executors.expect(record)
@@ -125,6 +127,30 @@ class Daemon:
             functools.partial(newest_sandbox, work_dir.path), self._link.say_bulk
         )
         self._failure = ""
+
+    def _take_up_configuration(self, *, rebooted: bool) -> None:
+        """Come back as it was, or as it may be now. Raises StartError."""
+        settings, before = self._settings, self._checkpoint.described()
+        stated = {
+            "hostname": bool(settings.hostname),
+            "resources": settings.resources is not None,
+            "containerizers": bool(settings.containerizers),
+        }
+        detected = frozenset(name for name, said in stated.items() if not said)
+        if before is not None:
+            found = reconfiguration.changes(before, self._info, detected=detected)
+            live = () if rebooted else self._agent.ledger.containers.values()
+            held = total_of(here.record.task.resources for here in live)
+            why_not = reconfiguration.why_not(
+                found, self._info, held, reconfigure=settings.reconfigure
+            )
+            if why_not is not None:
+                raise StartError(why_not)
+            for change in found:
+                tell = log.warning if change.takes_away else log.info
+                tell("the agent's configuration has changed", what=str(change))
+        if before != self._info:
+            self._checkpoint.describe(self._info)
 
     def _new_link(self) -> Link[AgentSays, Event]:
         epoch_seen = 0

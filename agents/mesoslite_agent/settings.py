@@ -156,6 +156,14 @@ class AgentSettings:
     zone: str = setting(
         "", domain, "the zone, a part of the region that fails by itself (default: none)"
     )
+    reconfigure: bool = setting(
+        False,
+        switch,
+        "come back with less than before: fewer resources or containerizers, other attributes, "
+        "another hostname, region or zone",
+        metavar="BOOL",
+        show=show_switch,
+    )
     containerizers: tuple[str, ...] = setting(
         (),
         words,

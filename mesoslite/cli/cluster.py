@@ -184,6 +184,7 @@ class Cluster:
             f"--resources={host.resources}",
             f"--boot-id={host.boot_id}",
             "--kill-on-exit=true",
+            "--reconfigure=true",  # another number of hosts gives each another share
             *([f"--containerizers={containerizer}"] if containerizer else []),
         )
 

@@ -76,6 +76,20 @@ async def test_an_agent_names_itself_once_and_counts_its_runs(tmp_path: Path) ->
     assert (await after(tmp_path / "other")).info.agent_id != second.info.agent_id
 
 
+async def test_what_an_agent_says_of_itself_is_there_for_its_next_run(tmp_path: Path) -> None:
+    place = WorkDir(tmp_path, "agent")
+    first = Checkpoint(place, "b1")
+    assert first.described() is None
+    said = AgentInfo(first.agent_id, "host", Resources(cpus=2), region="eu")
+    first.describe(AgentInfo(first.agent_id, "host", Resources(cpus=1)))
+    first.describe(said)
+    first.close()
+    second = Checkpoint(place, "b2")
+    assert second.described() == said
+    second.close()
+    place.close()
+
+
 async def test_another_boot_of_the_host_is_noticed_once(tmp_path: Path) -> None:
     assert (await after(tmp_path, boots=("b1", "b2"))).rebooted
     assert not (await after(tmp_path, boots=("b2", "b2"))).rebooted

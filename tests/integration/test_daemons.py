@@ -213,13 +213,35 @@ async def test_an_agent_keeps_its_name_over_a_kill_and_is_ready_when_registered(
     await until(lambda: cluster.agents_active() == 1)
     [before] = listed(cluster)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{agent.port}") as channel:
-        assert await is_serving(channel)
+        while not await is_serving(channel):
+            pass  # the master knows it before it hears so
     agent.kill()
     await until(lambda: cluster.agents_active() == 0)
     await agent.start("--kill-on-exit")
     await until(lambda: cluster.agents_active() == 1)
     [after] = listed(cluster)
     assert after.info.agent_id == before.info.agent_id
+    assert agent.stop() == 0
+    assert "Traceback" not in agent.said
+
+
+async def test_an_agent_comes_back_with_more_and_with_less_only_when_that_is_meant(
+    cluster: Cluster,
+) -> None:
+    """docs/semantics.md 3.6"""
+    agent = await cluster.start_agent("--kill-on-exit", "--attributes=rack:r1")
+    await until(lambda: cluster.agents_active() == 1)
+    agent.kill()
+    more = ("--resources=cpus:5;mem:1024", "--zone=z1")
+    await agent.start(*more)
+    await until(lambda: [row.info.zone for row in listed(cluster)] == ["z1"])
+    assert agent.stop() == 0
+    flags = (*agent.flags, *more, f"--work-dir={agent.folder / 'work'}")
+    out = tried(AGENT, *flags, "--attributes=rack:r2")
+    assert out.returncode == 1
+    assert "attribute rack: r1 -> r2" in out.stderr.splitlines()[-1]
+    await agent.start(*more, "--attributes=rack:r2", "--reconfigure")
+    await until(lambda: [str(row.info.attributes[0].text) for row in listed(cluster)] == ["r2"])
     assert agent.stop() == 0
     assert "Traceback" not in agent.said
 
