@@ -7,6 +7,7 @@ from benchmarks import (
     counts,
     crowd,
     fill,
+    hour,
     idle,
     latency,
     memory,
@@ -19,6 +20,7 @@ from benchmarks.allocator import Size
 from benchmarks.counts import Window
 from benchmarks.crowd import Held, Offered
 from benchmarks.fill import Cluster
+from benchmarks.hour import Virtual
 from benchmarks.idle import Rest
 from benchmarks.latency import Samples
 from benchmarks.memory import Passing
@@ -73,6 +75,12 @@ WORKLOADS: tuple[Workload[Any], ...] = (
             Cluster(agents=1_000, cpus=32, tasks=32_000),
             Cluster(agents=10_000, cpus=32, tasks=10_000),
         ),
+    ),
+    Workload(
+        "simulated-hour",
+        hour.simulated_hour,
+        (Virtual(agents=10_000, minutes=60, per_minute=60),),
+        note="Each run is a fifth of the hour.",
     ),
     Workload("idle", idle.idle, (Rest(seconds=20),)),
     Workload(

@@ -16,7 +16,7 @@ _VERDICTS = {True: "met", False: "missed", None: ""}
 def terminal_header() -> str:
     """The line above `terminal_rows`."""
     return (
-        f"  {'':40}{'':12}{'median':>10}{'min':>10}{'max':>10}{'scaled':>10}{'goal':>10}"
+        f"  {'':40}{'':12}{'median':>10}{'min':>10}{'max':>10}{'scaled':>10}{'goal':>12}"
         f"  {'':6}  Mesos"
     )
 
@@ -30,7 +30,7 @@ def terminal_rows(line: Document) -> list[str]:
         rows.append(
             f"  {values['what']:40}{values['unit']:12}"
             + "".join(f"{number(n):>10}" for n in numbers)
-            + f"{_goal(line['goal'].get(key)):>10}  {_VERDICTS[values['met']]:6}  {values['mesos']}"
+            + f"{_goal(line['goal'].get(key)):>12}  {_VERDICTS[values['met']]:6}  {values['mesos']}"
         )
     rows.append(
         f"  calibration {line['calibration_us']} us; scaled: the median as it would be at "
