@@ -25,7 +25,7 @@ from mesoslite.credentials import make_token_file, read_tokens
 from mesoslite.database import WorkDir
 from mesoslite.loop import Inbox, drive
 from mesoslite.master.protocol import Event, Tick
-from mesoslite.master.registry import Registry
+from mesoslite.master.registry import SqliteRegistry
 from mesoslite.master.server import Streams
 from mesoslite.master.state import Master
 from mesoslite.measures import Traffic
@@ -119,7 +119,7 @@ async def _cluster(agents: int, at_a_time: int) -> AsyncIterator[_Cluster]:
     token_file = folder / "token"
     make_token_file(token_file)
     tokens = read_tokens(token_file)
-    registry = Registry(WorkDir(folder / "master", "master"))
+    registry = SqliteRegistry(WorkDir(folder / "master", "master"))
     now_ms = Clock().now_ms
     inbox: Inbox[Event] = Inbox(now_ms)
     master = Master(registry.recovered)

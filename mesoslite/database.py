@@ -14,7 +14,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import itemgetter
@@ -35,6 +35,8 @@ log = structlog.get_logger("mesoslite.database")
 
 Statement = tuple[str, tuple[object, ...]]
 """SQL and its parameters."""
+Migration = str | Callable[[sqlite3.Connection], None]
+"""SQL, or a function that is run in one transaction and may raise StorageError: what is wrong."""
 
 
 class StorageError(Exception):
@@ -83,10 +85,10 @@ class WorkDir:
 class Database:
     """A file with tables. Reads happen before the daemon starts, writes in one thread.
 
-    `migrations[i]` is a script that brings version i of the tables to version i + 1.
+    `migrations[i]` is what brings version i of the tables to version i + 1.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[str]) -> None:
+    def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
         """Open or make the file, for its owner alone. Raises StorageError."""
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
@@ -110,7 +112,7 @@ class Database:
             self.close()
             raise
 
-    def _prepare(self, migrations: Sequence[str]) -> None:
+    def _prepare(self, migrations: Sequence[Migration]) -> None:
         connection = self._connection
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -125,10 +127,28 @@ class Database:
                 f"{self._path} has tables of version {version}, this program knows "
                 f"{len(migrations)}: it was written by a newer one"
             )
-        for number, script in enumerate(migrations[version:], version + 1):
-            connection.executescript(f"BEGIN; {script}; PRAGMA user_version={number}; COMMIT;")
+        for number, migration in enumerate(migrations[version:], version + 1):
+            self._migrate(migration, number)
         connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
         connection.execute("PRAGMA busy_timeout=0")  # see `_write_there`
+
+    def _migrate(self, migration: Migration, number: int) -> None:
+        connection = self._connection
+        if isinstance(migration, str):
+            connection.executescript(f"BEGIN; {migration}; PRAGMA user_version={number}; COMMIT;")
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            migration(connection)
+            connection.execute(f"PRAGMA user_version={number}")
+            connection.execute("COMMIT")
+        except StorageError as error:
+            raise StorageError(
+                f"{self._path} can not be brought to version {number}: {error}"
+            ) from None
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def _unusable(self, error: sqlite3.Error) -> str:
         if isinstance(error, sqlite3.OperationalError):

@@ -28,7 +28,7 @@ from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.loop import Health, Inbox, drive
 from mesoslite.master.metrics import MasterMeasures, MasterMetrics
 from mesoslite.master.protocol import Event, Tick
-from mesoslite.master.registry import Registry
+from mesoslite.master.registry import Registry, SqliteRegistry
 from mesoslite.master.server import Streams
 from mesoslite.master.state import Master, MasterConfig
 from mesoslite.metrics import Exposition, Innards
@@ -217,7 +217,7 @@ class _Daemon:
         if make_token_file(token_file):
             log.info("made a token", file=str(token_file))
         self._tokens = read_tokens(token_file)
-        self._registry = Registry(work_dir)
+        self._registry: Registry = SqliteRegistry(work_dir)
         self._now_ms = Clock().now_ms
         self._inbox: Inbox[Event] = Inbox(self._now_ms)
         self._health = Health()

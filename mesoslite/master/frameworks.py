@@ -7,6 +7,7 @@ from mesoslite.master.protocol import (
     CloseStream,
     CompletedRecord,
     CompleteFramework,
+    ForgetCompleted,
     SaveFramework,
     ToAgent,
     ToScheduler,
@@ -188,6 +189,13 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
     record = CompletedRecord(framework.framework_id, framework.principal, framework.info, t.now_ms)
     t.completed.append(record)
     t.emit(CompleteFramework(record))
+    bound_completed(t)
+
+
+def bound_completed(t: Tables) -> None:
+    """Forget the oldest completed frameworks beyond those that are kept to be shown."""
+    while len(t.completed) > t.config.completed_frameworks_max:
+        t.emit(ForgetCompleted(t.completed.popleft().framework_id))
 
 
 # --- roles ----------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ class Recovered:
     agents: tuple[AgentRecord, ...] = ()
     frameworks: tuple[FrameworkRecord, ...] = ()
     completed: tuple[CompletedRecord, ...] = ()
-    """The newest, oldest first."""
+    """Oldest first."""
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -195,6 +195,13 @@ class CompleteFramework:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetCompleted:
+    """Durable: delete a completed framework, when there are more than are kept to be shown."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to an operator. `refusal` None: done, and the ids say to what."""
 
@@ -225,5 +232,5 @@ class Warn:
     """What it was measured by: names with their unit, and values."""
 
 
-Durable = SaveAgent | ForgetAgent | SaveFramework | CompleteFramework
+Durable = SaveAgent | ForgetAgent | SaveFramework | CompleteFramework | ForgetCompleted
 Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer | Warn

@@ -79,8 +79,9 @@ class MasterConfig:
     results_max: int = 10_000
     """Accept results kept for each framework until its session confirms them (D2)."""
     completed_frameworks_max: int = 50
+    """Shown to people; as Mesos keeps in memory. Their ids are used up for good without it: an id
+    has the epoch of the master that gave it."""
     completed_tasks_max: int = 1_000
-    """Shown to people; as Mesos keeps in memory."""
 
 
 class AgentState(Enum):
@@ -326,9 +327,8 @@ class Tables:
         """Launches sent to agents."""
         self.tasks_ended: Counter[tuple[str, str]] = Counter()
         """Ends that agents told, each once, by the names of their state and reason."""
-        self.completed: deque[CompletedRecord] = deque(
-            recovered.completed, maxlen=config.completed_frameworks_max
-        )
+        self.completed: deque[CompletedRecord] = deque(recovered.completed)
+        """Oldest first, at most `completed_frameworks_max` from the first Tick on."""
         self.completed_tasks: deque[TaskEntry] = deque(maxlen=config.completed_tasks_max)
         self.out: list[Effect] = []
 

@@ -26,6 +26,7 @@ from mesoslite.master.protocol import (
     Effect,
     Event,
     ForgetAgent,
+    ForgetCompleted,
     SaveAgent,
     SaveFramework,
     SchedulerCalled,
@@ -115,7 +116,7 @@ class Streams:
             case Warn(framework_id, name, what, numbers):
                 told: dict[str, int] = dict(numbers)
                 log.warning(what.value, framework=name, framework_id=framework_id, **told)
-            case SaveAgent() | SaveFramework() | CompleteFramework():
+            case SaveAgent() | SaveFramework() | CompleteFramework() | ForgetCompleted():
                 pass  # committed before
             case _:
                 assert_never(effect)

@@ -150,6 +150,7 @@ class Master:
             if deadline_ms is None:
                 deadline_ms = t.now_ms + max(timeout_ms, t.config.heartbeat_ms)
             frameworks.await_return(t, framework, deadline_ms)
+        frameworks.bound_completed(t)
 
     def _due(self, timer: Timer, subject: str) -> None:
         t = self.tables

@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, get_args
 
+from mesoslite.master import archive
 from mesoslite.master import protocol as master
 from mesoslite.messages import FrameworkReference
 from mesoslite.model import AgentInfo, TaskStatus
@@ -31,42 +32,36 @@ class Disk:
 
 
 class Registry:
-    """What a master leaves to the next one. Every commit of it is synced."""
+    """What a master leaves to the next one. Every commit of it is synced.
+
+    It keeps the encoded records that a real one keeps, so what the next master starts from has
+    been written and read.
+    """
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.epoch = 0
-        self._agents: dict[str, master.AgentRecord] = {}
-        self._frameworks: dict[str, master.FrameworkRecord] = {}
-        self._completed: list[master.CompletedRecord] = []
+        self._records: dict[tuple[str, str], bytes] = {}
+        """By kind and key."""
 
     def commit(self, effects: Sequence[master.Effect]) -> bool:
         """Write a batch in one transaction. False when the disk is full: nothing is written."""
         durable: list[Any] = [effect for effect in effects if type(effect) in _OF_MASTERS]
         if durable and self.disk.full:
             return False
-        for effect in durable:
-            match effect:
-                case master.SaveAgent(record):
-                    self._agents[record.info.agent_id] = record
-                case master.ForgetAgent(agent_id):
-                    self._agents.pop(agent_id, None)
-                case master.SaveFramework(framework):
-                    self._frameworks[framework.framework_id] = framework
-                case master.CompleteFramework(completed):
-                    self._frameworks.pop(completed.framework_id, None)
-                    self._completed.append(completed)
+        for write in [write for effect in durable for write in archive.writes(effect)]:
+            match write:
+                case archive.Put(kind, key, data):
+                    self._records[kind, key] = data
+                case archive.Delete(kind, key):
+                    self._records.pop((kind, key), None)
         return True
 
     def recover(self) -> master.Recovered:
         """What the next master starts from, with an epoch above every earlier one's."""
         self.epoch += 1
-        return master.Recovered(
-            self.epoch,
-            tuple(self._agents.values()),
-            tuple(self._frameworks.values()),
-            tuple(self._completed[-50:]),
-        )
+        records = [(kind, key, data) for (kind, key), data in self._records.items()]
+        return archive.recovered(self.epoch, records)
 
 
 class Checkpoint:

@@ -17,7 +17,7 @@ from mesoslite.health import HEALTH_METHOD, health_handler
 from mesoslite.lifecycle import TaskState
 from mesoslite.loop import Health, Inbox, drive
 from mesoslite.master.protocol import Event, Tick
-from mesoslite.master.registry import Registry
+from mesoslite.master.registry import SqliteRegistry
 from mesoslite.master.server import Streams
 from mesoslite.master.state import Master, MasterConfig
 from mesoslite.messages import (
@@ -117,7 +117,7 @@ class Peer:
 @contextlib.asynccontextmanager
 async def serving(work_dir: Path, port: int = 0) -> AsyncIterator[Door]:
     place = WorkDir(work_dir, "master")
-    registry = Registry(place)
+    registry = SqliteRegistry(place)
     now_ms = Clock().now_ms
     inbox: Inbox[Event] = Inbox(now_ms)
     health = Health()

@@ -17,16 +17,18 @@ from mesoslite.master.protocol import (
     CompleteFramework,
     Effect,
     ForgetAgent,
+    ForgetCompleted,
     FrameworkRecord,
     Recovered,
     SaveAgent,
     SaveFramework,
     ToAgent,
 )
-from mesoslite.master.registry import Registry
+from mesoslite.master.registry import SqliteRegistry
 from mesoslite.messages import Heartbeat
 from mesoslite.model import AgentInfo, FrameworkInfo
 from mesoslite.resources import Resources
+from mesoslite.wire import agent_info_to_wire, framework_info_to_wire
 
 
 def agent(agent_id: str, gone_ms: int | None = None) -> AgentRecord:
@@ -51,11 +53,11 @@ def completed(name: str, at_ms: int = 5) -> CompletedRecord:
 async def after(work_dir: Path, *batches: list[Effect]) -> Recovered:
     """What the next master knows after these commits of one master."""
     place = WorkDir(work_dir, "master")
-    first = Registry(place)
+    first = SqliteRegistry(place)
     for batch in batches:
         await first.commit(batch)
     first.close()
-    second = Registry(place)
+    second = SqliteRegistry(place)
     second.close()
     place.close()
     return second.recovered
@@ -68,8 +70,8 @@ async def test_a_new_registry_is_empty_and_each_start_has_a_higher_epoch(tmp_pat
 
 async def test_an_epoch_is_used_up_even_by_a_master_that_dies_at_once(tmp_path: Path) -> None:
     place = WorkDir(tmp_path, "master")
-    Registry(place)._database._connection.close()
-    assert Registry(place).recovered.epoch == 2
+    SqliteRegistry(place)._database._connection.close()
+    assert SqliteRegistry(place).recovered.epoch == 2
     place.close()
 
 
@@ -115,10 +117,16 @@ async def test_an_agent_that_was_forgotten_is_gone(tmp_path: Path) -> None:
     assert recovered.agents == ()
 
 
-async def test_the_newest_completed_ones_are_loaded_oldest_first(tmp_path: Path) -> None:
-    every = [completed(f"f{n}", n) for n in range(registry.COMPLETED_LOADED_MAX + 10)]
-    recovered = await after(tmp_path, [CompleteFramework(record) for record in every])
-    assert recovered.completed == tuple(every[10:])
+async def test_completed_ones_are_loaded_oldest_first_until_they_are_forgotten(
+    tmp_path: Path,
+) -> None:
+    every = [completed(f"f{n}", n) for n in range(12)]
+    recovered = await after(
+        tmp_path,
+        [CompleteFramework(record) for record in reversed(every)],
+        [ForgetCompleted("1-f0"), ForgetCompleted("1-f1")],
+    )
+    assert recovered.completed == tuple(every[2:])
 
 
 async def test_a_second_master_on_one_work_dir_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -136,20 +144,96 @@ async def test_a_damaged_registry_is_refused_in_one_line(tmp_path: Path) -> None
     path.write_bytes(b"no database at all " * 300)
     place = WorkDir(tmp_path, "master")
     with pytest.raises(StorageError, match="damaged") as caught:
-        Registry(place)
+        SqliteRegistry(place)
     assert str(path) in str(caught.value)
     place.close()
 
 
-async def test_what_cannot_be_understood_is_refused_in_one_line(tmp_path: Path) -> None:
-    await after(tmp_path, [SaveAgent(agent("a1"))])
-    with sqlite3.connect(tmp_path / registry.FILE_NAME) as connection:
-        connection.execute("UPDATE agents SET info = x'ffff'")
+DAMAGE = {
+    "torn": ("UPDATE records SET data = x'01' WHERE kind = 'agent'", "agent 'a1' is torn"),
+    "cut": (
+        "UPDATE records SET data = substr(data, 1, length(data) - 1) WHERE kind = 'agent'",
+        "checksum differs",
+    ),
+    "renamed": ("UPDATE records SET key = 'a2' WHERE kind = 'agent'", "checksum differs"),
+    "newer": ("UPDATE records SET kind = 'quota' WHERE kind = 'agent'", "a newer program made"),
+    "epoch changed": ("UPDATE records SET data = data || x'00' WHERE kind = 'epoch'", "checksum"),
+    "epoch gone": ("DELETE FROM records WHERE kind = 'epoch'", "'epoch' is missing"),
+}
+
+
+@pytest.mark.parametrize(("damage", "told"), DAMAGE.values(), ids=DAMAGE.keys())
+async def test_a_record_that_is_not_as_it_was_written_is_refused_in_one_line(
+    tmp_path: Path, damage: str, told: str
+) -> None:
+    """What, where and what to do; and nothing is left out in silence."""
+    await after(tmp_path, [SaveAgent(agent("a1")), SaveFramework(framework("web"))])
+    path = tmp_path / registry.FILE_NAME
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(damage).rowcount == 1
     connection.close()
     place = WorkDir(tmp_path, "master")
-    with pytest.raises(StorageError, match="cannot be understood"):
-        Registry(place)
+    with pytest.raises(StorageError) as caught:
+        SqliteRegistry(place)
     place.close()
+    [line] = str(caught.value).splitlines()
+    assert told in line
+    assert str(path) in line
+    assert "move it away" in line
+
+
+def tables_of_an_older_program(work_dir: Path) -> sqlite3.Connection:
+    """A registry file as it was before there were records, of a master in its sixth run."""
+    Database(work_dir / registry.FILE_NAME, registry.MIGRATIONS[:1]).close()
+    connection = sqlite3.connect(work_dir / registry.FILE_NAME)
+    for record in (agent("a1"), agent("a2", 99)):
+        connection.execute(
+            "INSERT INTO agents VALUES (?, ?, ?)",
+            (
+                record.info.agent_id,
+                agent_info_to_wire(record.info).SerializeToString(),
+                record.unreachable_since_ms,
+            ),
+        )
+    info = framework_info_to_wire(FrameworkInfo("web")).SerializeToString()
+    connection.execute(
+        "INSERT INTO frameworks VALUES (?, ?, ?, ?, ?)", ("1-web", "local", info, "session", 77)
+    )
+    for name, at_ms in (("old", 5), ("new", 6)):
+        info = framework_info_to_wire(FrameworkInfo(name)).SerializeToString()
+        connection.execute(
+            "INSERT INTO completed (framework_id, principal, info, completed_ms) "
+            "VALUES (?, ?, ?, ?)",
+            (f"1-{name}", "local", info, at_ms),
+        )
+    connection.execute("UPDATE epoch SET epoch = 6")
+    connection.commit()
+    return connection
+
+
+async def test_tables_of_an_older_program_become_records(tmp_path: Path) -> None:
+    tables_of_an_older_program(tmp_path).close()
+    recovered = await after(tmp_path)
+    assert recovered == Recovered(
+        epoch=8,
+        agents=(agent("a1"), agent("a2", 99)),
+        frameworks=(framework("web", 77),),
+        completed=(completed("old", 5), completed("new", 6)),
+    )
+
+
+async def test_tables_that_cannot_be_converted_stay_as_they_were(tmp_path: Path) -> None:
+    connection = tables_of_an_older_program(tmp_path)
+    connection.execute("UPDATE agents SET info = x'ffff'")
+    connection.commit()
+    place = WorkDir(tmp_path, "master")
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"version 2: .* cannot be understood"):
+            SqliteRegistry(place)
+    place.close()
+    assert connection.execute("SELECT count(*) FROM agents").fetchone() == (2,)
+    assert connection.execute("SELECT epoch FROM epoch").fetchone() == (6,)
+    connection.close()
 
 
 async def test_tables_of_a_newer_program_are_refused(tmp_path: Path) -> None:
@@ -159,7 +243,7 @@ async def test_tables_of_a_newer_program_are_refused(tmp_path: Path) -> None:
     connection.close()
     place = WorkDir(tmp_path, "master")
     with pytest.raises(StorageError, match="a newer one"):
-        Registry(place)
+        SqliteRegistry(place)
     place.close()
 
 
@@ -167,7 +251,7 @@ async def test_a_batch_is_written_whole_or_not_at_all_and_may_be_tried_again(
     tmp_path: Path,
 ) -> None:
     place = WorkDir(tmp_path, "master")
-    first = Registry(place)
+    first = SqliteRegistry(place)
     batch: list[Effect] = [SaveAgent(agent("a1")), SaveFramework(framework("web"))]
     connection = first._database._connection
     # What a full disk does: SQLite may not take one more page.
@@ -176,11 +260,11 @@ async def test_a_batch_is_written_whole_or_not_at_all_and_may_be_tried_again(
     many: list[Effect] = [SaveFramework(framework(f"{n:0200}")) for n in range(500)]
     with pytest.raises(CommitError, match="full"):
         await first.commit([*batch, *many])
-    assert connection.execute("SELECT count(*) FROM agents").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM records").fetchone() == (1,)  # the epoch
     connection.execute("PRAGMA max_page_count = 1000000")
     await first.commit([*batch, *many])
     first.close()
-    second = Registry(place)
+    second = SqliteRegistry(place)
     assert len(second.recovered.frameworks) == 501
     second.close()
     place.close()

@@ -174,6 +174,8 @@ def _line(effect: p.Effect) -> str:
             return f"save framework {framework.framework_id}{away}"
         case p.CompleteFramework(completed):
             return f"complete framework {completed.framework_id}"
+        case p.ForgetCompleted(framework_id):
+            return f"forget completed framework {framework_id}"
         case p.Warn(framework_id, _, what, numbers):
             counts = ", ".join(f"{name} {value}" for name, value in numbers)
             return f"warn of {framework_id}: {what.name} ({counts})"

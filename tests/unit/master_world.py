@@ -7,15 +7,14 @@ from typing import TypeVar
 
 from mesoslite.attributes import parse_attributes
 from mesoslite.lifecycle import TaskState
+from mesoslite.master import archive
 from mesoslite.master.protocol import (
     AgentCalled,
     AgentRecord,
     CloseStream,
-    CompleteFramework,
     Durable,
     Effect,
     Event,
-    ForgetAgent,
     FrameworkRecord,
     Recovered,
     SaveAgent,
@@ -65,8 +64,12 @@ class World:
         self, recovered: Recovered | None = None, config: MasterConfig | None = None
     ) -> None:
         self.config = config or MasterConfig()
-        self.registry = recovered or Recovered(epoch=1)
-        self.master = Master(self.registry, self.config)
+        recovered = recovered or Recovered(epoch=1)
+        self.epoch = recovered.epoch
+        self._records: dict[tuple[str, str], bytes] = {}
+        self._commit(map(SaveAgent, recovered.agents))
+        self._commit(map(SaveFramework, recovered.frameworks))
+        self.master = Master(recovered, self.config)
         self.now_ms = START_MS
         self.silent: set[str] = set()
         self.said: list[Effect] = []
@@ -100,32 +103,24 @@ class World:
         self.said = said
         return said
 
-    def _commit(self, effects: Iterable[Durable]) -> None:
-        agents = {r.info.agent_id: r for r in self.registry.agents}
-        frameworks = {r.framework_id: r for r in self.registry.frameworks}
-        completed = list(self.registry.completed)
-        for effect in effects:
-            match effect:
-                case SaveAgent():
-                    agents[effect.record.info.agent_id] = effect.record
-                case ForgetAgent():
-                    del agents[effect.agent_id]
-                case SaveFramework():
-                    frameworks[effect.record.framework_id] = effect.record
-                case CompleteFramework():
-                    del frameworks[effect.record.framework_id]
-                    completed.append(effect.record)
-        self.registry = Recovered(
-            self.registry.epoch,
-            tuple(agents.values()),
-            tuple(frameworks.values()),
-            tuple(completed),
+    @property
+    def registry(self) -> Recovered:
+        """What a master would start from now."""
+        return archive.recovered(
+            self.epoch, [(kind, key, data) for (kind, key), data in self._records.items()]
         )
+
+    def _commit(self, effects: Iterable[Durable]) -> None:
+        for write in [write for effect in effects for write in archive.writes(effect)]:
+            match write:
+                case archive.Put(kind, key, data):
+                    self._records[kind, key] = data
+                case archive.Delete(kind, key):
+                    self._records.pop((kind, key), None)
 
     def restart(self, after_ms: int = 1_000) -> None:
         """A new master takes over from the registry; every stream is gone."""
-        r = self.registry
-        self.registry = Recovered(r.epoch + 1, r.agents, r.frameworks, r.completed)
+        self.epoch += 1
         self.master = Master(self.registry, self.config)
         self.now_ms += after_ms
         self.step()

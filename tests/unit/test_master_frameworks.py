@@ -9,6 +9,7 @@ from mesoslite.master.protocol import (
     Answer,
     CloseStream,
     CompleteFramework,
+    ForgetCompleted,
     SaveFramework,
     TaskKillAsked,
     TeardownAsked,
@@ -290,3 +291,16 @@ def test_an_operator_kills_a_task() -> None:
     assert refusals == [None, Refusal.UNKNOWN_FRAMEWORK]
     world.step(TaskKillAsked(3, "t2", "f", None))
     assert Answer(3, Refusal.UNKNOWN_TASK, "f") in world.said
+
+
+def test_the_oldest_completed_ones_are_forgotten_here_and_in_the_registry() -> None:
+    world = World(config=MasterConfig(completed_frameworks_max=2))
+    for name in ("f", "g", "h"):
+        world.framework(name)
+        world.call(name, Teardown())
+    assert world.said[-1] == ForgetCompleted("1-F1")
+    assert [record.info.name for record in world.registry.completed] == ["g", "h"]
+    world.config = MasterConfig(completed_frameworks_max=1)
+    world.restart()
+    assert [record.info.name for record in world.registry.completed] == ["h"]
+    assert list(world.master.tables.completed) == list(world.registry.completed)

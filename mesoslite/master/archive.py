@@ -1,0 +1,222 @@
+"""What is durable of a master, as records: the one encoding that every kind of registry keeps.
+
+A record has a kind and a key, and its data says all that is in it: the key only finds it again. The
+data carry a version and a checksum over kind, key and content, so what was torn, swapped or
+changed by accident is noticed when it is read, whatever kept it. 4 us a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar, assert_never
+from zlib import crc32
+
+from google.protobuf.message import DecodeError, Message
+
+from mesoslite.master.protocol import (
+    AgentRecord,
+    CompletedRecord,
+    CompleteFramework,
+    Durable,
+    ForgetAgent,
+    ForgetCompleted,
+    FrameworkRecord,
+    Recovered,
+    SaveAgent,
+    SaveFramework,
+)
+from mesoslite.v1 import registry_pb2 as pb
+from mesoslite.wire import (
+    MalformedMessage,
+    agent_info_from_wire,
+    framework_info_from_wire,
+    write_agent_info,
+    write_framework_info,
+)
+
+VERSION = 1  # of the seal, not of what is in it: protobuf takes care of that
+SEAL_BYTES = 5  # one for the version, four for the checksum
+EPOCH, AGENT, FRAMEWORK, COMPLETED = "epoch", "agent", "framework", "completed"
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Insert or replace the record of this kind and key."""
+
+    kind: str
+    """Lower case letters."""
+    key: str
+    """1 to 1,024 of A-Z a-z 0-9 . _ - % : and unique within the kind."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the record of this kind and key, if there is one."""
+
+    kind: str
+    key: str
+
+
+Write = Put | Delete
+
+
+class BadRecord(Exception):
+    """A record is not what was written, or not what this program can read; `str` is one line."""
+
+    def __init__(self, kind: str, key: str, why: str) -> None:
+        super().__init__(kind, key, why)
+        self.kind = kind
+        self.key = key
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"its record {self.kind} {self.key!r} {self.why}"
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def writes(effect: Durable) -> tuple[Write, ...]:
+    """What a durable effect changes, in order."""
+    match effect:
+        case SaveAgent(record):
+            return (agent(record),)
+        case ForgetAgent(agent_id):
+            return (Delete(AGENT, agent_id),)
+        case SaveFramework(framework_record):
+            return (framework(framework_record),)
+        case CompleteFramework(ended):
+            return Delete(FRAMEWORK, ended.framework_id), completed(ended)
+        case ForgetCompleted(framework_id):
+            return (Delete(COMPLETED, framework_id),)
+        case _:
+            assert_never(effect)
+
+
+def epoch(number: int) -> Put:
+    """The epoch that was used last, for a registry that has nothing better to keep it in."""
+    return _sealed(EPOCH, EPOCH, pb.EpochRecord(epoch=number))
+
+
+def agent(record: AgentRecord) -> Put:
+    """An agent's record."""
+    message = pb.AgentRecord(unreachable_since_ms=record.unreachable_since_ms)
+    write_agent_info(message.agent, record.info)
+    return _sealed(AGENT, record.info.agent_id, message)
+
+
+def framework(record: FrameworkRecord) -> Put:
+    """A framework's record."""
+    message = pb.FrameworkRecord(
+        framework_id=record.framework_id,
+        principal=record.principal,
+        session_id=record.session_id,
+        deadline_ms=record.deadline_ms,
+    )
+    write_framework_info(message.framework, record.info)
+    return _sealed(FRAMEWORK, record.framework_id, message)
+
+
+def completed(record: CompletedRecord) -> Put:
+    """The record of a framework that ended."""
+    message = pb.CompletedRecord(
+        framework_id=record.framework_id,
+        principal=record.principal,
+        completed_ms=record.completed_ms,
+    )
+    write_framework_info(message.framework, record.info)
+    return _sealed(COMPLETED, record.framework_id, message)
+
+
+def _sealed(kind: str, key: str, message: Message) -> Put:
+    content = message.SerializeToString()
+    seal = bytes((VERSION,)) + _checksum(kind, key, content).to_bytes(SEAL_BYTES - 1, "big")
+    return Put(kind, key, seal + content)
+
+
+def _checksum(kind: str, key: str, content: bytes) -> int:
+    return crc32(content, crc32(f"{kind}\0{key}\0".encode()))
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def recovered(number: int, records: Iterable[tuple[str, str, bytes]]) -> Recovered:
+    """What a master of this epoch starts from: all (kind, key, data), in any order.
+
+    Raises BadRecord: a master that left out what it cannot read would forget agents that run
+    tasks, so it does not start.
+    """
+    found: dict[str, list[Any]] = {kind: [] for kind in _READERS}
+    for kind, key, data in records:
+        if kind == EPOCH:
+            continue
+        if kind not in _READERS:
+            raise BadRecord(kind, key, "is of a kind that a newer program made")
+        found[kind].append(_read(kind, key, data, _READERS[kind]))
+    return Recovered(
+        epoch=number,
+        agents=tuple(sorted(found[AGENT], key=lambda one: one.info.agent_id)),
+        frameworks=tuple(sorted(found[FRAMEWORK], key=lambda one: one.framework_id)),
+        completed=tuple(sorted(found[COMPLETED], key=lambda o: (o.completed_ms, o.framework_id))),
+    )
+
+
+def epoch_of(key: str, data: bytes) -> int:
+    """The number in an epoch's record. Raises BadRecord."""
+    return _read(EPOCH, key, data, lambda content: pb.EpochRecord.FromString(content).epoch)
+
+
+T = TypeVar("T")
+
+
+def _read(kind: str, key: str, data: bytes, reader: Callable[[bytes], T]) -> T:
+    content = data[SEAL_BYTES:]
+    if len(data) < SEAL_BYTES:
+        raise BadRecord(kind, key, f"is torn: {len(data)} bytes are left of it")
+    if data[0] != VERSION:
+        raise BadRecord(kind, key, f"is sealed as version {data[0]}, and {VERSION} is known here")
+    if int.from_bytes(data[1:SEAL_BYTES], "big") != _checksum(kind, key, content):
+        raise BadRecord(kind, key, "is not as it was written: its checksum differs")
+    try:
+        return reader(content)
+    except (DecodeError, MalformedMessage) as error:
+        raise BadRecord(kind, key, f"can not be understood: {error}") from None
+
+
+def _agent(content: bytes) -> AgentRecord:
+    message = pb.AgentRecord.FromString(content)
+    since_ms = message.unreachable_since_ms if message.HasField("unreachable_since_ms") else None
+    return AgentRecord(agent_info_from_wire(message.agent), since_ms)
+
+
+def _framework(content: bytes) -> FrameworkRecord:
+    message = pb.FrameworkRecord.FromString(content)
+    return FrameworkRecord(
+        message.framework_id,
+        message.principal,
+        framework_info_from_wire(message.framework),
+        message.session_id,
+        message.deadline_ms if message.HasField("deadline_ms") else None,
+    )
+
+
+def _completed(content: bytes) -> CompletedRecord:
+    message = pb.CompletedRecord.FromString(content)
+    return CompletedRecord(
+        message.framework_id,
+        message.principal,
+        framework_info_from_wire(message.framework),
+        message.completed_ms,
+    )
+
+
+_READERS: dict[str, Callable[[bytes], object]] = {
+    AGENT: _agent,
+    FRAMEWORK: _framework,
+    COMPLETED: _completed,
+}

@@ -1,0 +1,47 @@
+from mesoslite.v1 import common_pb2 as _common_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class EpochRecord(_message.Message):
+    __slots__ = ("epoch",)
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    def __init__(self, epoch: _Optional[int] = ...) -> None: ...
+
+class AgentRecord(_message.Message):
+    __slots__ = ("agent", "unreachable_since_ms")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    UNREACHABLE_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    agent: _common_pb2.AgentInfo
+    unreachable_since_ms: int
+    def __init__(self, agent: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., unreachable_since_ms: _Optional[int] = ...) -> None: ...
+
+class FrameworkRecord(_message.Message):
+    __slots__ = ("framework_id", "principal", "framework", "session_id", "deadline_ms")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    principal: str
+    framework: _common_pb2.FrameworkInfo
+    session_id: str
+    deadline_ms: int
+    def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., framework: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., session_id: _Optional[str] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+
+class CompletedRecord(_message.Message):
+    __slots__ = ("framework_id", "principal", "framework", "completed_ms")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_MS_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    principal: str
+    framework: _common_pb2.FrameworkInfo
+    completed_ms: int
+    def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., framework: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., completed_ms: _Optional[int] = ...) -> None: ...
