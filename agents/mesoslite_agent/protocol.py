@@ -86,7 +86,7 @@ class TaskRecord:
     secret: str
     """What a process of the task shows to attach itself."""
     kill_grace_ms: int | None = None
-    """The grace of its kill, once there is one with another grace than the task's own."""
+    """The grace of its kill, from its KILLING status on, where that is not the task's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,9 @@ class AgentConfig:
                 return self.spawn_max_ms
 
 
+GRACE_LEFT_MIN_MS = 1_000  # what is left of a kill's grace after a restart, at least
+
+
 class TaskHere:
     """A task from the intent to run it until its end is acknowledged. Compared by identity."""
 
@@ -96,7 +99,7 @@ class TaskHere:
         self.ending: TaskStatus | None = None
         """The KILLING status, once there is one: its reason decides how the end is called."""
         self.grace_ms = 0
-        """With `ending`: how long it has between SIGTERM and SIGKILL."""
+        """With `ending`: how long it has from then on until SIGKILL."""
         self.signal = 0
         """The last one sent to it since the agent started."""
         self.attached = 0
@@ -117,6 +120,19 @@ class TaskHere:
         """The grace that its kill has after a restart of the agent."""
         own_ms = self.record.kill_grace_ms
         return self.record.task.kill_grace_ms if own_ms is None else own_ms
+
+    def kill_due_ms(self, now_ms: int) -> int:
+        """When SIGKILL is due to one that gets SIGTERM now: so long after its end was asked for as
+        its grace says, whatever else happened since.
+
+        At least GRACE_LEFT_MIN_MS of a longer grace is from now on, since an earlier run of the
+        agent may have died before it sent SIGTERM; and never more than all of it, since the
+        clock may have been set back.
+        """
+        assert self.ending is not None
+        least_ms = min(self.grace_ms, GRACE_LEFT_MIN_MS)
+        left_ms = self.ending.timestamp_ms + self.grace_ms - now_ms
+        return now_ms + min(max(left_ms, least_ms), self.grace_ms)
 
     def take_up(self, latest: TaskStatus | None) -> None:
         """Be what the newest status of an earlier run of the agent says."""

@@ -10,7 +10,8 @@ started without its intent on disk, and a status is never said before it can be 
 
 What a restart needs to know stands in the statuses themselves: a KILLING status tells by its
 reason why the task is made to end, a RUNNING one by its time since when its time is counted. Only
-the grace of a kill, where it is not the task's own, stands in the record of the task.
+the grace of a kill, where it is not the task's own, stands in the record of the task; it counts
+from the time of the KILLING status.
 """
 
 from __future__ import annotations
@@ -407,7 +408,7 @@ class Agent:
         if here.ending is None:
             self._stop(here, Reason.KILL_ASKED, "its end was asked for", grace_ms)
         else:
-            self._hasten(here, grace_ms)
+            self._hasten(here, here.ending, grace_ms)
 
     def _reconcile(self, word: ReconcileTasks) -> None:
         """Tasks that a master sent and that never arrived. The answer is durable: the framework may
@@ -522,19 +523,20 @@ class Agent:
     def _stop(self, here: TaskHere, reason: Reason, text: str, grace_ms: int) -> None:
         """Make a task end. The KILLING status makes that durable, with its reason."""
         before = here.ending
-        if before is None:
-            self._grant(here, grace_ms)
+        if before is not None:  # its grace goes on, counted from the new status
+            left_ms = before.timestamp_ms + here.grace_ms - self._ledger.now_ms
+            grace_ms = max(0, min(grace_ms, left_ms))
         status = self._ledger.status(here, TaskState.KILLING, reason, text)
         here.state = TaskState.KILLING
         here.ending = status
+        self._grant(here, grace_ms)
         if here.removed:
             self._ledger.emit(SaveUpdate(here.record.framework_id, status))
         else:
             self._ledger.append(here.stream, status)
         if before is not None:
-            self._hasten(here, grace_ms)
-            return
-        if here.started:
+            self._kill_by(here, self._ledger.now_ms + grace_ms)
+        elif here.started:
             self._terminate(here)
         else:
             self._ledger.emit(AbortStart(here.record.container_id))
@@ -543,21 +545,25 @@ class Agent:
     def _terminate(self, here: TaskHere) -> None:
         here.signal = SIGTERM
         self._ledger.emit(StopContainer(here.record.container_id, SIGTERM))
-        self._timers.set(here, self._ledger.now_ms + here.grace_ms)
+        self._timers.set(here, here.kill_due_ms(self._ledger.now_ms))
 
     def _grant(self, here: TaskHere, grace_ms: int) -> None:
-        """Durable where it is not the task's own: a restart begins the same grace anew."""
+        """Durable where it is not the task's own; a restart goes on with what is left of it."""
         here.grace_ms = grace_ms
         if grace_ms != here.saved_grace_ms:
             here.record = replace(here.record, kill_grace_ms=grace_ms)
             self._ledger.emit(SaveTask(here.record))
 
-    def _hasten(self, here: TaskHere, grace_ms: int) -> None:
-        self._grant(here, min(here.grace_ms, grace_ms))
+    def _hasten(self, here: TaskHere, ending: TaskStatus, grace_ms: int) -> None:
+        gone_ms = max(0, self._ledger.now_ms - ending.timestamp_ms)  # clocks are set back too
+        self._grant(here, min(here.grace_ms, gone_ms + grace_ms))
+        self._kill_by(here, self._ledger.now_ms + grace_ms)
+
+    def _kill_by(self, here: TaskHere, at_ms: int) -> None:
+        """SIGKILL by then, if SIGTERM was sent and it is not due sooner."""
         due_ms = self._timers.due_ms(here)
-        sooner_ms = self._ledger.now_ms + grace_ms
-        if here.signal == SIGTERM and due_ms is not None and sooner_ms < due_ms:
-            self._timers.set(here, sooner_ms)
+        if here.signal == SIGTERM and due_ms is not None and at_ms < due_ms:
+            self._timers.set(here, at_ms)
 
     def _count_completion_time(self, here: TaskHere) -> None:
         max_ms = here.record.task.max_completion_ms

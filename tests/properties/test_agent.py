@@ -111,8 +111,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.heard: dict[Key, StatusReport] = {}
         """The newest report of each task on this stream that was not acknowledged."""
         self.started: set[Key] = set()
-        self.grace_ms: dict[str, int] = {}
-        self.term_ms: dict[str, int] = {}
+        self.due_ms: dict[str, int] = {}
+        """When SIGKILL is due to what was asked to end, the soonest of all that asked."""
+        self.told: set[str] = set()
+        """Those which have got SIGTERM."""
         self.agent = Agent(self.disk.recovered(), CONFIG)
         self.handle(Tick(self.now_ms))
 
@@ -165,7 +167,6 @@ class AnyOrder(RuleBasedStateMachine):
         self.cut()
         if rebooted:
             self.containers.clear()
-        self.term_ms = {}  # a kill begins anew, with the grace that it was asked with
         self.agent = Agent(self.disk.recovered(rebooted=rebooted), CONFIG)
         self.agent.check()
         self.handle(Tick(self.now_ms))
@@ -202,12 +203,12 @@ class AnyOrder(RuleBasedStateMachine):
         if container is None or not container.running:
             return
         if number == SIGTERM:
-            self.term_ms[container_id] = self.now_ms
-        elif container_id in self.term_ms:
-            key = container.spec.framework_id, container.spec.task_id
-            own_ms = self.disk.tasks[key].task.kill_grace_ms
-            grace_ms = self.grace_ms.get(container_id, own_ms)
-            assert self.now_ms >= self.term_ms[container_id] + grace_ms, "its grace was cut"
+            self.told.add(container_id)
+        elif container_id in self.told:
+            record = self.disk.tasks[container.spec.framework_id, container.spec.task_id]
+            due_ms = self.kill_due_ms(record)
+            assert due_ms is not None
+            assert self.now_ms >= due_ms, "its grace was cut"
             container.end = container.end or exited(container_id, None, SIGKILL)
 
     def container_is_given_up(self, container_id: str) -> None:
@@ -306,15 +307,17 @@ class AnyOrder(RuleBasedStateMachine):
     def known(self) -> list[Key]:
         return [key for key in self.launched if key in self.disk.tasks or key in self.disk.streams]
 
-    def grace_is(self, record: TaskRecord, asked_ms: int) -> None:
-        """The first kill decides, later ones may shorten it; else it is the task's own."""
+    def kill_due_ms(self, record: TaskRecord) -> int | None:
+        """Also of one that the agent itself ends, which has the task's own grace."""
         life = self.lives.get((record.framework_id, record.task.task_id), ())
-        before_ms = self.grace_ms.get(record.container_id)
-        if before_ms is None and life and life[-1].state is TaskState.KILLING:
-            before_ms = record.task.kill_grace_ms
-        self.grace_ms[record.container_id] = min(
-            asked_ms, asked_ms if before_ms is None else before_ms
-        )
+        since = [one.timestamp_ms for one in life if one.state is TaskState.KILLING]
+        own_ms = since[0] + record.task.kill_grace_ms if since else None
+        return self.due_ms.get(record.container_id, own_ms)
+
+    def grace_is(self, record: TaskRecord, asked_ms: int) -> None:
+        """The first kill decides, later ones may shorten it, and a restart does neither."""
+        due_ms, before_ms = self.now_ms + asked_ms, self.kill_due_ms(record)
+        self.due_ms[record.container_id] = min(due_ms, due_ms if before_ms is None else before_ms)
 
     @precondition(lambda self: self.registered and self.launched)
     @rule(pick=picks, grace_ms=st.sampled_from([None, 0, 500, 50_000]))

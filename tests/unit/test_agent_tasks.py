@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.messages import KillTask, RunTask
+from mesoslite.messages import KillTask, RunTask, ShutdownFramework
 from mesoslite.model import Reason, Task, Uri
 from mesoslite.resources import Resources
 from mesoslite_agent.container import (
@@ -362,12 +362,41 @@ def test_a_restart_keeps_the_grace_of_a_kill(second_ms: int) -> None:
     world = connected()
     world.run(task(kill_grace_ms=3_000))
     world.acknowledge(world.hear(KillTask("f", "t1", 60_000)))
+    world.tick(1_000)
     world.hear(KillTask("f", "t1", second_ms))
+    left_ms = min(59_000, second_ms)
+    for away_ms in (1_000, 2_000):
+        world.restart()
+        world.tick(away_ms)
+        left_ms -= away_ms
+        assert of(world.handle(ContainerStarted("1-1", 1)), StopContainer) == [
+            StopContainer("1-1", SIGTERM)
+        ]
+    assert of(world.tick(left_ms - 1), StopContainer) == []
+    assert of(world.tick(1), StopContainer) == [StopContainer("1-1", SIGKILL)]
+
+
+def test_a_grace_that_ran_out_while_the_agent_was_away_leaves_a_second_to_obey() -> None:
+    """The earlier run may have died before it sent SIGTERM."""
+    world = connected()
+    world.run(task(kill_grace_ms=3_000))
+    world.hear(KillTask("f", "t1"))
     world.restart()
-    assert of(world.handle(ContainerStarted("1-1", 1)), StopContainer) == [
-        StopContainer("1-1", SIGTERM)
-    ]
-    assert of(world.tick(second_ms - 1), StopContainer) == []
+    world.tick(7_200_000)
+    world.handle(ContainerStarted("1-1", 1))
+    assert of(world.tick(999), StopContainer) == []
+    assert of(world.tick(1), StopContainer) == [StopContainer("1-1", SIGKILL)]
+
+
+def test_the_end_of_a_framework_does_not_begin_the_grace_of_a_kill_anew() -> None:
+    world = connected()
+    world.run(task(kill_grace_ms=5_000))
+    world.hear(KillTask("f", "t1", 3_000))
+    world.tick(2_000)
+    world.hear(ShutdownFramework("f"))
+    world.restart()
+    world.handle(ContainerStarted("1-1", 1))
+    assert of(world.tick(999), StopContainer) == []
     assert of(world.tick(1), StopContainer) == [StopContainer("1-1", SIGKILL)]
 
 
