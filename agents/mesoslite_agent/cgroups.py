@@ -122,8 +122,8 @@ class Cgroups:
         """The names of the groups right below one, in any hierarchy."""
         found: set[str] = set()
         for root in self.roots:
-            with contextlib.suppress(OSError):
-                found.update(entry.name for entry in (root / name).iterdir() if entry.is_dir())
+            with contextlib.suppress(OSError), os.scandir(root / name) as entries:
+                found.update(entry.name for entry in entries if entry.is_dir())
         return found
 
     def empty(self, name: str) -> bool:
@@ -132,8 +132,8 @@ class Cgroups:
 
     def _members(self, name: str) -> Iterator[int]:
         for root in self.roots:
-            for group in _groups_below(root / name):
-                yield from listed(group / "cgroup.procs")
+            for group in _groups_below(f"{root}/{name}"):
+                yield from listed(f"{group}/cgroup.procs")
 
     def remove(self, name: str, *, patience_s: float = EMPTY_S_MAX) -> bool:
         """Remove an empty group, with those below it, from every hierarchy. Blocks.
@@ -142,25 +142,37 @@ class Cgroups:
         """
         until = time.monotonic() + patience_s
         while True:
-            left = [group for root in self.roots for group in _groups_below(root / name)]
-            for group in left:
-                with contextlib.suppress(OSError):
-                    group.rmdir()
-            left = [group for group in left if group.exists()]
+            left = []
+            for root in self.roots:
+                left += [group for group in _groups_below(f"{root}/{name}") if not _removed(group)]
             if not left or time.monotonic() >= until:
                 return not left
             time.sleep(0.005)  # a killed process is still on its way out
 
 
-def _groups_below(group: Path) -> list[Path]:
-    """The group and all below it, the deepest first."""
-    found: list[Path] = []
-    with contextlib.suppress(OSError):
-        for entry in group.iterdir():
-            if entry.is_dir():
-                found += _groups_below(entry)
+def _groups_below(group: str) -> list[str]:
+    """The group and all below it, the deepest first.
+
+    A directory's entries tell their kind: to ask for that of each of the ~20 files in ten
+    hierarchies was half of what it takes to free a container.
+    """
+    found: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(group) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found += _groups_below(entry.path)
         found.append(group)
     return found
+
+
+def _removed(group: str) -> bool:
+    try:
+        os.rmdir(group)  # noqa: PTH106 - text, see `_groups_below`
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _field(file: Path, name: str) -> int | None:
