@@ -6,7 +6,7 @@ BIN := .venv/bin
 CODE := mesoslite agents frameworks benchmarks protos tests
 QUICK_TESTS := tests/unit tests/properties tests/scenarios tests/planted
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench protos simulate scenarios-rewrite planted clean venv venv-containers
+.PHONY: help demo test check bench protos simulate scenarios-rewrite planted clean venv venv-containers venv-tests
 
 # Somebody else's environment must not leak into this one.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -17,7 +17,7 @@ help: ## Print this list
 demo: venv-containers ## Start a master and three agents, run a framework, watch, clean up
 	@$(BIN)/mesoslite demo
 
-test: venv-containers ## Run the whole test suite, containers included
+test: venv-tests ## Run the whole test suite, containers included
 	@$(BIN)/python -m pytest
 
 check: venv ## Format, lint, types, import rules, protos, quick tests: under a minute
@@ -31,7 +31,7 @@ check: venv ## Format, lint, types, import rules, protos, quick tests: under a m
 	@echo 'quick tests'; $(BIN)/python -m pytest --quiet -n 2 $(QUICK_TESTS)
 	@echo 'simulation'; $(BIN)/python -m tests.simulation --seeds 20
 
-bench: venv ## Run all benchmarks and write docs/benchmarks.md
+bench: venv-tests ## Run all benchmarks and write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks all
 
 protos: venv ## Generate mesoslite/v1 from protos/
@@ -55,3 +55,6 @@ venv:
 
 venv-containers:
 	@.ci/prepare containers
+
+venv-tests:
+	@.ci/prepare containers services
