@@ -28,6 +28,7 @@ from mesoslite.master.protocol import Event, Tick
 from mesoslite.master.registry import SqliteRegistry
 from mesoslite.master.server import Streams
 from mesoslite.master.state import Master
+from mesoslite.masters import Masters
 from mesoslite.measures import Traffic
 from mesoslite.messages import HEARTBEAT_INTERVAL_MS, Offers
 from mesoslite.model import Offer
@@ -83,7 +84,7 @@ def counts(sizes: Window) -> list[Figure]:
 
 async def messages_a_task(agents: int, at_a_time: int, tasks: int) -> Messages:
     """Run so many tasks on a cluster in this process, and count from subscribe to stop."""
-    async with cluster_of(agents, at_a_time) as cluster:
+    async with _cluster(agents, at_a_time) as cluster:
         before = {kind: _messages(of_kind) for kind, of_kind in cluster.traffic.items()}
         burst = Burst("counted", tasks)
         await cluster.run(burst)
@@ -97,22 +98,12 @@ def _messages(traffic: Traffic) -> int:
     return traffic.received + traffic.sent
 
 
-class Cluster:
-    """A whole cluster in this process."""
-
-    def __init__(
-        self,
-        address: str,
-        token_file: Path,
-        streams: Streams,
-        swarm: Swarm,
-        registry: SqliteRegistry,
-    ) -> None:
+class _Cluster:
+    def __init__(self, address: str, token_file: Path, traffic: dict[str, Traffic], swarm: Swarm):
         self._address = address
         self._token_file = token_file
         self._swarm = swarm
-        self.traffic = streams.traffic
-        self.registry = registry
+        self.traffic = traffic
 
     async def run(self, scheduler: Scheduler) -> None:
         await run_async(scheduler, master=self._address, token_file=self._token_file)
@@ -124,7 +115,7 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def cluster_of(agents: int, at_a_time: int) -> AsyncIterator[Cluster]:
+async def _cluster(agents: int, at_a_time: int) -> AsyncIterator[_Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="mesoslite-bench-"))
     token_file = folder / "token"
     make_token_file(token_file)
@@ -143,10 +134,10 @@ async def cluster_of(agents: int, at_a_time: int) -> AsyncIterator[Cluster]:
     driving = asyncio.create_task(
         drive(master, inbox, Tick, registry.commit, streams.perform, now_ms)
     )
-    swarming = asyncio.create_task(swarm.run(address, tokens.own, stopping, ready.set))
+    swarming = asyncio.create_task(swarm.run(Masters((address,)), tokens.own, stopping, ready.set))
     try:
         await ready.wait()
-        yield Cluster(address, token_file, streams, swarm, registry)
+        yield _Cluster(address, token_file, streams.traffic, swarm)
         stopping.set()
         await swarming
     finally:

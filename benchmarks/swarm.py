@@ -32,6 +32,7 @@ from mesoslite.files import FileRead
 from mesoslite.link import Backoff, Ends, Link
 from mesoslite.logs import set_up_logs
 from mesoslite.loop import Inbox, drive
+from mesoslite.masters import WAYS, LeaderWatch, Locator, Masters, parse_masters
 from mesoslite.messages import HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, Heartbeat, Registered
 from mesoslite.model import AgentInfo
 from mesoslite.resources import Resources
@@ -117,15 +118,16 @@ class SwarmAgent:
             heartbeat_ms=heartbeat_ms,
             silence_ms=max(SILENCE_MAX_MS, 3 * heartbeat_ms),
         )
+        self._rng = random.Random(agent_id)
         self.machine = Agent(self._checkpoint.recovered(info), config)
         self._executors = Executors(self._inbox)
         self._known = False
         self._link: Link[AgentSays, Event]
 
-    async def run(self, master: str, token: str) -> None:
+    async def run(self, locator: Locator, token: str) -> None:
         """Be an agent of this master, until cancelled."""
         link = self._link = Link(
-            master,
+            locator,
             Ends(
                 method=METHOD,
                 pack=self._pack,
@@ -138,7 +140,7 @@ class SwarmAgent:
             self._inbox,
             token=lambda: token,
             backoff=Backoff(),
-            rng=random.Random(master),
+            rng=self._rng,
         )
         async with asyncio.TaskGroup() as both:
             both.create_task(link.run())
@@ -235,15 +237,16 @@ class Swarm:
             self._quiet.set()
 
     async def run(
-        self, master: str, token: str, stopping: asyncio.Event, ready: Callable[[], None]
+        self, masters: Masters, token: str, stopping: asyncio.Event, ready: Callable[[], None]
     ) -> None:
         """Connect all, say so by `ready`, and serve until stopped and quiet."""
         running: list[asyncio.Task[None]] = []
+        watch = None if masters.ensemble is None else LeaderWatch(masters.ensemble)
         try:
             async with asyncio.timeout(REGISTER_S_MAX):
                 for agent in self._agents:
                     await self._dialling.acquire()
-                    running.append(asyncio.create_task(agent.run(master, token)))
+                    running.append(asyncio.create_task(agent.run(Locator(masters, watch), token)))
                 await self._complete.wait()
             ready()
             stopped = asyncio.create_task(stopping.wait())
@@ -255,6 +258,8 @@ class Swarm:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            if watch is not None:
+                await watch.close()
             with ThreadPoolExecutor(OPENING_MAX) as pool:
                 list(pool.map(SwarmAgent.close, self._agents))
 
@@ -270,7 +275,7 @@ class Swarm:
 async def main(argv: Sequence[str]) -> None:
     """The program."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.swarm", description=__doc__)
-    parser.add_argument("--master", required=True, help="HOST:PORT")
+    parser.add_argument("--master", required=True, help=WAYS, type=parse_masters)
     parser.add_argument("--agents", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="for checkpoints; must be empty")
     parser.add_argument("--resources", default="cpus:8;mem:8192", help="of each agent")

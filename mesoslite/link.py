@@ -18,6 +18,7 @@ import structlog
 
 from mesoslite.credentials import TokenFileError, call_metadata
 from mesoslite.loop import Inbox
+from mesoslite.masters import Locator, NoMasterError, leader_told
 from mesoslite.measures import Traffic
 from mesoslite.model import Refusal
 from mesoslite.streams import (
@@ -35,6 +36,7 @@ E = TypeVar("E")  # the machine's events
 Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
 CONNECT_TIMEOUT_S = 10.0
+STEADY_S = 2.0  # a stream that was open for so long was taken; less may be a refusal
 # A redial must not wait for gRPC's own backoff, which it would share with the channel before.
 OPEN_KEY = "mesoslite-stream"  # metadata with which a master says that the stream is open
 LINK_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
@@ -46,11 +48,13 @@ log = structlog.get_logger("mesoslite.link")
 class Backoff:
     """How long to wait before dialling again: random, up to `first_s` x 2^n, at most `max_s`.
 
-    Random so that ten thousand agents do not come back at the same instant.
+    A master that is started again is found at once: whoever waits has waited for as long as it was
+    away, twice at most. Random so that ten thousand agents do not come back at the same instant;
+    each dial has CONNECT_TIMEOUT_S, so those that a busy master keeps waiting do not dial more.
     """
 
-    first_s: float = 1.0
-    max_s: float = 60.0
+    first_s: float = 0.05
+    max_s: float = 10.0
 
     def delay_s(self, attempt: int, rng: random.Random) -> float:
         """The wait before attempt 0, 1, 2, ... in a row."""
@@ -83,7 +87,7 @@ class Link(Generic[C, E]):
 
     def __init__(
         self,
-        address: str,
+        locator: Locator,
         ends: Ends[C, E],
         inbox: Inbox[E],
         *,
@@ -91,7 +95,7 @@ class Link(Generic[C, E]):
         backoff: Backoff,
         rng: random.Random,
     ) -> None:
-        self._address = address
+        self._locator = locator
         self._ends = ends
         self._inbox = inbox
         self._token = token
@@ -138,22 +142,32 @@ class Link(Generic[C, E]):
     async def run(self) -> None:
         """Dial, and dial again, until `close`. Cancel it when it may be waiting to dial."""
         attempt = 0
-        while not self._closed:
-            opened = await self._dial()
-            attempt = 0 if opened else attempt + 1
-            # Nothing that the machine says for the old stream may come after the new one opens.
-            await self._inbox.settled()
-            if not self._closed:
-                await asyncio.sleep(self._backoff.delay_s(attempt, self._rng))
+        try:
+            while not self._closed:
+                lasted_s = await self._dial()
+                # Whom a master takes and drops at once must not be back at once, for ever.
+                attempt = 0 if lasted_s >= STEADY_S else attempt + 1
+                # Nothing that the machine says for the old stream may come after the new one opens.
+                await self._inbox.settled()
+                if self._closed:
+                    break
+                if await self._locator.pause(self._backoff.delay_s(attempt, self._rng)):
+                    await asyncio.sleep(self._backoff.delay_s(0, self._rng))
+        finally:
+            await self._locator.close()
 
-    async def _dial(self) -> bool:
-        """One stream, from its opening to its end; False when it did not open."""
+    async def _dial(self) -> float:
+        """One stream, from its opening to its end; how long it was open, in seconds."""
         try:
             metadata = call_metadata(self._token())
+            address = await self._locator.address()
         except TokenFileError as error:
             self._deny(str(error))
-            return False
-        async with grpc.aio.insecure_channel(self._address, options=LINK_OPTIONS) as channel:
+            return 0.0
+        except NoMasterError as error:
+            self._complain(str(error))
+            return 0.0
+        async with grpc.aio.insecure_channel(address, options=LINK_OPTIONS) as channel:
             call = channel.stream_stream(self._ends.method, None, None)(None, metadata=metadata)
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -166,22 +180,29 @@ class Link(Generic[C, E]):
                 self._complain(describe(error))
             else:
                 if opened:
-                    await self._speak(call)
-                    return True
+                    return await self._speak(call, address)
                 details = _one_line(await call.details() or str(code))
                 if code is grpc.StatusCode.UNAUTHENTICATED:
                     self._deny(details)
                 else:
+                    leader = leader_told(await call.trailing_metadata())
+                    if leader is not None:
+                        self._locator.redirected(leader)
                     self._complain(details)
-        return False
+        self._locator.missed()
+        return 0.0
 
-    async def _speak(self, call: Call) -> None:
+    async def _speak(self, call: Call, address: str) -> float:
+        """Until the stream's end; how long that took, in seconds."""
         ends = self._ends
         outbox: Outbox[C] = Outbox(traffic=self.traffic)
         self._complaint = self._dropped = ""
-        log.info("connected to the master", master=self._address)
+        log.info("connected to the master", master=address)
+        loop = asyncio.get_running_loop()
+        opened_s = loop.time()
         self._inbox.post(ends.opened())
         self._outbox = outbox
+        watching = asyncio.create_task(self._move_from(address))
         why = "stopping"
         try:
             why = await converse(
@@ -201,10 +222,17 @@ class Link(Generic[C, E]):
             pass  # it ended before we could end it
         finally:
             self._outbox = None
+            watching.cancel()
             call.cancel()
             why = self._dropped or why
             self._inbox.post(ends.lost(why))
-        log.info("the stream to the master has ended", master=self._address, why=why)
+        log.info("the stream to the master has ended", master=address, why=why)
+        return loop.time() - opened_s
+
+    async def _move_from(self, address: str) -> None:
+        """Leave a master when another leads: it may hang, and never say so itself."""
+        leader = await self._locator.moved(address)
+        self.drop(f"{leader} leads now")
 
     def _deny(self, why: str) -> None:
         self._complain(why)
@@ -216,7 +244,9 @@ class Link(Generic[C, E]):
         """One line for each new reason, not one for each attempt."""
         if why != self._complaint:
             self._complaint = why
-            log.warning("no stream to the master, trying on", master=self._address, why=why)
+            log.warning(
+                "no stream to the master, trying on", master=str(self._locator.masters), why=why
+            )
 
 
 def _one_line(text: str) -> str:

@@ -27,6 +27,7 @@ from mesoslite.health import health_handler
 from mesoslite.http import HttpServer, Pages
 from mesoslite.link import Backoff, Ends, Link
 from mesoslite.loop import Health, Inbox, drive
+from mesoslite.masters import Locator
 from mesoslite.measures import LoopMeasures
 from mesoslite.messages import Heartbeat
 from mesoslite.metrics import Exposition, Innards
@@ -75,7 +76,6 @@ from mesoslite_agent.state import Agent, AgentConfig
 PROGRAM = "mesoslite-agent"
 ABOUT = "The agent: offers what this host has, and runs tasks in containers."
 METHOD = "/mesoslite.v1.AgentService/Connect"
-BACKOFF = Backoff(first_s=1.0, max_s=60.0)  # Mesos: registration_backoff_factor, up to a minute
 SECRET_SEED_BYTES = 32
 WORK_DIR_MODE = 0o711  # tasks of other users reach their sandboxes through it
 COLLECT_INTERVAL_S = 60.0  # Mesos: --disk_watch_interval
@@ -177,11 +177,11 @@ class Daemon:
             denied=lambda _refusal, _why: None,
         )
         return Link(
-            self._settings.master,
+            Locator(self._settings.master),
             ends,
             self._inbox,
             token=lambda: read_tokens(self._token_file).own,
-            backoff=BACKOFF,
+            backoff=Backoff(),
             rng=random.Random(self._info.agent_id + secrets.token_hex(8)),
         )
 
@@ -220,7 +220,7 @@ class Daemon:
                         agent_id=self._info.agent_id,
                         address=f"{settings.host}:{bound}",
                         http_port=http_bound,
-                        master=settings.master,
+                        master=str(settings.master),
                         resources=str(self._info.resources),
                         containerizers=",".join(self._info.containerizers),
                     )

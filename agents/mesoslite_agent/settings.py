@@ -8,6 +8,7 @@ from pathlib import Path
 from mesoslite.attributes import Attribute, attributes_text, parse_attributes
 from mesoslite.daemon import check_silence, state_dir
 from mesoslite.logs import FORMATS, LEVELS
+from mesoslite.masters import DEFAULT_MASTER, WAYS, Masters, parse_masters
 from mesoslite.model import DAY_MS, ID_PATTERN
 from mesoslite.resources import Resources
 from mesoslite.settings import (
@@ -35,15 +36,6 @@ from mesoslite_agent.records import AgentConfig
 DEFAULTS = AgentConfig(secret_seed=b"", executor_socket="")
 HTTP_PORT = 5051  # as Mesos's
 SANDBOX_AGE_S_MAX = 7 * DAY_MS // 1_000  # Mesos: --gc_delay, a week
-
-
-def master_address(value: str) -> str:
-    """`HOST:PORT`; an IPv6 address in brackets."""
-    host, colon, number = value.rpartition(":")
-    if not colon or not host or not host.isprintable() or " " in host:
-        raise ValueError("it is not HOST:PORT")
-    port(number)
-    return value
 
 
 def resources(value: str) -> Resources | None:
@@ -84,8 +76,11 @@ def _deadline(default_ms: int, what: str) -> float:
 class AgentSettings:
     """The flags of `mesoslite-agent`."""
 
-    master: str = setting(
-        "localhost:5060", master_address, "the master (default localhost:5060)", metavar="HOST:PORT"
+    master: Masters = setting(
+        parse_masters(DEFAULT_MASTER),
+        parse_masters,
+        f"the master, or several: {WAYS} (default {DEFAULT_MASTER})",
+        metavar="MASTERS",
     )
     host: str = setting("127.0.0.1", text, "the address to listen on (default 127.0.0.1)")
     port: int = setting(

@@ -5,8 +5,8 @@ Everything that goes wrong between here and there becomes a `Failure` with one l
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,18 +22,23 @@ from mesoslite.credentials import (
     find_token_file,
     read_tokens,
 )
+from mesoslite.masters import (
+    MASTER_VARIABLE,
+    NoMasterError,
+    find_masters,
+    leader_now,
+    leader_told,
+    parse_masters,
+)
 from mesoslite.v1 import common_pb2, operator_pb2, operator_pb2_grpc
 
-MASTER_VARIABLE = "MESOSLITE_MASTER"
-DEFAULT_MASTER = "localhost:5060"
-DEFAULT_PORT = 5060
 #: A master answers a page of 1,000 rows in milliseconds; one that needs longer than this is lost.
 CALL_TIMEOUT_S = 10.0
+#: From one master to the next, before they are told to be in the middle of an election.
+HOPS_MAX = 20
 #: Rows that `ls` collects over all pages; more would only be thrown at a terminal.
 ROWS_MAX = 100_000
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-
-_TARGET = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
 
 Row = TypeVar("Row")
 _NEVER = common_pb2.TaskStatus()
@@ -43,16 +48,6 @@ class Page(Protocol):
     """A response of the master's lists."""
 
     more: bool
-
-
-def find_master(given: str | None) -> str:
-    """HOST:PORT of the master: as given, else MESOSLITE_MASTER, else localhost:5060."""
-    named = given or os.environ.get(MASTER_VARIABLE) or DEFAULT_MASTER
-    found = _TARGET.fullmatch(named)
-    port = int(found["port"] or DEFAULT_PORT) if found else 0
-    if found is None or not 0 < port < 65_536:
-        raise Failure(Code.USAGE, f"{named!r} is no master's address; write HOST:PORT")
-    return f"{found['host']}:{port}"
 
 
 def find_token(given: str | Path | None) -> tuple[tuple[str, str], ...]:
@@ -74,6 +69,8 @@ def find_token(given: str | Path | None) -> tuple[tuple[str, str], ...]:
 def failure_of(error: grpc.RpcError, target: str) -> Failure:
     """What a failed call means to the person who made it."""
     status, details = error.code(), error.details() or ""
+    if leader_told(error.trailing_metadata()) is not None:
+        return Failure(Code.NO_MASTER, f"{target}: {details}")
     match status:
         case grpc.StatusCode.UNAVAILABLE:
             return Failure(
@@ -108,12 +105,28 @@ class Operator:
     """A connection to a master's operator service. Use as a context; closing ends every call."""
 
     def __init__(self, master: str | None = None, token_file: str | Path | None = None) -> None:
-        self.target = find_master(master)
+        """Raises Failure when it is said in a way that nobody can find, or nobody leads."""
+        try:
+            self.masters = find_masters(master)
+        except ValueError as error:
+            raise Failure(Code.USAGE, f"the master: {error}") from None
         self._metadata = find_token(token_file)
+        self._untried = list(self.masters.addresses)
+        self._found = False
+        try:
+            if self.masters.ensemble is not None:
+                self._untried = [leader_now(self.masters.ensemble)]
+        except NoMasterError as error:
+            raise Failure(Code.NO_MASTER, str(error)) from None
+        self._connect(self._untried.pop(0))
+
+    def _connect(self, target: str) -> None:
+        self.target = target
+        """HOST:PORT of the master that is asked."""
         # The command makes one call or few: connecting anew to a master that is not there yet, or
         # through a proxy that is meant for the web, would only hide what is wrong.
         self._channel = grpc.insecure_channel(
-            self.target,
+            target,
             options=[
                 ("grpc.enable_http_proxy", 0),
                 ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -135,7 +148,7 @@ class Operator:
     def status(self) -> operator_pb2.GetStatusResponse:
         """The cluster in numbers."""
         reply: operator_pb2.GetStatusResponse = self._call(
-            self._stub.GetStatus, operator_pb2.GetStatusRequest()
+            "GetStatus", operator_pb2.GetStatusRequest()
         )
         return reply
 
@@ -143,7 +156,7 @@ class Operator:
         """All agents, or those whose id begins so or whose host is called so."""
         return self._rows(
             lambda after: self._call(
-                self._stub.ListAgents, operator_pb2.ListAgentsRequest(id=some, after=after)
+                "ListAgents", operator_pb2.ListAgentsRequest(id=some, after=after)
             ),
             lambda page: page.agents,
             lambda row: row.info.agent_id,
@@ -155,7 +168,7 @@ class Operator:
         """Frameworks, or those whose id begins so or whose name is this."""
         return self._rows(
             lambda after: self._call(
-                self._stub.ListFrameworks,
+                "ListFrameworks",
                 operator_pb2.ListFrameworksRequest(id=some, after=after, completed=completed),
             ),
             lambda page: page.frameworks,
@@ -168,7 +181,7 @@ class Operator:
         """Tasks, or those whose id begins so; of one framework, or on one agent."""
         return self._rows(
             lambda after: self._call(
-                self._stub.ListTasks,
+                "ListTasks",
                 operator_pb2.ListTasksRequest(
                     id=some, framework=framework, agent_id=agent, after=after, completed=completed
                 ),
@@ -181,7 +194,7 @@ class Operator:
         """Outstanding offers, or those whose id begins so."""
         return self._rows(
             lambda after: self._call(
-                self._stub.ListOffers, operator_pb2.ListOffersRequest(id=some, after=after)
+                "ListOffers", operator_pb2.ListOffersRequest(id=some, after=after)
             ),
             lambda page: page.offers,
             lambda row: row.offer_id,
@@ -192,7 +205,7 @@ class Operator:
     ) -> operator_pb2.ExplainResponse:
         """Why a framework waits, or what became of a task."""
         reply: operator_pb2.ExplainResponse = self._call(
-            self._stub.Explain,
+            "Explain",
             operator_pb2.ExplainRequest(subject=subject, framework=framework, role=role),
         )
         return reply
@@ -200,7 +213,7 @@ class Operator:
     def teardown(self, framework: str) -> operator_pb2.TeardownFrameworkResponse:
         """Remove a framework with its tasks."""
         reply: operator_pb2.TeardownFrameworkResponse = self._call(
-            self._stub.TeardownFramework,
+            "TeardownFramework",
             operator_pb2.TeardownFrameworkRequest(framework=framework),
         )
         return reply
@@ -210,7 +223,7 @@ class Operator:
     ) -> operator_pb2.KillTaskResponse:
         """Ask for a task's end."""
         reply: operator_pb2.KillTaskResponse = self._call(
-            self._stub.KillTask,
+            "KillTask",
             operator_pb2.KillTaskRequest(task_id=task, framework=framework, grace_ms=grace_ms),
         )
         return reply
@@ -259,11 +272,35 @@ class Operator:
         finally:
             call.cancel()
 
-    def _call(self, method: Callable[..., Any], request: object) -> Any:
-        try:
-            return method(request, timeout=CALL_TIMEOUT_S, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise failure_of(error, self.target) from None
+    def _call(self, method: str, request: object) -> Any:
+        """Ask the master that leads: one that follows says who does."""
+        for _hop in range(HOPS_MAX):
+            try:
+                reply = getattr(self._stub, method)(
+                    request, timeout=CALL_TIMEOUT_S, metadata=self._metadata
+                )
+            except grpc.RpcError as error:
+                elsewhere = self._elsewhere(error)
+                if elsewhere is None:
+                    raise failure_of(error, self.target) from None
+                self._channel.close()
+                self._connect(elsewhere)
+            else:
+                self._found = True
+                return reply
+        raise Failure(
+            Code.NO_MASTER, f"{self.masters}: each names another as the leader; try again"
+        )
+
+    def _elsewhere(self, error: grpc.RpcError) -> str | None:
+        """Whom to ask instead, after such an answer; None: nobody."""
+        leader = leader_told(error.trailing_metadata())
+        if leader:
+            with contextlib.suppress(ValueError):
+                return parse_masters(leader).addresses[0]
+        # Once one has answered, what is asked for may have been done before the answer was lost.
+        away = error.code() is grpc.StatusCode.UNAVAILABLE and not self._found
+        return self._untried.pop(0) if self._untried and (away or leader is not None) else None
 
     @staticmethod
     def _rows(

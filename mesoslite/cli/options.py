@@ -20,8 +20,9 @@ Master = Annotated[
     str | None,
     typer.Option(
         "--master",
-        metavar="HOST:PORT",
-        help="The master; else MESOSLITE_MASTER, else localhost:5060.",
+        metavar="MASTERS",
+        help="The master, or several: HOST:PORT, HOST1:PORT,HOST2:PORT or "
+        "zk://HOST1,HOST2:2181/PATH; else MESOSLITE_MASTER, else localhost:5060.",
         show_default=False,
     ),
 ]

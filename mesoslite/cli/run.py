@@ -87,7 +87,9 @@ class _Run:
         """Until all copies have ended and their output is here."""
         session = asyncio.create_task(
             run_async(
-                self._copies, master=self._operator.target, token_file=self._chosen.token_file
+                self._copies,
+                master=str(self._operator.masters),  # another may lead before it has ended
+                token_file=self._chosen.token_file,
             ),
             name="session",
         )

@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import os
 import queue
 import random
-import re
 import secrets
 import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -28,6 +26,7 @@ from mesoslite.clock import Clock
 from mesoslite.credentials import TokenFileError, find_token_file, read_tokens
 from mesoslite.link import Backoff, Ends, Link
 from mesoslite.loop import Inbox, drive
+from mesoslite.masters import Locator, find_masters
 from mesoslite.messages import Accept, AcceptResult, Decline, Heartbeat, SchedulerCall
 from mesoslite.model import OperationResult, Refusal, TaskStatus
 from mesoslite.scheduler import calling
@@ -64,28 +63,9 @@ from mesoslite.wire import (
 
 log = structlog.get_logger("mesoslite.scheduler")
 
-MASTER_VARIABLE = "MESOSLITE_MASTER"
-DEFAULT_MASTER = "localhost:5060"
-DEFAULT_PORT = 5060
 TOLD_INTERVAL_S = 0.005  # acknowledgements of statuses that are told together wait no longer
-RECONNECT_MAX_S = 15.0  # Mesos: a scheduler is back within 15 s of its master
 # What weighs less fits into a message in any case: a character has up to four bytes.
 SURELY_SENDABLE_BYTES = MESSAGE_BYTES_MAX // 4
-
-_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
-
-
-def find_master(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """HOST:PORT of the master: as given, else MESOSLITE_MASTER, else localhost:5060.
-
-    Raises ValueError for what is no address.
-    """
-    named = given or environment.get(MASTER_VARIABLE) or DEFAULT_MASTER
-    found = _ADDRESS.fullmatch(named)
-    port = int(found["port"] or DEFAULT_PORT) if found else 0
-    if found is None or not 0 < port < 65_536:
-        raise ValueError(f"{named!r} is no master's address; write HOST:PORT")
-    return f"{found['host']}:{port}"
 
 
 class SessionInbox(Inbox[Event]):
@@ -148,7 +128,7 @@ class Driver:
         connect_timeout_s: float | None = None,
     ) -> None:
         self._scheduler = scheduler
-        self._address = find_master(master)
+        self._masters = find_masters(master)
         self._token_path = find_token_file(token_file)
         self._connect_timeout_s = connect_timeout_s
         self._session = Session(
@@ -161,7 +141,7 @@ class Driver:
         self._clock = Clock()
         self._inbox = SessionInbox(self._clock.now_ms, self._session)
         self._link: Link[SchedulerCall, Event] = Link(
-            self._address,
+            Locator(self._masters),
             Ends(
                 method="/mesoslite.v1.SchedulerService/Subscribe",
                 pack=scheduler_requests,
@@ -173,7 +153,7 @@ class Driver:
             ),
             self._inbox,
             token=self._token,
-            backoff=Backoff(max_s=RECONNECT_MAX_S),
+            backoff=Backoff(),
             rng=random.Random(secrets.randbits(64)),
         )
         self._no_token = ""
@@ -354,7 +334,7 @@ class Driver:
 
     def _give_up(self) -> None:
         if not self._session.framework_id:
-            why = self._no_token or f"no master answers at {self._address}"
+            why = self._no_token or f"no master answers at {self._masters}"
             self._fail(ConnectionError(f"{why} (waited {self._connect_timeout_s} s)"))
 
     # --- calls of the author's code ---------------------------------------------------------------

@@ -37,10 +37,11 @@ def run(
 ) -> None:
     """Run a scheduler until it stops itself, is refused, or the process is told to end.
 
-    `master` is HOST:PORT; else MESOSLITE_MASTER, else localhost:5060. `token_file` holds the
-    bearer token; else MESOSLITE_TOKEN_FILE, else the one that a master of this user has made.
-    Without a master it goes on trying, with one line in the log; with `connect_timeout_s` it
-    raises ConnectionError when it has not subscribed by then.
+    `master` is HOST:PORT, several of them between commas, or zk://HOST1,HOST2:2181/PATH; else
+    MESOSLITE_MASTER, else localhost:5060. `token_file` holds the bearer token; else
+    MESOSLITE_TOKEN_FILE, else the one that a master of this user has made. Without a master it
+    goes on trying, with one line in the log; with `connect_timeout_s` it raises ConnectionError
+    when it has not subscribed by then.
 
     Ctrl-C and SIGTERM stop it after the callback that runs, and it returns: tasks live on for the
     scheduler's `failover_timeout_s`. Raises what a callback raises; FrameworkError when the master

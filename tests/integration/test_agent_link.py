@@ -17,6 +17,7 @@ from mesoslite.clock import Clock
 from mesoslite.credentials import TokenFileError
 from mesoslite.link import Backoff, Ends, Link
 from mesoslite.loop import Inbox, drive
+from mesoslite.masters import Locator, Masters
 from mesoslite.messages import Heartbeat, Refused, Register, Registered
 from mesoslite.model import AgentInfo, Refusal, Task
 from mesoslite.resources import Resources
@@ -67,7 +68,7 @@ class Caller:
             denied=Refused,
         )
         self.link = Link(
-            f"127.0.0.1:{self.port}",
+            Locator(Masters((f"127.0.0.1:{self.port}",))),
             ends,
             self.inbox,
             token=self.shown,

@@ -26,7 +26,6 @@ from mesoslite import (
     take_fitting,
 )
 from mesoslite.executor import NotATask, NotAttached, connect, connect_async
-from mesoslite.scheduler.driver import DEFAULT_MASTER, find_master
 from mesoslite.scheduler.telling import CALLBACKS_WAITING_MAX
 from tests.integration.containers import Place
 from tests.integration.daemons import Cluster, cluster_in, environment
@@ -273,15 +272,6 @@ async def test_a_scheduler_is_run_once_at_a_time(cluster: Cluster) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert cluster.status().tasks_by_state["RUNNING"] == 1, "tasks live on"
-
-
-def test_the_master_is_found_by_argument_variable_or_default() -> None:
-    assert find_master(None, {}) == DEFAULT_MASTER
-    assert find_master(None, {"MESOSLITE_MASTER": "m1"}) == "m1:5060"
-    assert find_master("[::1]:7", {"MESOSLITE_MASTER": "m1"}) == "[::1]:7"
-    for wrong in ("http://m1", "m1:0", "m1:99999", "m 1"):
-        with pytest.raises(ValueError, match="write HOST:PORT"):
-            find_master(wrong, {})
 
 
 # --- a master that goes away ----------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesoslite.cli.connection import find_master, find_token, only
+from mesoslite.cli.connection import find_token, only
 from mesoslite.cli.console import Code, Failure
 from mesoslite.cli.main import exit_code_of
 from mesoslite.cli.options import seconds
@@ -124,17 +124,6 @@ def test_a_token_file_that_is_not_there_is_a_denial(
     words = ["status", "--token-file", str(tmp_path / "none"), "--master", "localhost:1"]
     assert exit_code_of(words) == Code.DENIED
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_the_master_is_found_by_argument_then_environment_then_default(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("MESOSLITE_MASTER", raising=False)
-    assert find_master(None) == "localhost:5060"
-    monkeypatch.setenv("MESOSLITE_MASTER", "far:7")
-    assert find_master(None) == "far:7"
-    assert find_master("near") == "near:5060"
-    assert find_master("[::1]:8") == "[::1]:8"
 
 
 def test_a_user_without_any_token_calls_without_one(
