@@ -26,6 +26,7 @@ class TaskState(Enum):
     DROPPED = "never started, and never will: safe to launch again under a new id"
     UNREACHABLE = "its agent is not heard of; it may still run, and may come back"
     GONE = "its agent is here and does not have it: it does not run any more"
+    GONE_BY_OPERATOR = "an operator gave its agent up for good: taken to run no more"
     UNKNOWN = "nobody here has ever heard of it, or it was forgotten long ago"
 
     __hash__ = object.__hash__  # members are unique; Enum's own hashes the name in Python
@@ -44,6 +45,7 @@ _ENDS = frozenset(
         TaskState.ERROR,
         TaskState.DROPPED,
         TaskState.GONE,
+        TaskState.GONE_BY_OPERATOR,
     }
 )
 

@@ -89,6 +89,7 @@ class Daemon:
     def __init__(self, settings: AgentSettings, stopping: asyncio.Event, work_dir: WorkDir) -> None:
         """Recover what is on the disk. Raises StorageError, StartError, CommitError; blocks."""
         self._settings = settings
+        self._kill_on_exit = settings.kill_on_exit
         self._stopping = stopping
         self._token_file = find_token_file(settings.token_file)
         self._now_ms = Clock().now_ms
@@ -310,7 +311,7 @@ class Daemon:
 
     async def close(self) -> None:
         """Let go of containers, or end them if so set, and of the checkpoint."""
-        await self._containers.close(kill=self._settings.kill_on_exit)
+        await self._containers.close(kill=self._kill_on_exit)
         self._checkpoint.close()
 
     def _report(self, event: ContainerEvent) -> None:
@@ -326,8 +327,9 @@ class Daemon:
                 self._link.say(call)
             case DropStream(why):
                 self._link.drop(why)
-            case Abort(why):
+            case Abort(why, empty):
                 self._failure = f"the master does not take this agent: {why}"
+                self._kill_on_exit |= empty
                 self._stopping.set()
             case StartContainer(spec):
                 self._containers.start(spec)

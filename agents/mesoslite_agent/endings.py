@@ -31,6 +31,7 @@ START_FAILURES: dict[StartFailure, tuple[TaskState, Reason]] = {
 ASKED: dict[Reason, TaskState] = {
     Reason.KILL_ASKED: TaskState.KILLED,
     Reason.FRAMEWORK_REMOVED: TaskState.KILLED,
+    Reason.AGENT_GONE: TaskState.KILLED,
     Reason.MAX_COMPLETION_TIME: TaskState.FAILED,
     Reason.START_TIMEOUT: TaskState.FAILED,
 }

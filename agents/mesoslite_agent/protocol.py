@@ -137,6 +137,8 @@ class Abort:
     """The master will never take this agent as it is: stop, and say why. Containers live on."""
 
     why: str
+    empty: bool = False
+    """There are none, nor will there be: the launcher ends as well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ SIGKILL = int(Signals.SIGKILL)
 #: ends, an agent leaves, the right master is elected.
 FINAL_REFUSALS = frozenset(
     {
+        Refusal.AGENT_GONE,  # and it ends its tasks before it ends itself
         Refusal.BAD_TOKEN,
         Refusal.INVALID_AGENT,
         Refusal.MALFORMED,
@@ -117,6 +118,8 @@ class Agent:
         self._silence_ms: int | None = None
         self._ledger = Ledger(recovered)
         self._held_at_start = self._ledger.held
+        self._gone = ""
+        """Why this agent is to end as soon as its last task has; empty: it is not to."""
         self._timers: Deadlines[TaskHere] = Deadlines()  # one for each: start, run or kill
 
     # --- reading ----------------------------------------------------------------------------------
@@ -331,11 +334,31 @@ class Agent:
 
     def _refused(self, word: Refused) -> None:
         why = word.refusal.value + (f": {word.message}" if word.message else "")
-        if word.refusal in FINAL_REFUSALS:
+        if word.refusal is Refusal.AGENT_GONE:
+            self._end_for_good(why)
+        elif word.refusal in FINAL_REFUSALS:
             self._stream_ended()
             self._ledger.emit(Abort(why))
         else:
             self._drop_stream(why)
+
+    def _end_for_good(self, why: str) -> None:
+        """An operator has given this agent up, and its tasks count as ended: so they end, and then
+        the agent does. A restart in between is refused, and so goes on here, by itself."""
+        self._gone = why
+        for here in list(self._ledger.containers.values()):
+            if here.ending is None:
+                text, grace_ms = "its agent was marked as gone", here.record.task.kill_grace_ms
+                self._stop(here, Reason.AGENT_GONE, text, grace_ms)
+        if self._ledger.containers:
+            self._drop_stream(why)
+        else:
+            self._stream_ended()
+            self._abort_when_empty()
+
+    def _abort_when_empty(self) -> None:
+        if self._gone and not self._ledger.containers:
+            self._ledger.emit(Abort(self._gone, empty=True))
 
     # --- what the master asks ---------------------------------------------------------------------
 
@@ -612,3 +635,4 @@ class Agent:
         else:
             self._ledger.append(here.stream, status)
         self._ledger.emit(DestroyContainer(here.record.container_id))
+        self._abort_when_empty()

@@ -228,6 +228,13 @@ class Operator:
         )
         return reply
 
+    def mark_agent_gone(self, agent_id: str) -> operator_pb2.MarkAgentGoneResponse:
+        """Give an agent up for good."""
+        reply: operator_pb2.MarkAgentGoneResponse = self._call(
+            self._stub.MarkAgentGone, operator_pb2.MarkAgentGoneRequest(agent_id=agent_id)
+        )
+        return reply
+
     def find_task(self, some: str, framework: str = "") -> tuple[str, str]:
         """(task id, framework id) of the one task that was meant: one that ended only if none runs.
 

@@ -70,6 +70,25 @@ def agent_show(
     views.agent(chosen(context, master, token_file, output), agent)
 
 
+@agent_app.command("gone")
+def agent_gone(
+    context: typer.Context,
+    agent: _Agent,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Give an agent up for good: its tasks count as ended, its id is used up.
+
+    For a machine that will never be back, or only empty. It can not be undone: what still runs
+    there is ended when it is heard of, and another --work-dir makes it another agent.
+    """
+    from mesoslite.cli import views
+
+    views.gone(chosen(context, master, token_file, output), agent, yes)
+
+
 @framework_app.command("ls")
 def framework_ls(
     context: typer.Context,

@@ -32,6 +32,8 @@ _COLOURS = {
     "ERROR": "red",
     "DROPPED": "red",
     "GONE": "red",
+    "GONE_BY_OPERATOR": "red",
+    "gone": "dim",
     "unreachable": "red",
     "UNREACHABLE": "red",
 }

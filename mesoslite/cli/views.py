@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import typer
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -68,6 +70,29 @@ def agent(chosen: Chosen, some: str) -> None:
     with _connect(chosen) as operator:
         row = only(operator.agents(some), "agent", some, lambda row: row.info.agent_id)
         _print_row(chosen, row, tables.agent_page)
+
+
+def gone(chosen: Chosen, some: str, yes: bool) -> None:
+    """Give an agent up for good, once somebody has said that this one is meant."""
+    with _connect(chosen) as operator:
+        row = only(operator.agents(some), "agent", some, lambda row: row.info.agent_id)
+        name = f"agent {row.info.agent_id} ({row.info.hostname}, {row.state})"
+        if not (yes or _agreed(f"{name} is given up for good, with {_tasks(row.tasks)}: really?")):
+            raise Failure(Code.USAGE, f"{name} is as it was; --yes says that it is meant")
+        reply = operator.mark_agent_gone(row.info.agent_id)
+        if chosen.output is Format.JSON:
+            emit(documents.text_of(documents.document_of(reply)))
+        else:
+            note(f"{name} is gone for good; {_tasks(reply.tasks)} of it told to be over")
+
+
+def _agreed(question: str) -> bool:
+    """Whether somebody at a terminal says yes."""
+    return sys.stdin.isatty() and typer.confirm(question, err=True)
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count} tasks"
 
 
 def frameworks(chosen: Chosen, completed: bool) -> None:

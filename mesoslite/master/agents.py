@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import offers, requests, tasks
-from mesoslite.master.protocol import AgentRecord, CloseStream, SaveAgent, ToAgent, ToScheduler
+from mesoslite.master.protocol import (
+    AgentRecord,
+    CloseStream,
+    ForgetAgent,
+    SaveAgent,
+    ToAgent,
+    ToScheduler,
+)
 from mesoslite.master.records import (
     AgentEntry,
     AgentState,
@@ -28,6 +35,9 @@ from mesoslite.model import Reason, Refusal
 #: How tasks end that never had a container. A registration does not list them, and the agent holds
 #: their statuses all the same, until they are acknowledged.
 NEVER_RAN = (TaskState.DROPPED, TaskState.ERROR)
+
+#: What an agent is told that an operator gave up, and whoever reads its log.
+GONE_FOR_GOOD = "another --work-dir makes another agent of this host, without these tasks"
 
 # --- registration ---------------------------------------------------------------------------------
 
@@ -80,8 +90,10 @@ def _why_not(
         heard = f"this master's epoch is {t.epoch}, the agent has heard of {call.epoch_seen}"
         return Refusal.STALE_EPOCH, f"{heard}: was the master started with an empty --work-dir?"
     if agent is None:
-        if len(t.agents) >= t.config.agents_max:
-            return Refusal.TOO_MANY_AGENTS, f"it has {len(t.agents)}"
+        if len(t.agents) - len(t.gone) >= t.config.agents_max:
+            return Refusal.TOO_MANY_AGENTS, f"it has {len(t.agents) - len(t.gone)}"
+    elif agent.state is AgentState.GONE:
+        return Refusal.AGENT_GONE, GONE_FOR_GOOD
     elif agent.stream is not None and agent.boot_id != call.boot_id:
         # Its own earlier stream, of before a reboot, falls silent at once and is then no obstacle.
         silent_ms = t.now_ms - t.peers[agent.stream].heard_ms
@@ -221,9 +233,7 @@ def give_up(t: Tables, agent: AgentEntry) -> None:
     t.timers.drop((Timer.AGENT, agent_id))
     t.timers.set((Timer.FORGET, agent_id), t.now_ms + t.config.forget_unreachable_ms)
     t.emit(SaveAgent(AgentRecord(agent.info, t.now_ms)))
-    for framework in t.frameworks.values():
-        if framework.stream is not None:
-            t.emit(ToScheduler(framework.stream, AgentLost(agent_id)))
+    _tell_all(t, agent_id)
     for entry in list(agent.tasks.values()):
         if entry.double or entry.framework_id not in t.frameworks:
             tasks.forget(t, entry)
@@ -231,6 +241,51 @@ def give_up(t: Tables, agent: AgentEntry) -> None:
             entry.state = TaskState.UNREACHABLE
             tasks.say(t, entry, Reason.AGENT_UNREACHABLE, "its agent is not heard of")
     offers.answer_waiting(t, agent)
+
+
+def mark_gone(t: Tables, agent: AgentEntry) -> None:
+    """An operator says that it will never be back: its tasks are over, and its id is used up.
+
+    If it is here after all it is told so, and ends what it has: the operator's word counts.
+    """
+    agent_id, was = agent.info.agent_id, agent.state
+    if agent.stream is not None:
+        t.emit(ToAgent(agent.stream, Refused(Refusal.AGENT_GONE, GONE_FOR_GOOD)))
+        t.emit(CloseStream(agent.stream))
+        t.part(agent.stream)
+        agent.stream = None
+    offers.rescind(t, agent.offers.values())
+    if was is AgentState.AWAITED:
+        _one_less_awaited(t)
+    elif was is not AgentState.UNREACHABLE:
+        for entry in agent.tasks.values():
+            entry.holds = False
+        t.allocator.remove_agent(agent_id)
+    requests.judge_soon(t)
+    agent.state, agent.since_ms = AgentState.GONE, t.now_ms
+    t.timers.drop((Timer.AGENT, agent_id))
+    t.timers.drop((Timer.FORGET, agent_id))
+    t.emit(SaveAgent(AgentRecord(agent.info, None, t.now_ms)))
+    t.gone[agent_id] = None
+    if was is not AgentState.UNREACHABLE:
+        _tell_all(t, agent_id)
+    offers.answer_waiting(t, agent)
+    for entry in list(agent.tasks.values()):
+        tasks.give_up(t, entry)
+    for framework in t.frameworks.values():
+        for task_id in [i for i, s in framework.strays.items() if s.agent_id == agent_id]:
+            del framework.strays[task_id]  # nobody is there who could be told of its arrival
+    if len(t.gone) > t.config.gone_agents_max:
+        oldest = next(iter(t.gone))
+        del t.gone[oldest]
+        del t.agents[oldest]
+        t.emit(ForgetAgent(oldest))
+
+
+def _tell_all(t: Tables, agent_id: str) -> None:
+    for framework in t.frameworks.values():
+        if framework.stream is not None:
+            t.emit(ToScheduler(framework.stream, AgentLost(agent_id)))
 
 
 def _one_less_awaited(t: Tables) -> None:

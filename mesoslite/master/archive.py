@@ -104,7 +104,9 @@ def epoch(number: int) -> Put:
 
 def agent(record: AgentRecord) -> Put:
     """An agent's record."""
-    message = pb.AgentRecord(unreachable_since_ms=record.unreachable_since_ms)
+    message = pb.AgentRecord(
+        unreachable_since_ms=record.unreachable_since_ms, gone_since_ms=record.gone_since_ms
+    )
     write_agent_info(message.agent, record.info)
     return _sealed(AGENT, record.info.agent_id, message)
 
@@ -190,8 +192,11 @@ def _read(kind: str, key: str, data: bytes, reader: Callable[[bytes], T]) -> T:
 
 def _agent(content: bytes) -> AgentRecord:
     message = pb.AgentRecord.FromString(content)
-    since_ms = message.unreachable_since_ms if message.HasField("unreachable_since_ms") else None
-    return AgentRecord(agent_info_from_wire(message.agent), since_ms)
+    return AgentRecord(
+        agent_info_from_wire(message.agent),
+        message.unreachable_since_ms if message.HasField("unreachable_since_ms") else None,
+        message.gone_since_ms if message.HasField("gone_since_ms") else None,
+    )
 
 
 def _framework(content: bytes) -> FrameworkRecord:

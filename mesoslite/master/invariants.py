@@ -23,8 +23,11 @@ def check(t: Tables) -> None:
 def _check_streams(t: Tables) -> None:
     """A stream has one peer, and the peer knows it."""
     assert t.awaited == sum(a.state is AgentState.AWAITED for a in t.agents.values())
+    assert t.gone.keys() == {i for i, a in t.agents.items() if a.state is AgentState.GONE}
+    assert len(t.gone) <= t.config.gone_agents_max
     for agent_id, agent in t.agents.items():
         assert agent.info.agent_id == agent_id
+        assert agent.state is not AgentState.GONE or not (agent.tasks or agent.waiting)
         assert (agent.stream is not None) == (agent.state is AgentState.ACTIVE)
         assert agent.stream is None or t.peers[agent.stream].agent_id == agent_id
     for framework_id, framework in t.frameworks.items():

@@ -419,6 +419,12 @@ def _send_launches(
         t.emit(ToAgent(agent.stream, RunTask(entry.framework_id, entry.role, entry.task)))
 
 
+#: What is said of a launch that an earlier master may have sent to an agent which is not here.
+REFUSED_OF_AGENT = {
+    AgentState.UNREACHABLE: Refusal.AGENT_UNREACHABLE,
+    AgentState.GONE: Refusal.AGENT_GONE,
+}
+
 # --- accepts across a failover --------------------------------------------------------------------
 
 
@@ -440,7 +446,8 @@ def _accept_of_an_earlier_master(
 def _truth_about(t: Tables, framework: FrameworkEntry, call: Accept) -> tuple[OperationResult, ...]:
     """What became of the launches of an accept of an earlier master's offers."""
     agent = t.agents.get(call.agent_id)
-    lost = agent is not None and agent.state is AgentState.UNREACHABLE
+    state = AgentState.ACTIVE if agent is None else agent.state
+    refusal = REFUSED_OF_AGENT.get(state, Refusal.STALE_OFFER)
     results: list[OperationResult] = []
     for operation in call.operations:
         entry = None
@@ -449,7 +456,6 @@ def _truth_about(t: Tables, framework: FrameworkEntry, call: Accept) -> tuple[Op
         if entry is not None and entry.agent_id == call.agent_id:
             results.append(DONE)
         else:
-            refusal = Refusal.AGENT_UNREACHABLE if lost else Refusal.STALE_OFFER
             results.append(OperationResult(t.no(refusal), f"agent {call.agent_id}"))
     return tuple(results)
 

@@ -19,7 +19,13 @@ from mesoslite.loop import Inbox
 from mesoslite.master import view
 from mesoslite.master.explain import explain
 from mesoslite.master.fates import NotExplained
-from mesoslite.master.protocol import Answer, Event, TaskKillAsked, TeardownAsked
+from mesoslite.master.protocol import (
+    AgentGoneAsked,
+    Answer,
+    Event,
+    TaskKillAsked,
+    TeardownAsked,
+)
 from mesoslite.master.reads import ReadError, Reads
 from mesoslite.master.records import AgentState, Tables
 from mesoslite.model import Refusal
@@ -80,6 +86,7 @@ class Operator:
             "Explain": _answering(pb.ExplainRequest, self.explain),
             "TeardownFramework": _answering(pb.TeardownFrameworkRequest, self.teardown),
             "KillTask": _answering(pb.KillTaskRequest, self.kill_task),
+            "MarkAgentGone": _answering(pb.MarkAgentGoneRequest, self.mark_agent_gone),
         }
         methods = {
             name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()
@@ -237,6 +244,11 @@ class Operator:
         )
         return pb.KillTaskResponse(framework_id=answer.framework_id, agent_id=answer.agent_id)
 
+    async def mark_agent_gone(self, request: pb.MarkAgentGoneRequest) -> pb.MarkAgentGoneResponse:
+        """Give an agent up for good."""
+        answer = await self._ask(lambda number: AgentGoneAsked(number, request.agent_id))
+        return pb.MarkAgentGoneResponse(agent_id=answer.agent_id, tasks=answer.tasks)
+
     async def _ask(self, event: Callable[[int], Event]) -> Answer:
         if len(self._waiting) >= REQUESTS_MAX:
             raise _Refused(Refusal.TOO_BIG, f"{REQUESTS_MAX:,} requests wait: try later")
@@ -250,7 +262,7 @@ class Operator:
                 answer = await future
         except TimeoutError:
             raise _Refused(
-                Refusal.AGENT_GONE, "the master cannot write its registry now", unavailable=True
+                Refusal.AGENT_AWAY, "the master cannot write its registry now", unavailable=True
             ) from None
         finally:
             del self._waiting[number]

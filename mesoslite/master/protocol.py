@@ -73,6 +73,15 @@ class TaskKillAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentGoneAsked:
+    """An operator gives an agent up for good. Answered with an Answer of the same request."""
+
+    request: int
+    agent_id: str
+    """The whole id: this can not be undone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time enters here and nowhere else: milliseconds since the Unix epoch, never going back.
 
@@ -91,6 +100,7 @@ Event = (
     | StreamResumed
     | TeardownAsked
     | TaskKillAsked
+    | AgentGoneAsked
     | Tick
 )
 
@@ -99,10 +109,12 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """An agent in the registry: admitted, or given up as unreachable since a time."""
+    """An agent in the registry: admitted, unreachable since a time, or given up for good."""
 
     info: AgentInfo
     unreachable_since_ms: int | None
+    gone_since_ms: int | None = None
+    """When an operator said that it will never be back; its id is used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +187,7 @@ class SaveAgent:
 
 @dataclass(frozen=True, slots=True)
 class ForgetAgent:
-    """Durable: delete an agent that was unreachable for too long to be remembered."""
+    """Durable: delete an agent that was unreachable or gone for too long to be remembered."""
 
     agent_id: str
 

@@ -72,7 +72,7 @@ class Reads:
         self._turns.pop(stream, None)
         for asked_of, future in self._waiting.values():
             if asked_of == stream and not future.done():
-                future.set_exception(ReadError(Refusal.AGENT_GONE, "its agent has just left"))
+                future.set_exception(ReadError(Refusal.AGENT_AWAY, "its agent has just left"))
 
     async def read(
         self, task_id: str, framework: str, name: str, offset: int, *, follow: bool
@@ -139,19 +139,19 @@ class Reads:
             try:
                 return await self._ask(entry, name, offset)
             except ReadError as error:
-                gone = error.refusal is Refusal.AGENT_GONE
+                gone = error.refusal is Refusal.AGENT_AWAY
                 if not gone or self._stopping or loop.time() >= give_up_s:
                     raise
             await asyncio.sleep(POLL_MAX_S)
 
     async def _ask(self, entry: TaskEntry, name: str, offset: int) -> FileChunk:
         if self._stopping:
-            raise ReadError(Refusal.AGENT_GONE, "the master is stopping", unavailable=True)
+            raise ReadError(Refusal.AGENT_AWAY, "the master is stopping", unavailable=True)
         agent = self._tables.agents.get(entry.agent_id)
         stream = agent.stream if agent is not None else None
         outbox: Outbox[Any] | None = self._outbox_of(stream) if stream is not None else None
         if stream is None or outbox is None:
-            raise ReadError(Refusal.AGENT_GONE, f"its agent {entry.agent_id} is not connected")
+            raise ReadError(Refusal.AGENT_AWAY, f"its agent {entry.agent_id} is not connected")
         async with self._turns.setdefault(stream, asyncio.Semaphore(READS_PER_AGENT_MAX)):
             self._asked += 1
             request = self._asked
@@ -172,7 +172,7 @@ class Reads:
                     chunk = await future
             except TimeoutError:
                 raise ReadError(
-                    Refusal.AGENT_GONE, f"its agent {entry.agent_id} does not answer"
+                    Refusal.AGENT_AWAY, f"its agent {entry.agent_id} does not answer"
                 ) from None
             finally:
                 del self._waiting[request]

@@ -69,8 +69,10 @@ class MasterConfig:
     """How long a new master waits for the agents it knows of, as Mesos (docs/semantics.md 3.8)."""
     forget_unreachable_ms: int = 14 * DAY_MS
     """How long an unreachable agent is remembered, as Mesos's registry."""
+    gone_agents_max: int = 10_000
+    """Agents whose id an operator has used up, ~1 kB each; beyond it the oldest is forgotten."""
     agents_max: int = 100_000
-    """~4 kB each with its stream, so 400 MB."""
+    """Those that are gone not counted; ~4 kB each with its stream, so 400 MB."""
     frameworks_max: int = 10_000
     tasks_per_agent_max: int = 20_000
     """A registration of so many takes ~20 messages of 1 MiB."""
@@ -93,6 +95,8 @@ class AgentState(Enum):
     AWAITED = "awaited"
     """In the registry, not heard of since this master started."""
     UNREACHABLE = "unreachable"
+    GONE = "gone"
+    """An operator said that it will never be back: nothing of it counts, and it is not taken."""
 
 
 OfferEnd = Literal["accepted", "declined", "rescinded", "expired", "returned"]
@@ -316,6 +320,8 @@ class Tables:
         self.timers: Deadlines[tuple[Timer, str]] = Deadlines()
         self.awaited = 0
         """How many agents are AWAITED."""
+        self.gone: dict[str, None] = {}
+        """The ids of the agents that are GONE, in the order in which they went."""
         self.framework_count = 0
         self.offer_count = 0
         self.refusals: Counter[Refusal] = Counter()

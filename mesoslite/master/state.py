@@ -13,6 +13,7 @@ from mesoslite.master import agents, frameworks, offers, requests, tasks
 from mesoslite.master.invariants import check
 from mesoslite.master.protocol import (
     AgentCalled,
+    AgentGoneAsked,
     Answer,
     CloseStream,
     Effect,
@@ -94,6 +95,8 @@ class Master:
                 self._teardown_asked(event)
             case TaskKillAsked():
                 self._kill_asked(event)
+            case AgentGoneAsked():
+                self._gone_asked(event)
             case _:
                 assert_never(event)
         out, t.out = t.out, []
@@ -122,15 +125,20 @@ class Master:
         """Take up what an earlier master left: everybody is away, and has time to come back."""
         t = self.tables
         for agent_record in recovered.agents:
-            gone_ms = agent_record.unreachable_since_ms
+            lost_ms = agent_record.unreachable_since_ms
             agent_id = agent_record.info.agent_id
-            if gone_ms is None:
+            if agent_record.gone_since_ms is not None:
+                gone_ms = agent_record.gone_since_ms
+                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.GONE, gone_ms)
+            elif lost_ms is None:
                 t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.AWAITED, t.now_ms)
                 t.awaited += 1
                 t.timers.set((Timer.AGENT, agent_id), t.now_ms + t.config.reregister_ms)
             else:
-                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.UNREACHABLE, gone_ms)
-                t.timers.set((Timer.FORGET, agent_id), gone_ms + t.config.forget_unreachable_ms)
+                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.UNREACHABLE, lost_ms)
+                t.timers.set((Timer.FORGET, agent_id), lost_ms + t.config.forget_unreachable_ms)
+        gone = (agent for agent in t.agents.values() if agent.state is AgentState.GONE)
+        t.gone = {a.info.agent_id: None for a in sorted(gone, key=lambda agent: agent.since_ms)}
         for record in recovered.frameworks:
             framework = FrameworkEntry(
                 record.framework_id,
@@ -307,6 +315,17 @@ class Master:
         t.emit(
             Answer(event.request, framework_id=entry.framework_id, agent_id=entry.agent_id, tasks=1)
         )
+
+    def _gone_asked(self, event: AgentGoneAsked) -> None:
+        t = self.tables
+        agent = t.agents.get(event.agent_id)
+        if agent is None:
+            t.emit(Answer(event.request, t.no(Refusal.UNKNOWN_AGENT), event.agent_id))
+            return
+        live = sum(not entry.state.terminal for entry in agent.tasks.values())
+        if agent.state is not AgentState.GONE:
+            agents.mark_gone(t, agent)
+        t.emit(Answer(event.request, agent_id=event.agent_id, tasks=live))
 
     def check(self) -> None:
         """Assert every invariant of the tables, and that the allocator agrees. For tests only."""

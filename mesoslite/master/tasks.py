@@ -95,6 +95,19 @@ def say(t: Tables, entry: TaskEntry, reason: Reason, message: str) -> None:
     tell(t, entry, status)
 
 
+def give_up(t: Tables, entry: TaskEntry) -> None:
+    """Its agent will never be heard of again: the task is over, and nobody is left to be told.
+
+    One whose end was reported keeps that end. A framework that is away asks for it, and hears
+    GONE_BY_OPERATOR.
+    """
+    told = entry.pending is not None and entry.pending.terminal
+    if entry.framework_id in t.frameworks and not entry.double and not told:
+        move(t, entry, TaskState.GONE_BY_OPERATOR)
+        say(t, entry, Reason.AGENT_GONE, "an operator gave its agent up for good")
+    forget(t, entry)
+
+
 # --- an agent reports -----------------------------------------------------------------------------
 
 
@@ -263,6 +276,8 @@ def _state_of(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> Tas
             return None
         case AgentState.UNREACHABLE:
             return TaskState.UNREACHABLE
+        case AgentState.GONE:
+            return TaskState.GONE_BY_OPERATOR
 
 
 def message_to_task(t: Tables, framework: FrameworkEntry, call: TaskMessage) -> None:
@@ -272,7 +287,7 @@ def message_to_task(t: Tables, framework: FrameworkEntry, call: TaskMessage) -> 
     if entry is None or agent is None:
         t.no(Refusal.UNKNOWN_TASK)
     elif agent.stream is None:
-        t.no(Refusal.AGENT_GONE)
+        t.no(Refusal.AGENT_AWAY)
     else:
         message = TaskMessage(framework.framework_id, entry.agent_id, call.task_id, call.data)
         t.emit(ToAgent(agent.stream, message))

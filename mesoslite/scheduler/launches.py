@@ -52,7 +52,8 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
     # The agent, and what waits
     Refusal.CONTAINERIZER_UNAVAILABLE: TaskState.DROPPED,
     Refusal.AGENT_FULL: TaskState.DROPPED,
-    Refusal.AGENT_GONE: TaskState.DROPPED,
+    Refusal.AGENT_AWAY: TaskState.DROPPED,
+    Refusal.AGENT_GONE: TaskState.GONE_BY_OPERATOR,
     Refusal.AGENT_UNREACHABLE: TaskState.UNREACHABLE,
     Refusal.TOO_MANY_UNACKNOWLEDGED: TaskState.DROPPED,
     Refusal.RESULT_FORGOTTEN: TaskState.UNKNOWN,

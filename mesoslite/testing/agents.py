@@ -40,7 +40,7 @@ class AgentNode(Client[agent.Event, agent.Effect]):
         self.checkpoint = Checkpoint(self.disk, info)
         self.machine: Agent | None = None
         self.aborted = ""
-        """Why a master would never take it as it is; empty when none has said so."""
+        """Why it ended by itself: a master would never take it as it is. Empty: it has not."""
         self.containers = ContainerHost(
             self.name,
             world.agenda,
@@ -88,7 +88,7 @@ class AgentNode(Client[agent.Event, agent.Effect]):
                 self._say(said)
             case agent.DropStream(why):
                 self._drop(why)
-            case agent.Abort(why):
+            case agent.Abort(why, _):
                 self.aborted = why
                 self.crash()
             case agent.SaveTask(record):

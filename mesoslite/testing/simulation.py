@@ -325,6 +325,7 @@ class Simulation:
         """Start a process that is down, unless it ended by itself."""
         node = self._node(node)
         ended = isinstance(node, SchedulerNode) and node.finish is not None
+        ended |= isinstance(node, AgentNode) and bool(node.aborted)
         if not node.alive and not ended:
             node.start()
 
@@ -400,6 +401,15 @@ class Simulation:
         return self.master.ask(
             lambda request: master.TaskKillAsked(request, task_id, framework, grace_ms)
         )
+
+    def mark_agent_gone(self, agent: AgentNode | str) -> int:
+        """An operator gives an agent up for good; the number of the request.
+
+        When the agent hears of it, it ends its tasks and then itself, and stays down.
+        """
+        agent_id = agent if isinstance(agent, str) else agent.name
+        self.counts["fault: an agent is marked as gone"] += 1
+        return self.master.ask(lambda request: master.AgentGoneAsked(request, agent_id))
 
     def answer(self, request: int) -> master.Answer | None:
         """What the master answered to an operator; None while it has not."""

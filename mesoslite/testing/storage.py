@@ -57,6 +57,14 @@ class Registry:
                     self._records.pop((kind, key), None)
         return True
 
+    def agent(self, agent_id: str) -> master.AgentRecord | None:
+        """What is written of an agent."""
+        data = self._records.get((archive.AGENT, agent_id))
+        if data is None:
+            return None
+        [record] = archive.recovered(0, [(archive.AGENT, agent_id, data)]).agents
+        return record
+
     def recover(self) -> master.Recovered:
         """What the next master starts from, with an epoch above every earlier one's."""
         self.epoch += 1

@@ -22,6 +22,7 @@ class TaskState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TASK_STATE_UNREACHABLE: _ClassVar[TaskState]
     TASK_STATE_GONE: _ClassVar[TaskState]
     TASK_STATE_UNKNOWN: _ClassVar[TaskState]
+    TASK_STATE_GONE_BY_OPERATOR: _ClassVar[TaskState]
 
 class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -54,6 +55,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_RECONCILIATION: _ClassVar[Reason]
     REASON_LAUNCH_REFUSED: _ClassVar[Reason]
     REASON_PIDS_LIMIT: _ClassVar[Reason]
+    REASON_AGENT_GONE: _ClassVar[Reason]
 
 class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -98,6 +100,7 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_NO_AGENT_FITS: _ClassVar[Refusal]
     REFUSAL_TOO_MANY_REQUESTS: _ClassVar[Refusal]
     REFUSAL_INVALID_REQUEST: _ClassVar[Refusal]
+    REFUSAL_AGENT_AWAY: _ClassVar[Refusal]
 TASK_STATE_UNSPECIFIED: TaskState
 TASK_STATE_STAGING: TaskState
 TASK_STATE_STARTING: TaskState
@@ -111,6 +114,7 @@ TASK_STATE_DROPPED: TaskState
 TASK_STATE_UNREACHABLE: TaskState
 TASK_STATE_GONE: TaskState
 TASK_STATE_UNKNOWN: TaskState
+TASK_STATE_GONE_BY_OPERATOR: TaskState
 SOURCE_UNSPECIFIED: Source
 SOURCE_MASTER: Source
 SOURCE_AGENT: Source
@@ -137,6 +141,7 @@ REASON_AGENT_REREGISTERED: Reason
 REASON_RECONCILIATION: Reason
 REASON_LAUNCH_REFUSED: Reason
 REASON_PIDS_LIMIT: Reason
+REASON_AGENT_GONE: Reason
 REFUSAL_UNSPECIFIED: Refusal
 REFUSAL_BAD_TOKEN: Refusal
 REFUSAL_NOT_SUBSCRIBED: Refusal
@@ -178,6 +183,7 @@ REFUSAL_AGENT_FULL: Refusal
 REFUSAL_NO_AGENT_FITS: Refusal
 REFUSAL_TOO_MANY_REQUESTS: Refusal
 REFUSAL_INVALID_REQUEST: Refusal
+REFUSAL_AGENT_AWAY: Refusal
 
 class Range(_message.Message):
     __slots__ = ("low", "high")

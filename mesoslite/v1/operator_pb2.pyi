@@ -385,6 +385,20 @@ class KillTaskResponse(_message.Message):
     agent_id: str
     def __init__(self, framework_id: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
 
+class MarkAgentGoneRequest(_message.Message):
+    __slots__ = ("agent_id",)
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
+
+class MarkAgentGoneResponse(_message.Message):
+    __slots__ = ("agent_id", "tasks")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    tasks: int
+    def __init__(self, agent_id: _Optional[str] = ..., tasks: _Optional[int] = ...) -> None: ...
+
 class ReadLogRequest(_message.Message):
     __slots__ = ("task_id", "framework", "name", "offset", "follow")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]

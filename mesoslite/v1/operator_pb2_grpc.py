@@ -74,6 +74,11 @@ class OperatorServiceStub:
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.KillTaskRequest.SerializeToString,
                 response_deserializer=mesoslite_dot_v1_dot_operator__pb2.KillTaskResponse.FromString,
                 _registered_method=True)
+        self.MarkAgentGone = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/MarkAgentGone',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.FromString,
+                _registered_method=True)
         self.ReadLog = channel.unary_stream(
                 '/mesoslite.v1.OperatorService/ReadLog',
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.ReadLogRequest.SerializeToString,
@@ -133,6 +138,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkAgentGone(self, request, context):
+        """The word that an agent will never be back: its tasks are over, and it is refused for ever.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadLog(self, request, context):
         """The sandbox files of a task, through the master on its agent's stream.
         """
@@ -182,6 +194,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.KillTask,
                     request_deserializer=mesoslite_dot_v1_dot_operator__pb2.KillTaskRequest.FromString,
                     response_serializer=mesoslite_dot_v1_dot_operator__pb2.KillTaskResponse.SerializeToString,
+            ),
+            'MarkAgentGone': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkAgentGone,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.SerializeToString,
             ),
             'ReadLog': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadLog,
@@ -405,6 +422,33 @@ class OperatorService:
             '/mesoslite.v1.OperatorService/KillTask',
             mesoslite_dot_v1_dot_operator__pb2.KillTaskRequest.SerializeToString,
             mesoslite_dot_v1_dot_operator__pb2.KillTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkAgentGone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/MarkAgentGone',
+            mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.FromString,
             options,
             channel_credentials,
             insecure,

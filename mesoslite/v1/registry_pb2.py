@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mesoslite.v1 import common_pb2 as mesoslite_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmesoslite/v1/registry.proto\x12\x0cmesoslite.v1\x1a\x19mesoslite/v1/common.proto\"\x1c\n\x0b\x45pochRecord\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\"q\n\x0b\x41gentRecord\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.mesoslite.v1.AgentInfo\x12!\n\x14unreachable_since_ms\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x17\n\x15_unreachable_since_ms\"\xa8\x01\n\x0f\x46rameworkRecord\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12.\n\tframework\x18\x03 \x01(\x0b\x32\x1b.mesoslite.v1.FrameworkInfo\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_deadline_ms\"\x80\x01\n\x0f\x43ompletedRecord\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12.\n\tframework\x18\x03 \x01(\x0b\x32\x1b.mesoslite.v1.FrameworkInfo\x12\x14\n\x0c\x63ompleted_ms\x18\x04 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmesoslite/v1/registry.proto\x12\x0cmesoslite.v1\x1a\x19mesoslite/v1/common.proto\"\x1c\n\x0b\x45pochRecord\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\"\x9f\x01\n\x0b\x41gentRecord\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.mesoslite.v1.AgentInfo\x12!\n\x14unreachable_since_ms\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rgone_since_ms\x18\x03 \x01(\x03H\x01\x88\x01\x01\x42\x17\n\x15_unreachable_since_msB\x10\n\x0e_gone_since_ms\"\xa8\x01\n\x0f\x46rameworkRecord\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12.\n\tframework\x18\x03 \x01(\x0b\x32\x1b.mesoslite.v1.FrameworkInfo\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_deadline_ms\"\x80\x01\n\x0f\x43ompletedRecord\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12.\n\tframework\x18\x03 \x01(\x0b\x32\x1b.mesoslite.v1.FrameworkInfo\x12\x14\n\x0c\x63ompleted_ms\x18\x04 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EPOCHRECORD']._serialized_start=72
   _globals['_EPOCHRECORD']._serialized_end=100
-  _globals['_AGENTRECORD']._serialized_start=102
-  _globals['_AGENTRECORD']._serialized_end=215
-  _globals['_FRAMEWORKRECORD']._serialized_start=218
-  _globals['_FRAMEWORKRECORD']._serialized_end=386
-  _globals['_COMPLETEDRECORD']._serialized_start=389
-  _globals['_COMPLETEDRECORD']._serialized_end=517
+  _globals['_AGENTRECORD']._serialized_start=103
+  _globals['_AGENTRECORD']._serialized_end=262
+  _globals['_FRAMEWORKRECORD']._serialized_start=265
+  _globals['_FRAMEWORKRECORD']._serialized_end=433
+  _globals['_COMPLETEDRECORD']._serialized_start=436
+  _globals['_COMPLETEDRECORD']._serialized_end=564
 # @@protoc_insertion_point(module_scope)

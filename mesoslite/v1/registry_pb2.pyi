@@ -13,12 +13,14 @@ class EpochRecord(_message.Message):
     def __init__(self, epoch: _Optional[int] = ...) -> None: ...
 
 class AgentRecord(_message.Message):
-    __slots__ = ("agent", "unreachable_since_ms")
+    __slots__ = ("agent", "unreachable_since_ms", "gone_since_ms")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     UNREACHABLE_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    GONE_SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     agent: _common_pb2.AgentInfo
     unreachable_since_ms: int
-    def __init__(self, agent: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., unreachable_since_ms: _Optional[int] = ...) -> None: ...
+    gone_since_ms: int
+    def __init__(self, agent: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., unreachable_since_ms: _Optional[int] = ..., gone_since_ms: _Optional[int] = ...) -> None: ...
 
 class FrameworkRecord(_message.Message):
     __slots__ = ("framework_id", "principal", "framework", "session_id", "deadline_ms")

@@ -118,11 +118,14 @@ class Launcher:
 
 def open_launcher(folder: Path) -> socket.socket:
     """A bare connection to the launcher of a work directory, however long its path."""
+    descriptor = os.open(folder / "launcher", os.O_PATH | os.O_DIRECTORY)
     link = socket.socket(socket.AF_UNIX)
     link.settimeout(ANSWER_S_MAX)
-    descriptor = os.open(folder / "launcher", os.O_PATH | os.O_DIRECTORY)
     try:
         link.connect(f"/proc/self/fd/{descriptor}/launcher.sock")
+    except OSError:
+        link.close()
+        raise
     finally:
         os.close(descriptor)
     return link

@@ -31,7 +31,7 @@ from mesoslite.resources import Resources
 from mesoslite.wire import agent_info_to_wire, framework_info_to_wire
 
 
-def agent(agent_id: str, gone_ms: int | None = None) -> AgentRecord:
+def agent(agent_id: str, lost_ms: int | None = None, gone_ms: int | None = None) -> AgentRecord:
     info = AgentInfo(
         agent_id,
         "host",
@@ -39,7 +39,7 @@ def agent(agent_id: str, gone_ms: int | None = None) -> AgentRecord:
         parse_attributes("rack:r1"),
         ("oci", "process"),
     )
-    return AgentRecord(info, gone_ms)
+    return AgentRecord(info, lost_ms, gone_ms)
 
 
 def framework(name: str, deadline_ms: int | None = None) -> FrameworkRecord:
@@ -79,9 +79,9 @@ async def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
     recovered = await after(
         tmp_path,
         [SaveAgent(agent("a1")), SaveFramework(framework("web", 77))],
-        [SaveAgent(agent("a2", 99)), ToAgent("a1", Heartbeat())],
+        [SaveAgent(agent("a2", 99)), ToAgent("a1", Heartbeat()), SaveAgent(agent("a3", None, 7))],
     )
-    assert recovered.agents == (agent("a1"), agent("a2", 99))
+    assert recovered.agents == (agent("a1"), agent("a2", 99), agent("a3", None, 7))
     assert recovered.frameworks == (framework("web", 77),)
 
 

@@ -17,6 +17,7 @@ FAULTS = (
     "a host died with commits that were not synced",
     "a peer does not read",
     "a second scheduler of the same identity",
+    "an agent is marked as gone",
     "crash of a master",
     "crash of a scheduler",
     "crash of an agent",
@@ -35,7 +36,6 @@ FAULTS = (
 
 #: What can not occur here, with the reason, and the test in which it does.
 IMPOSSIBLE: dict[str, tuple[str, str]] = {
-    "agent effect: Abort": ("no master here refuses an agent for good", "unit/test_agent_link"),
     "session event: Denied": ("tokens are the edge's", "unit/test_session"),
     "refusal: BAD_TOKEN": ("tokens are the edge's", "integration/test_master_server"),
     "refusal: INVALID_FRAMEWORK": ("nobody uses another's id", "unit/test_master_frameworks"),

@@ -28,7 +28,11 @@ def settle(cluster: Simulation, safety: Safety) -> None:
 def _why_not(cluster: Simulation, safety: Safety) -> Iterator[str]:
     """Everything that is not as it should be in a cluster where nothing breaks."""
     for agent in cluster.agents.values():
-        yield from _why_not_agent(cluster, agent)
+        if safety.given_up(agent.name):
+            if agent.alive:
+                yield f"{agent.name} is gone for good and has not ended"
+        else:
+            yield from _why_not_agent(cluster, agent)
     for scheduler in cluster.schedulers.values():
         if scheduler.finish is None:
             yield from _why_not_scheduler(cluster, scheduler, safety)

@@ -44,11 +44,20 @@ class Safety(Watcher):
     def container_started(self, container: Container) -> None:
         key = (container.spec.framework_id, container.spec.task_id)
         earlier = self.of_task.setdefault(key, [])
-        assert not any(other.live for other in earlier), f"{key} runs twice: {earlier}, {container}"
+        twice = [c for c in earlier if c.live and not self.given_up(c.agent)]
+        assert not twice or self.given_up(container.agent), f"{key} twice: {twice}, {container}"
         earlier.append(container)
         assert key not in self.never, f"{key} runs after {tell_status(self.never[key])}"
-        assert key not in self.ended, f"{key} runs after {tell_status(self.ended[key])}"
+        if (end := self.ended.get(key)) is not None:
+            # Its launch was on its way when an operator said that nobody is there to hear it.
+            by_word = end.state is TaskState.GONE_BY_OPERATOR and self.given_up(container.agent)
+            assert by_word, f"{key} runs after {tell_status(end)}"
         self._check_room(container.agent)
+
+    def given_up(self, agent: str) -> bool:
+        """Whether an operator has said that an agent will never be back."""
+        known = self.cluster.master.registry.agent(agent)
+        return known is not None and known.gone_since_ms is not None
 
     def _check_room(self, agent: str) -> None:
         """What lives on a host is never more than the host has."""
@@ -113,7 +122,9 @@ class Safety(Watcher):
     def _check_truth(self, key: Key, status: TaskStatus) -> None:
         containers = self.of_task.get(key, [])
         live = [container for container in containers if container.live]
-        if status.terminal:
+        if status.state is TaskState.GONE_BY_OPERATOR:
+            assert all(self.given_up(c.agent) for c in live), f"{tell_status(status)}: {live}"
+        elif status.terminal:
             assert not live, f"{tell_status(status)} while {live} lives"
         match status.state:
             case TaskState.RUNNING:

@@ -32,6 +32,7 @@ from tests.simulation.safety import Safety
 
 TROUBLE_S = (60, 400)
 STORY_TAIL_LINES = 60
+SHAPES = ("cpus:2;mem:1024", "cpus:4;mem:2048;disk:100", "cpus:8;mem:512")
 #: Small bounds, so that they are reached, and short times, so that they run out.
 CONFIG = MasterConfig(
     weights={"ads": 2_000},
@@ -89,10 +90,12 @@ class Trouble:
         self.rng = random.Random(f"{seed}/trouble")
         rng = self.rng
         slow = rng.random() < 0.5  # so that cuts find something on its way
+        self.resources = rng.choice(SHAPES)
+        self.agents = rng.randint(1, CONFIG.agents_max)
         self.cluster = Simulation(
             seed,
-            agents=rng.randint(1, 4),
-            resources=rng.choice(("cpus:2;mem:1024", "cpus:4;mem:2048;disk:100", "cpus:8;mem:512")),
+            agents=self.agents,
+            resources=self.resources,
             runs=run_of,
             master=CONFIG,
             weather=Weather(0, 300, 20, 5_000) if slow else Weather(),
@@ -188,8 +191,16 @@ class Trouble:
                 node.scheduler.teardown()
             case 5 if node.alive and rng.random() < 0.5:
                 node.scheduler.stop()
+            case 8 if rng.random() < 0.1:
+                cluster.mark_agent_gone(rng.choice(("nobody", *cluster.agents)))
+                cluster.after(rng.choice((1, 60)), self.replace_agents)
             case _:
                 pass
+
+    def replace_agents(self) -> None:
+        """New agents come for those that are gone for good."""
+        here = [name for name in self.cluster.agents if not self.safety.given_up(name)]
+        self.cluster.add_agents(max(0, self.agents - len(here)), self.resources)
 
     def some_task(self) -> str:
         """A task that lives, preferably one whose id two frameworks use."""

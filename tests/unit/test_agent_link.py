@@ -164,6 +164,41 @@ def test_every_refusal_ends_the_stream_and_a_final_one_the_agent(refusal: Refusa
     assert world.agent.next_deadline_ms() is None
 
 
+def test_an_agent_that_was_given_up_for_good_ends_its_tasks_and_then_itself() -> None:
+    world = World()
+    world.connect()
+    running, ending = world.run(task("running")), world.run(task("ending"))
+    world.hear(KillTask("f", "ending", 60_000))
+    effects = world.hear(Refused(Refusal.AGENT_GONE, "another --work-dir"))
+    assert of(effects, StopContainer) == [StopContainer(running, 15)]
+    assert of(effects, DropStream)
+    assert not of(effects, Abort)
+    world.handle(exited(ending, None, 15))
+    [end] = of(world.handle(exited(running, None, 15)), Abort)
+    assert end.empty
+    assert end.why.endswith("another --work-dir")
+
+
+def test_an_agent_that_was_given_up_goes_on_to_end_after_a_restart() -> None:
+    world = World()
+    world.connect()
+    running = world.run(task("running"))
+    world.hear(Refused(Refusal.AGENT_GONE))
+    world.restart()
+    world.handle(ContainerStarted(running, 7))
+    world.handle(StreamOpened())
+    assert of(world.hear(Refused(Refusal.AGENT_GONE)), DropStream)
+    assert of(world.handle(exited(running, None, 15)), Abort)
+
+
+def test_an_agent_that_was_given_up_while_nothing_runs_there_ends_at_once() -> None:
+    world = World()
+    world.connect()
+    [effect] = world.hear(Refused(Refusal.AGENT_GONE))
+    assert isinstance(effect, Abort)
+    assert effect.empty
+
+
 def test_a_stale_masters_refusal_is_heard_though_its_epoch_is_lower() -> None:
     world = World()
     world.connect()

@@ -9,7 +9,7 @@ import pytest
 from mesoslite.lifecycle import MOVES, TaskState, diagram, may_move
 
 DOCS = Path(__file__).parents[2] / "docs"
-ENDS = {"FINISHED", "FAILED", "KILLED", "ERROR", "DROPPED", "GONE"}
+ENDS = {"FINISHED", "FAILED", "KILLED", "ERROR", "DROPPED", "GONE", "GONE_BY_OPERATOR"}
 
 
 def test_every_state_has_its_row() -> None:

@@ -471,7 +471,7 @@ def test_messages_of_and_for_strangers_are_lost_and_counted() -> None:
     assert world.master.tables.refusals[Refusal.UNKNOWN_TASK] == 2
     world.close("a1")
     world.call("f", TaskMessage("", "a1", "t1", b"down"))
-    assert world.master.tables.refusals[Refusal.AGENT_GONE] == 1
+    assert world.master.tables.refusals[Refusal.AGENT_AWAY] == 1
 
 
 def test_a_status_that_is_reported_again_is_forwarded_again() -> None:
