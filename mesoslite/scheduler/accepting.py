@@ -79,6 +79,7 @@ def _send(
         refuse_ms = t.patience.next_ms(t.now_ms)
     for task_id, operation in operations.items():
         t.updates.launched(task_id)
+        t.kills.over(task_id)  # it was another task's by this id
         if isinstance(operation, Launch) and operation.request_id:
             t.requests.launched(operation.request_id)
     agent_id = decision.offers[0].agent_id
@@ -114,10 +115,11 @@ def _launch_answered(
             # It never ran. That its agent had refused it as well is no news after this.
             t.updates.told(status)
     if ended:
+        t.kills.over(task_id)
         return
     t.reconciliation.learn(task_id, agent_id)
-    if (kill := pending.kills.get(task_id)) is not None:
-        t.say(kill)
+    for kill in t.kills.of(task_id, agent_id):
+        t.say(kill)  # the master may have heard it before it knew of the launch
 
 
 def _refuse_here(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.messages import Accept, Kill
+from mesoslite.messages import Accept
 from mesoslite.model import (
     Launch,
     Operation,
@@ -120,9 +120,6 @@ class Pending:
     accept: Accept
     seen: dict[str, bool] = field(default_factory=dict)
     """Of the tasks that their agent told of: task id -> whether it was seen to end."""
-    kills: dict[str, Kill] = field(default_factory=dict)
-    """Of the tasks that were asked to end: to be said again, since the master may have heard it
-    before it knew of the launch."""
 
 
 class Launches:
@@ -182,12 +179,6 @@ class Launches:
         number = self._number_of.get(status.task_id)
         if number is not None and status.source is Source.AGENT:
             self._pending[number].seen[status.task_id] = status.terminal
-
-    def killed(self, kill: Kill) -> None:
-        """Note that a task was asked to end whose launch is not answered yet."""
-        number = self._number_of.get(kill.task_id)
-        if number is not None:
-            self._pending[number].kills[kill.task_id] = kill
 
     def to_confirm(self) -> int | None:
         """Up to which number all results have arrived, when the master is to be told."""

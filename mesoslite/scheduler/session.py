@@ -250,9 +250,10 @@ class Session:
                 if withdrawn is not None and t.subscribed:  # else the next subscribe says it
                     t.say(withdrawn)
             case KillTask(task_id, grace_ms):
-                kill = Kill(task_id, t.reconciliation.agent_of(task_id), grace_ms)
-                t.launches.killed(kill)
-                t.say_or_keep(("kill", task_id), kill)
+                if not t.updates.ended(task_id):
+                    t.kills.ask(task_id, grace_ms)
+                if t.subscribed:  # else the next subscribe says it
+                    t.say(Kill(task_id, t.reconciliation.agent_of(task_id), grace_ms))
             case ReconcileTasks(tasks):
                 for reference in tasks:
                     t.updates.asked(reference.task_id)

@@ -74,6 +74,7 @@ def subscribed(t: Tables, framework_id: str) -> None:
     t.queue.append(OnSubscribed(framework_id))
     if t.tearing_down:
         t.kept.clear()  # all of its tasks end: nothing else is to be said
+        t.kills.clear()
         tear_down(t)
         return
     t.launches.confirm_again()
@@ -85,6 +86,8 @@ def subscribed(t: Tables, framework_id: str) -> None:
     kept, t.kept = t.kept, {}
     for call in kept.values():
         t.say(call)
+    for kill in t.kills.all(t.reconciliation.agent_of):
+        t.say(kill)
     for question in t.reconciliation.begin(t.now_ms):
         t.say(question)
 

@@ -8,6 +8,7 @@ from enum import Enum
 
 from mesoslite.messages import SchedulerCall
 from mesoslite.model import FrameworkInfo
+from mesoslite.scheduler.kills import Kills
 from mesoslite.scheduler.launches import Launches
 from mesoslite.scheduler.offers import HeldOffers, Patience
 from mesoslite.scheduler.protocol import (
@@ -21,9 +22,8 @@ from mesoslite.scheduler.reconciliation import Reconciliation
 from mesoslite.scheduler.requests import Requests
 from mesoslite.scheduler.updates import Updates
 
-#: Kills, questions, acknowledgements and role calls that wait for a stream, ~150 B each. Beyond
-#: it the oldest goes: agents repeat statuses, reconciliation repeats questions, and so a kill
-#: that was dropped shows in the states of the tasks.
+#: Questions, acknowledgements and role calls that wait for a stream, ~150 B each. Beyond it the
+#: oldest goes: agents repeat statuses, and reconciliation repeats questions.
 KEPT_CALLS_MAX = 100_000
 
 KeptKey = tuple[object, ...]
@@ -69,6 +69,7 @@ class Tables:
         self.offers = HeldOffers()
         self.patience = Patience()
         self.launches = Launches()
+        self.kills = Kills()
         self.updates = Updates()
         self.reconciliation = Reconciliation()
         # The callbacks: those that wait, and the one that runs.
@@ -110,6 +111,7 @@ class Tables:
         """Assert every invariant, O(n log n). Tests call it after each event; production never."""
         self.offers.check()
         self.launches.check()
+        self.kills.check()
         self.requests.check()
         self.updates.check()
         self.reconciliation.check()

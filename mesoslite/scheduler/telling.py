@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mesoslite.lifecycle import TaskState
 from mesoslite.messages import Acknowledge
 from mesoslite.model import TaskStatus
 from mesoslite.scheduler.accepting import decline
@@ -37,9 +38,12 @@ def updated(t: Tables, status: TaskStatus) -> None:
     if not behind:
         t.updates.told(status)
     t.launches.heard(status)
+    launching = t.launches.launching(status.task_id)
+    if status.terminal or (status.state is TaskState.UNKNOWN and not launching):
+        t.kills.over(status.task_id)
     # What has ended is known no more, and no answer about it makes it known again.
     over = not status.terminal and t.updates.ended(status.task_id)
-    if not over and not t.launches.launching(status.task_id):
+    if not over and not launching:
         t.reconciliation.heard(status)
     if not behind:
         t.queue.append(OnStatus(status))

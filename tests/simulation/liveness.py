@@ -73,6 +73,8 @@ def _why_not_scheduler(cluster: Simulation, node: SchedulerNode, safety: Safety)
     for task_id in launched:
         told = safety.told.get(node.name, {}).get((node.framework_id, task_id))
         live = [c for c in safety.of_task.get((node.framework_id, task_id), []) if c.live]
+        if live and task_id in session.tables.kills:
+            yield f"{node.name} has asked for the end of {task_id}, which lives"
         if (node.name, node.framework_id, task_id) in safety.answered:
             continue
         if told is None:

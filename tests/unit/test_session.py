@@ -376,7 +376,10 @@ def test_a_kill_before_the_launch_is_answered_is_said_again_after_it() -> None:
     bench = launched(task())
     bench.scheduler.kill("t1")
     assert bench.decides() == [Kill("t1")]
-    assert bench.hears(AcceptResult(1, (DONE,))) == [Kill("t1"), ConfirmResults(1)]
+    assert bench.hears(AcceptResult(1, (DONE,))) == [
+        Kill("t1", "agent-1"),
+        ConfirmResults(1),
+    ]
 
 
 # --- other calls ----------------------------------------------------------------------------------
@@ -394,11 +397,55 @@ def test_calls_made_without_a_stream_are_said_on_the_next_one_but_for_messages()
     scheduler.message("t1", "agent-1", b"lost")
     assert bench.decides() == []
     assert bench.subscribe()[1:] == [
-        Kill("t1", "", 1_000),
         Suppress(()),
         Revive(("*",)),
         Reconcile((TaskReference("t2"),)),
+        Kill("t1", "", 1_000),
     ]
+
+
+def _kills(bench: SessionHarness) -> list[Kill]:
+    """What is said on the next stream of a session that has just lost its own."""
+    bench.loses_stream()
+    return [call for call in bench.subscribe() if isinstance(call, Kill)]
+
+
+def test_a_kill_is_said_again_on_each_stream_until_its_task_has_ended() -> None:
+    bench = subscribed(Launcher())
+    bench.hears(Update(status("t1", TaskState.RUNNING)))
+    bench.handle(Decided(KillTask("t1", None)))
+    assert _kills(bench) == [Kill("t1", "agent-1")]
+    bench.hears(Update(status("t1", TaskState.KILLING)))
+    bench.hears(Update(status("t1", TaskState.UNREACHABLE)))
+    assert _kills(bench) == [Kill("t1", "agent-1")]
+    bench.hears(Update(status("t1", TaskState.KILLED)))
+    assert _kills(bench) == []
+
+
+def test_the_shortest_grace_that_was_asked_for_is_said_again_with_the_tasks_own() -> None:
+    bench = subscribed(Launcher())
+    for grace_ms in (9_000, 1_000, None, 5_000):
+        bench.handle(Decided(KillTask("t1", grace_ms)))
+    assert _kills(bench) == [Kill("t1"), Kill("t1", "", 1_000)]
+
+
+def test_a_kill_of_what_nobody_knows_or_has_ended_is_not_said_again() -> None:
+    bench = subscribed(Launcher())
+    bench.handle(Decided(KillTask("stranger", None)))
+    bench.hears(Update(status("stranger", TaskState.UNKNOWN)))
+    bench.hears(Update(status("t1", TaskState.FINISHED)))
+    assert bench.handle(Decided(KillTask("t1", None))) == [Kill("t1")]
+    assert _kills(bench) == []
+
+
+def test_a_kill_is_not_said_of_the_next_task_by_the_same_id() -> None:
+    bench = subscribed(Launcher(task("t1"), task("t1")))
+    bench.hears(Offers((offer(agent_id="agent-1"),)))
+    bench.hears(AcceptResult(1, (OperationResult(Refusal.UNKNOWN_OFFER),)))
+    bench.handle(Decided(KillTask("t1", None)))
+    [accept] = bench.hears(Offers((offer(agent_id="agent-2"),)))
+    assert isinstance(accept, Accept)
+    assert _kills(bench) == []
 
 
 def test_messages_go_both_ways() -> None:
