@@ -71,6 +71,10 @@ class Cgroups:
     def group(self, controller: str, name: str) -> Path:
         return dict(self.controllers)[controller] / name
 
+    def folders(self, name: str) -> list[str]:
+        """Where a group is, in every hierarchy."""
+        return [f"{root}/{name}" for root in self.roots]
+
     def procs_file(self, name: str) -> Path:
         """The file that lists every process of a container's group."""
         return self.group("pids", name) / "cgroup.procs"

@@ -63,7 +63,9 @@ class Containers:
     """All containers of one agent. One for a work directory; made and used in one event loop.
 
     `report` must only enqueue. `hidden` are paths of the host that tasks shall not see,
-    beside the work directory. The constructor tries each containerizer out and blocks for ~0.1 s.
+    beside the work directory. `unattended_s`: all containers are killed once their agent is gone
+    for so long, however it went; None: never. The constructor tries each containerizer out and
+    blocks for ~0.1 s.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Containers:
         report: Callable[[ContainerEvent], None],
         *,
         hidden: tuple[Path, ...] = (),
+        unattended_s: float | None = None,
         fetch_limits: fetcher.Limits | None = None,
     ) -> None:
         work_dir = work_dir.resolve()
@@ -81,12 +84,16 @@ class Containers:
         self._hidden = (work_dir, *(path.resolve() for path in hidden))
         self._sandboxes = Sandboxes(work_dir / "sandboxes")
         self._log = structlog.get_logger("containers")
-        best_first: tuple[Containerizer, ...] = (
-            OciContainerizer(work_dir, agent_id, hidden=hidden),
-            ProcessContainerizer(),
-        )
+        oci = OciContainerizer(work_dir, agent_id, hidden=hidden)
+        best_first: tuple[Containerizer, ...] = (oci, ProcessContainerizer())
         self._containerizers = {each.name: each for each in best_first}
-        self._launcher = LauncherClient(work_dir / "launcher", self._heard, self._listed)
+        self._launcher = LauncherClient(
+            work_dir / "launcher",
+            self._heard,
+            self._listed,
+            unattended_s=unattended_s,
+            groups=oci.groups(),
+        )
         self._live: dict[str, Live] = {}
         self._seen: dict[str, dict[str, Any]] | None = {}  # until `recover` has judged them
         self._fetches = asyncio.Semaphore(FETCHES_MAX)

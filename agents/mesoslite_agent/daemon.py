@@ -78,6 +78,7 @@ ABOUT = "The agent: offers what this host has, and runs tasks in containers."
 METHOD = "/mesoslite.v1.AgentService/Connect"
 SECRET_SEED_BYTES = 32
 WORK_DIR_MODE = 0o711  # tasks of other users reach their sandboxes through it
+UNATTENDED_S = 30.0  # with --kill-on-exit: far more than a service manager takes to restart us
 COLLECT_INTERVAL_S = 60.0  # Mesos: --disk_watch_interval
 
 log = structlog.get_logger("mesoslite.agent")
@@ -99,7 +100,11 @@ class Daemon:
         self._checkpoint = Checkpoint(work_dir, settings.boot_id or host.boot_id())
         agent_id = self._checkpoint.agent_id
         self._containers = Containers(
-            work_dir.path, agent_id, self._report, hidden=_hidden(self._token_file)
+            work_dir.path,
+            agent_id,
+            self._report,
+            hidden=_hidden(self._token_file),
+            unattended_s=UNATTENDED_S if settings.kill_on_exit else None,
         )
         recovered = self._checkpoint.recovered(
             AgentInfo(

@@ -21,7 +21,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from mesoslite_agent.launcher import LINE_BYTES_MAX, VERSION
+from mesoslite_agent.launcher import VERSION
+from mesoslite_agent.lines import LINE_BYTES_MAX
 
 READY_S_MAX = 30.0  # a new launcher first ends what an earlier one left behind
 BACKOFF_S_MIN = 0.05
@@ -86,7 +87,8 @@ class LauncherClient:
     """One connection to the launcher of a folder, kept up until `close`.
 
     `on_event` gets the launcher's events. After each (re)connection it gets the present state of
-    every container that is not forgotten, then `on_list` gets their ids.
+    every container that is not forgotten, then `on_list` gets their ids. `wishes` are fields of its
+    `hello`, for what is to be done while nobody is connected.
     """
 
     def __init__(
@@ -94,10 +96,12 @@ class LauncherClient:
         folder: Path,
         on_event: Callable[[Json], None],
         on_list: Callable[[frozenset[str]], None],
+        **wishes: Any,
     ) -> None:
         self._folder = folder
         self._on_event = on_event
         self._on_list = on_list
+        self._wishes = wishes
         self._log = structlog.get_logger("launcher")
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
@@ -245,7 +249,7 @@ class LauncherClient:
 
     async def _greet(self) -> None:
         try:
-            await self._ask({"op": "hello", "version": VERSION})
+            await self._ask({"op": "hello", "version": VERSION} | self._wishes)
         except LauncherRefused as refused:
             if self._writer is not None:
                 self._writer.close()

@@ -16,6 +16,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 READ_BYTES = 4_096  # most files of /proc that are read here are shorter
 
 # What the kernel does to a process that says nothing about a signal, unless it is pid 1.
@@ -65,6 +66,11 @@ def read_process(pid: int) -> Process | None:
         return None
     # The command's name stands in brackets and may hold brackets and blanks itself.
     return Process(pid, text[text.rindex(b")") + 2 :].split())
+
+
+def start_ticks_now() -> int:
+    """What `Process.start` would be of a process that was made now."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // TICK_NS
 
 
 def all_processes() -> dict[int, Process]:

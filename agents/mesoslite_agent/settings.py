@@ -195,7 +195,8 @@ class AgentSettings:
     kill_on_exit: bool = setting(
         False,
         switch,
-        "end all containers when the agent ends, instead of leaving them to its successor",
+        "end all containers when the agent ends, or 30 s after it was killed, "
+        "instead of leaving them to its successor",
         metavar="BOOL",
         show=show_switch,
     )

@@ -83,11 +83,15 @@ class Place:
 class Rig:
     """The containers of one agent, and everything that they reported."""
 
-    def __init__(self, place: Place, hidden: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self, place: Place, hidden: tuple[Path, ...] = (), unattended_s: float | None = None
+    ) -> None:
         self.place = place
         self.events: list[ContainerEvent] = []
         self._news = asyncio.Event()
-        self.containers = Containers(place.work_dir, place.agent_id, self._report, hidden=hidden)
+        self.containers = Containers(
+            place.work_dir, place.agent_id, self._report, hidden=hidden, unattended_s=unattended_s
+        )
 
     def _report(self, event: ContainerEvent) -> None:
         self.events.append(event)

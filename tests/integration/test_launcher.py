@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mesoslite_agent import launcher
+from mesoslite_agent import launcher, lines
 from mesoslite_agent.launcher_client import LauncherClient, LauncherRefused, command, launch
 from mesoslite_agent.processes import read_process
 from tests.integration.containers import Place, descriptors
@@ -24,13 +24,13 @@ from tests.integration.waiting import until
 class Listener:
     """A client, and the last event of each container."""
 
-    def __init__(self, place: Place, name: str = "launcher") -> None:
+    def __init__(self, place: Place, name: str = "launcher", **wishes: Any) -> None:
         self.folder = place.work_dir / name
         self.sandbox = place.work_dir / "sandbox"
         self.sandbox.mkdir(exist_ok=True)
         self.last: dict[str, dict[str, Any]] = {}
         self.all: list[dict[str, Any]] = []
-        self.client = LauncherClient(self.folder, self._heard, lambda ids: None)
+        self.client = LauncherClient(self.folder, self._heard, lambda ids: None, **wishes)
 
     def _heard(self, event: dict[str, Any]) -> None:
         self.last[event["id"]] = event
@@ -65,8 +65,8 @@ class Listener:
         await self.client.close()
 
 
-async def opened(place: Place) -> Listener:
-    listener = Listener(place)
+async def opened(place: Place, **wishes: Any) -> Listener:
+    listener = Listener(place, **wishes)
     await listener.client.open()
     return listener
 
@@ -395,7 +395,64 @@ async def test_a_directory_that_is_gone_ends_the_launcher(place: Place) -> None:
     for file in it.folder.iterdir():
         file.unlink()
     it.folder.rmdir()
-    await until(lambda: not place.processes(), deadline_s=3 * launcher.DIR_CHECK_S)
+    await until(lambda: not place.processes(), deadline_s=3 * launcher.LOOK_AROUND_S)
+
+
+async def test_what_it_says_of_a_start_time_is_what_the_kernel_says(place: Place) -> None:
+    """It says so without asking, most of the time."""
+    it = await opened(place)
+    ids = [f"c{number}" for number in range(20)]
+    for container_id in ids:
+        await it.start(container_id, "sleep", "300")
+    await until(lambda: len(it.last) == len(ids))
+    journal = map(json.loads, (it.folder / "journal").read_text().splitlines())
+    records = [entry for entry in journal if entry["is"] == "record"]
+    assert [entry["id"] for entry in records] == ids
+    for entry in records:
+        process = read_process(entry["pid"])
+        assert process is not None
+        assert entry["start"] == process.start
+    await it.end()
+
+
+async def test_alone_and_with_nothing_to_do_it_ends_and_the_next_one_knows_the_ends(
+    place: Place,
+) -> None:
+    group, busy = place.work_dir / "cgroup" / "mine", place.work_dir / "cgroup" / "busy"
+    group.mkdir(parents=True)
+    (busy / "container").mkdir(parents=True)
+    it = await opened(place, groups=[str(group), str(busy)])
+    first = it.pid()
+    os.mkfifo(it.sandbox / "go")
+    await it.start("last", "sh", "-c", "echo up; read x < go; exit 2")
+    await it.says("last", "up")
+    await it.client.close()
+    await asyncio.to_thread((it.sandbox / "go").write_text, "go\n")
+    await until(lambda: not lives(first), 3 * (launcher.IDLE_S + launcher.LOOK_AROUND_S))
+    assert not group.exists()
+    assert (busy / "container").exists()
+    again = await opened(place)
+    assert again.pid() != first
+    assert again.last["last"]["exit_code"] == 2
+    await again.end()
+
+
+async def test_left_alone_for_too_long_it_kills_what_runs_if_that_was_its_clients_wish(
+    place: Place,
+) -> None:
+    group = place.work_dir / "cgroup" / "mine"
+    (group / "container").mkdir(parents=True)
+    it = await opened(place, unattended_s=0.1, groups=[str(group)])
+    first = it.pid()
+    await it.start("orphan", "sh", "-c", "setsid sleep 300 & echo up; sleep 300")
+    await it.says("orphan", "up")
+    await it.client.close()
+    await until(lambda: not place.processes(), 3 * (launcher.IDLE_S + launcher.LOOK_AROUND_S))
+    assert not group.parent.exists()
+    again = await opened(place)
+    assert again.pid() != first
+    assert (again.last["orphan"]["signal"], again.last["orphan"]["lost"]) == (signal.SIGKILL, False)
+    await again.end()
 
 
 async def test_garbage_on_the_socket_is_refused_and_harms_nobody(place: Place) -> None:
@@ -407,7 +464,7 @@ async def test_garbage_on_the_socket_is_refused_and_harms_nobody(place: Place) -
         (b"[]\n", True),
         (b'{"seq": 1, "op": "hello", "version": 999}\n', True),
         (b'{"seq": 1, "op": "list"}\n', True),
-        (b"x" * (launcher.LINE_BYTES_MAX + 100_000), False),
+        (b"x" * (lines.LINE_BYTES_MAX + 100_000), False),
     ):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(garbage)
@@ -460,7 +517,10 @@ def test_it_loads_nothing_but_the_standard_library_and_its_neighbours(place: Pla
         "mesoslite_agent",
         "mesoslite_agent.journal",
         "mesoslite_agent.launcher",
+        "mesoslite_agent.lines",
+        "mesoslite_agent.offspring",
         "mesoslite_agent.processes",
         "mesoslite_agent.spawning",
+        "mesoslite_agent.watching",
     }
     assert Path(launcher.__file__).name == "launcher.py"

@@ -308,6 +308,35 @@ async def test_what_the_agent_does_not_know_is_destroyed(place: Place) -> None:
     await second.containers.close(kill=True)
 
 
+async def test_an_agent_that_goes_when_nothing_runs_leaves_nothing(place: Place) -> None:
+    rig = Rig(place)
+    await rig.containers.recover(set())
+    need_oci(rig.containers)
+    await rig.run(spec("true", containerizer="oci"))
+    rig.containers.destroy("c1")
+    await until(lambda: not Cgroups.of_host().children(f"mesoslite/{place.agent_id}"))
+    await rig.containers.close(kill=False)
+    await until(lambda: not place.leftovers())
+
+
+async def test_what_is_not_to_outlive_its_agent_ends_when_that_was_killed(place: Place) -> None:
+    """As when an agent is killed: it lets go of the launcher, and says nothing."""
+    first = Rig(place, unattended_s=0.1)
+    await first.containers.recover(set())
+    need_oci(first.containers)
+    first.containers.start(spec("sh", "-c", "sleep 300 & sleep 300", containerizer="oci"))
+    first.containers.start(spec("sleep", "300", container_id="c2"))
+    await first.started("c1")
+    await first.started("c2")
+    await first.containers.close(kill=False)
+    await until(lambda: not place.processes())
+    assert not [left for left in place.leftovers() if left.startswith("cgroup")]
+    second = Rig(place)
+    await second.containers.recover({"c1", "c2"})
+    assert [(await second.ended(each)).signal for each in ("c1", "c2")] == [signal.SIGKILL] * 2
+    await second.containers.close(kill=True)
+
+
 def _has_reported(rig: Rig, container_id: str, events: int) -> bool:
     return len(rig.of(container_id)) >= events
 

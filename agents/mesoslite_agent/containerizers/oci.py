@@ -372,6 +372,10 @@ class OciContainerizer:
                 found.update(entry.name for entry in folder.iterdir() if entry.is_dir())
         return found
 
+    def groups(self) -> list[str]:
+        """The groups that hold the containers' own, in every hierarchy; none on a host without."""
+        return [] if self._reason else self._cgroups.folders(self._parent)
+
     def close(self) -> None:
         """Remove the groups above the containers' when they are empty, and the runtime's folder."""
         self._cgroups.remove(self._parent, patience_s=0)
