@@ -126,7 +126,7 @@ class Cluster:
         """Start it and wait until it serves. Raises BenchmarkFailed."""
         port_file = self.folder / "master.port"
         words = (
-            "mesoslite.master.daemon",
+            "mesoslite.master",
             "--port=0",
             "--http-port=0",
             f"--port-file={port_file}",
@@ -143,7 +143,7 @@ class Cluster:
         program = self.program(
             name,
             "-m",
-            "mesoslite_agent.daemon",
+            "mesoslite_agent",
             f"--master={self.address}",
             "--port=0",
             "--http-port=0",

@@ -3,28 +3,34 @@
     from mesoslite import Resources, Scheduler, Task, run, take_fitting
 
 Subclass `Scheduler`, answer offers with `launch`, listen to `status_update`, and hand it to `run`.
-`mesoslite.testing` tests it without a cluster. Importing this is light: gRPC is loaded by `run`.
+`mesoslite.testing` tests it without a cluster. Importing this is light: a name is loaded when it
+is first asked for, and gRPC by `run`.
 """
 
-from mesoslite.attributes import Attribute, InvalidAttributes
-from mesoslite.lifecycle import TaskState
-from mesoslite.model import (
-    Offer,
-    Policy,
-    Reason,
-    Refusal,
-    Request,
-    Source,
-    Task,
-    TaskReference,
-    TaskStatus,
-    Uri,
-)
-from mesoslite.resources import InvalidResources, Resources, Shortfall
-from mesoslite.scheduler.running import FrameworkError, run, run_async
-from mesoslite.scheduler.scheduler import Scheduler, take_fitting
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from mesoslite.version import VERSION
-from mesoslite.where import InvalidWhere
+
+if TYPE_CHECKING:
+    from mesoslite.attributes import Attribute, InvalidAttributes
+    from mesoslite.lifecycle import TaskState
+    from mesoslite.model import (
+        Offer,
+        Policy,
+        Reason,
+        Refusal,
+        Request,
+        Source,
+        Task,
+        TaskReference,
+        TaskStatus,
+        Uri,
+    )
+    from mesoslite.resources import InvalidResources, Resources, Shortfall
+    from mesoslite.scheduler.running import FrameworkError, run, run_async
+    from mesoslite.scheduler.scheduler import Scheduler, take_fitting
+    from mesoslite.where import InvalidWhere
 
 __version__ = VERSION
 
@@ -53,3 +59,54 @@ __all__ = [
     "run_async",
     "take_fitting",
 ]
+
+_WHERE = {
+    "mesoslite.attributes": (
+        "Attribute",
+        "InvalidAttributes",
+    ),
+    "mesoslite.lifecycle": ("TaskState",),
+    "mesoslite.model": (
+        "Offer",
+        "Policy",
+        "Reason",
+        "Refusal",
+        "Request",
+        "Source",
+        "Task",
+        "TaskReference",
+        "TaskStatus",
+        "Uri",
+    ),
+    "mesoslite.resources": (
+        "InvalidResources",
+        "Resources",
+        "Shortfall",
+    ),
+    "mesoslite.scheduler.running": (
+        "FrameworkError",
+        "run",
+        "run_async",
+    ),
+    "mesoslite.scheduler.scheduler": (
+        "Scheduler",
+        "take_fitting",
+    ),
+    "mesoslite.where": ("InvalidWhere",),
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise that every name is there
+
+    def __getattr__(name: str) -> object:
+        """The public name, from the module that has it (PEP 562). A daemon, which imports modules,
+        never loads the scheduler's side."""
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -171,6 +171,7 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()  # `quick_start` has turned it off
 
 
 def state_dir(name: str) -> Path:

@@ -30,14 +30,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mesoslite.credentials import TokenFileError, Tokens
 from mesoslite.model import Refusal
-from mesoslite.serving import BindError
-from mesoslite.settings import NO_PORT
+from mesoslite.serving import HTTP_BACKLOG, port_of
 from mesoslite.version import VERSION
 
 CONNECTIONS_MAX = 128  # ~20 KiB each; one more, and the one that was idle longest is cut
 REQUEST_S_MAX = 30.0  # from a connection's start, or its last answer, to the end of the next answer
 HEAD_BYTES_MAX = 16 * 1024  # of a request's line and headers, as gRPC's metadata
-BACKLOG = 128
 STOP_S = 1.0  # for answers that are being made when the daemon stops; a scrape takes ~0.1 s
 
 log = structlog.get_logger("mesoslite.http")
@@ -189,12 +187,14 @@ class _Connection(H11Protocol):
 
 
 class HttpServer:
-    """One HTTP port: bound when this is made, served while it is open as a context."""
+    """One HTTP port, as `serving.listen_http` gives it: served while this is open as a context."""
 
-    def __init__(self, host: str, port: int, pages: Pages, limits: Limits | None = None) -> None:
-        """Listen, or raise BindError; who connects waits until it is open."""
+    def __init__(
+        self, listening: socket.socket, pages: Pages, limits: Limits | None = None
+    ) -> None:
+        """Who connects waits until it is open."""
         limits = limits or Limits()
-        self._socket = _bound(host, port)
+        self._socket = listening
         config = uvicorn.Config(
             pages.application(),
             http=cast(Any, functools.partial(_Connection, limits=limits)),
@@ -208,7 +208,7 @@ class HttpServer:
             server_header=False,
             date_header=False,
             timeout_keep_alive=math.ceil(limits.request_s),
-            backlog=BACKLOG,
+            backlog=HTTP_BACKLOG,
             h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         )
         config.load()
@@ -219,7 +219,7 @@ class HttpServer:
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._socket.getsockname()[1])
+        return port_of(self._socket)
 
     async def __aenter__(self) -> HttpServer:
         """Answer requests from now on."""
@@ -236,18 +236,3 @@ class HttpServer:
         for connection in list(server.server_state.connections):
             cast(_Connection, connection).abort()
         self._socket.close()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.create_server(where[:2], family=family, backlog=BACKLOG)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise BindError(
-            f"cannot listen for HTTP on {address}: {why.lower()}; "
-            f"choose another --http-port (0: any free one; {NO_PORT}: no HTTP)"
-        ) from None
-    bound.setblocking(False)
-    return bound

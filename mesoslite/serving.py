@@ -14,6 +14,7 @@ import structlog
 
 from mesoslite.credentials import Tokens
 from mesoslite.model import Refusal
+from mesoslite.settings import NO_PORT
 from mesoslite.streams import CHANNEL_OPTIONS
 
 STREAMS_PER_CONNECTION_MAX = 2_000  # a swarm of agents in one process shares a connection
@@ -27,6 +28,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 60_000),
 )
+HTTP_BACKLOG = 128  # connections that wait to be taken
 DENIALS_LOGGED_INTERVAL_S = 1.0  # a peer that tries on must not fill the log
 
 log = structlog.get_logger("mesoslite.serving")
@@ -138,6 +140,27 @@ def listen_on(server: grpc.aio.Server, host: str, port: int) -> int:
             f"cannot listen on {address}: {why}; --port 0 takes any port that is free"
         ) from None
     return bound
+
+
+def listen_http(host: str, port: int) -> socket.socket:
+    """Bind the port of HTTP; who connects waits until it is served. Raises BindError."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.create_server(where[:2], family=family, backlog=HTTP_BACKLOG)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise BindError(
+            f"cannot listen for HTTP on {address}: {why.lower()}; "
+            f"choose another --http-port (0: any free one; {NO_PORT}: no HTTP)"
+        ) from None
+    bound.setblocking(False)
+    return bound
+
+
+def port_of(bound: socket.socket) -> int:
+    """Where it listens."""
+    return int(bound.getsockname()[1])
 
 
 def is_loopback(host: str) -> bool:

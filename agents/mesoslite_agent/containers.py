@@ -14,11 +14,11 @@ import signal
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from mesoslite_agent import fetcher, journal
+from mesoslite_agent import journal
 from mesoslite_agent.container import (
     ContainerEvent,
     ContainerExited,
@@ -51,6 +51,9 @@ RELEASE_TRIES_MAX = 5
 CLOSE_S_MAX = 30.0
 ERROR_CHARS_MAX = 500
 
+if TYPE_CHECKING:
+    from mesoslite_agent import fetcher
+
 T = TypeVar("T")
 FAILURES = {
     Phase.FETCH: StartFailure.FETCH_FAILED,
@@ -64,8 +67,8 @@ class Containers:
 
     `report` must only enqueue. `hidden` are paths of the host that tasks shall not see,
     beside the work directory. `unattended_s`: all containers are killed once their agent is gone
-    for so long, however it went; None: never. The constructor tries each containerizer out and
-    blocks for ~0.1 s.
+    for so long, however it went; None: never. Who first asks whether a containerizer works blocks
+    for ~0.1 s.
     """
 
     def __init__(
@@ -327,6 +330,8 @@ class Containers:
         return sandbox, user
 
     async def _fetch(self, spec: ContainerSpec, sandbox: Path, user: User | None) -> None:
+        from mesoslite_agent import fetcher  # 12 ms of HTTP and archives that few agents need
+
         become = None if user is None else (user.uid, user.gid, user.groups)
         try:
             child = await asyncio.create_subprocess_exec(

@@ -9,11 +9,12 @@ import os
 import pwd
 import random
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import grpc
 import structlog
@@ -24,16 +25,14 @@ from mesoslite.daemon import StartError, check_host, port_told, run_daemon, sett
 from mesoslite.database import WorkDir
 from mesoslite.files import FileRead
 from mesoslite.health import health_handler
-from mesoslite.http import HttpServer, Pages
 from mesoslite.link import Backoff, Ends, Link
 from mesoslite.loop import Health, Inbox, drive
 from mesoslite.masters import Locator
 from mesoslite.measures import LoopMeasures
 from mesoslite.messages import Heartbeat
-from mesoslite.metrics import Exposition, Innards
 from mesoslite.model import AgentInfo
 from mesoslite.resources import total_of
-from mesoslite.serving import listen_on, new_server, started
+from mesoslite.serving import listen_http, listen_on, new_server, port_of, started
 from mesoslite.settings import chosen_port
 from mesoslite.streams import CLOSE_S
 from mesoslite.v1 import agent_pb2
@@ -45,7 +44,6 @@ from mesoslite_agent.container import ContainerEvent, ContainerPhase
 from mesoslite_agent.containers import Containers
 from mesoslite_agent.executors import Executors, executor_address
 from mesoslite_agent.launcher_client import LauncherBroken
-from mesoslite_agent.metrics import AgentMetrics
 from mesoslite_agent.protocol import (
     Abort,
     AbortStart,
@@ -73,12 +71,16 @@ from mesoslite_agent.reading import Readers, newest_sandbox
 from mesoslite_agent.settings import HTTP_PORT, AgentSettings
 from mesoslite_agent.state import Agent, AgentConfig
 
+if TYPE_CHECKING:
+    from mesoslite.http import HttpServer
+
 PROGRAM = "mesoslite-agent"
 ABOUT = "The agent: offers what this host has, and runs tasks in containers."
 METHOD = "/mesoslite.v1.AgentService/Connect"
 SECRET_SEED_BYTES = 32
 WORK_DIR_MODE = 0o711  # tasks of other users reach their sandboxes through it
 UNATTENDED_S = 30.0  # with --kill-on-exit: far more than a service manager takes to restart us
+SETTLE_S_MAX = 1.0  # after the start, when no master answers until then
 COLLECT_INTERVAL_S = 60.0  # Mesos: --disk_watch_interval
 
 log = structlog.get_logger("mesoslite.agent")
@@ -97,6 +99,7 @@ class Daemon:
         self._inbox: Inbox[Event] = Inbox(self._now_ms)
         self._health = Health()
         self._measures = LoopMeasures()
+        self._heard = asyncio.Event()  # a master has answered
         self._checkpoint = Checkpoint(work_dir, settings.boot_id or host.boot_id())
         agent_id = self._checkpoint.agent_id
         self._containers = Containers(
@@ -165,6 +168,7 @@ class Daemon:
             nonlocal epoch_seen
             response = agent_pb2.ConnectResponse.FromString(data)
             epoch_seen, events = agent_events_from_wire(response)
+            self._heard.set()
             heard: list[Event] = []
             for event in events:
                 if isinstance(event, FileRead):
@@ -208,14 +212,15 @@ class Daemon:
             [self._executors.handler(), health_handler(lambda: not self.why_not_ready)]
         )
         bound = listen_on(server, settings.host, settings.port)
-        http = self._http()
+        port = chosen_port(settings.http_port, HTTP_PORT, settings.port)
+        http = None if port is None else listen_http(settings.host, port)
+        http_bound = None if http is None else port_of(http)
         server.add_insecure_port(executor_address(self._info.agent_id))
-        async with http or contextlib.nullcontext():
+        with http or contextlib.nullcontext():
             try:
                 await self._containers.recover(set(self._agent.container_ids()))
             except LauncherBroken as error:
                 raise StartError(f"the launcher of containers cannot be used: {error}") from None
-            http_bound = http.port if http is not None else None
             async with started(server):
                 with (
                     port_told(settings.http_port_file, http_bound),
@@ -230,16 +235,17 @@ class Daemon:
                         resources=str(self._info.resources),
                         containerizers=",".join(self._info.containerizers),
                     )
-                    await self._work(server)
+                    await self._work(server, http)
 
-    async def _work(self, server: grpc.aio.Server) -> None:
+    async def _work(self, server: grpc.aio.Server, http: socket.socket | None) -> None:
         """Run the machine and its stream until stopped, then end both in order."""
         driving = asyncio.create_task(self._drive())
         linking = asyncio.create_task(self._link.run())
         collecting = asyncio.create_task(self._collect())
         stopped = asyncio.create_task(self._stopping.wait())
-        settle_memory()
-        await asyncio.wait({driving, linking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        settling = asyncio.create_task(self._settle(http))
+        work = {driving, linking, settling, stopped}
+        await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         self._health.why_not = "stopping"
         log.info("the agent is stopping", why=self._failure or "it was asked to")
         for task in (collecting, stopped):
@@ -248,6 +254,9 @@ class Daemon:
         await server.stop(grace=0)
         self._inbox.close()
         await driving
+        settling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await settling
         if linking.done() and not linking.cancelled():
             try:
                 linking.result()
@@ -256,12 +265,26 @@ class Daemon:
         if self._failure:
             raise StartError(self._failure)
 
-    def _http(self) -> HttpServer | None:
-        """The HTTP port, bound; None if there shall be none. Raises BindError."""
+    async def _settle(self, http: socket.socket | None) -> None:
+        """Do what can wait until the master has the agent back, then serve HTTP until cancelled.
+
+        To import what serves HTTP, and to look for garbage among what was imported, takes as long
+        as all that comes before the dial.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._heard.wait(), SETTLE_S_MAX)
+        pages = None if http is None else await asyncio.to_thread(self._http, http)
+        async with pages or contextlib.nullcontext():
+            settle_memory()
+            await asyncio.Event().wait()
+
+    def _http(self, listening: socket.socket) -> HttpServer:
+        """What serves the HTTP port. Blocks for its imports, ~60 ms."""
+        from mesoslite.http import HttpServer, Pages
+        from mesoslite.metrics import Exposition, Innards
+        from mesoslite_agent.metrics import AgentMetrics
+
         settings = self._settings
-        port = chosen_port(settings.http_port, HTTP_PORT, settings.port)
-        if port is None:
-            return None
         innards = Innards(
             self._health, self._measures, self._checkpoint.measures, lambda: len(self._inbox)
         )
@@ -280,7 +303,7 @@ class Daemon:
             metrics=Exposition(metrics.families).text,
             tokens=None if settings.open_metrics else lambda: read_tokens(self._token_file),
         )
-        return HttpServer(settings.host, port, pages)
+        return HttpServer(listening, pages)
 
     async def _drive(self) -> None:
         await drive(
@@ -390,10 +413,12 @@ def _containerizers(wanted: tuple[str, ...], containers: Containers) -> tuple[st
     for name in wanted:
         if (why := containers.why_not(name)) is not None:
             raise StartError(f"containerizer {name}: {why}")
+    if wanted:
+        return wanted
     available = containers.available()
-    if not wanted and "oci" not in available:
+    if "oci" not in available:
         log.warning("tasks run as plain processes", why=containers.why_not("oci"))
-    return wanted or available
+    return available
 
 
 def _hidden(token_file: Path) -> tuple[Path, ...]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import psutil
-
 from mesoslite.resources import Resources
 from mesoslite_agent.processes import boot_id
 
@@ -26,6 +24,8 @@ def detect_resources(work_dir: Path) -> Resources:
     (half of less than 2 GiB and 10 GiB); the ports 31000 to 32000. What cannot be found out counts
     as 1 cpu, 1 GiB, 10 GiB. (Mesos, `src/slave/containerizer/containerizer.cpp`.)
     """
+    import psutil  # 7 ms that an agent with stated resources has no use for
+
     return Resources(
         cpus=psutil.cpu_count() or CPUS_UNKNOWN,
         mem=_mem_mib(),
@@ -45,6 +45,8 @@ def offered_mib(total_mib: int, *, kept_mib: int) -> int:
 
 
 def _mem_mib() -> int:
+    import psutil
+
     try:
         return offered_mib(int(psutil.virtual_memory().total) // MIB, kept_mib=1024)
     except (OSError, psutil.Error):
@@ -52,6 +54,8 @@ def _mem_mib() -> int:
 
 
 def _disk_mib(folder: Path) -> int:
+    import psutil
+
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:

@@ -154,7 +154,7 @@ class Cluster:
             told.unlink(missing_ok=True)
         self._master = await self._daemon(
             MASTER,
-            "mesoslite.master.daemon",
+            "mesoslite.master",
             f"--port={self._options.port}",
             f"--port-file={port_file}",
             f"--http-port={self._options.http_port}",
@@ -174,7 +174,7 @@ class Cluster:
         host.http_port_file.unlink(missing_ok=True)
         host.process = await self._daemon(
             host.name,
-            "mesoslite_agent.daemon",
+            "mesoslite_agent",
             f"--master={self.master}",
             "--port=0",
             f"--http-port={0 if self._serves_http else NO_PORT}",

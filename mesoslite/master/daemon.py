@@ -32,7 +32,7 @@ from mesoslite.master.registry import Registry, SqliteRegistry
 from mesoslite.master.server import Streams
 from mesoslite.master.state import Master, MasterConfig
 from mesoslite.metrics import Exposition, Innards
-from mesoslite.serving import TokenCheck, listen_on, new_server, started
+from mesoslite.serving import TokenCheck, listen_http, listen_on, new_server, started
 from mesoslite.settings import (
     chosen_port,
     http_port_file_setting,
@@ -294,7 +294,7 @@ class _Daemon:
             metrics=Exposition(metrics.families).text,
             tokens=None if settings.open_metrics else lambda: self._tokens,
         )
-        return HttpServer(settings.host, port, pages)
+        return HttpServer(listen_http(settings.host, port), pages)
 
     def close(self) -> None:
         """Finish what is being written. Blocks."""

@@ -149,7 +149,7 @@ class Agent:
         program = self._cluster.program(
             self.name,
             "-m",
-            "mesoslite_agent.daemon",
+            "mesoslite_agent",
             f"--master={self._cluster.address}",
             "--port=0",
             f"--port-file={self._port_file}",
@@ -244,7 +244,7 @@ class Cluster:
         program = self.program(
             "master",
             "-m",
-            "mesoslite.master.daemon",
+            "mesoslite.master",
             f"--port={self.port}",
             f"--port-file={self._port_file}",
             "--http-port=0",

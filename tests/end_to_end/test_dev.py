@@ -151,7 +151,7 @@ def test_an_agent_that_dies_is_told_and_can_be_started_again(start_dev: StartDev
 
 def test_without_its_master_it_ends_with_one_line_and_cleans_up(start_dev: StartDev) -> None:
     dev = start_dev("-v").ready()
-    [pid] = [pid for pid, words in _children(dev).items() if "mesoslite.master.daemon" in words]
+    [pid] = [pid for pid, words in _children(dev).items() if "mesoslite.master" in words]
     os.kill(pid, signal.SIGKILL)
     assert dev.process.wait(60) == 1
     assert dev.said().splitlines()[-1] == "mesoslite: master ended (SIGKILL)"

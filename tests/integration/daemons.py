@@ -18,7 +18,7 @@ from mesoslite.v1 import operator_pb2, operator_pb2_grpc
 from tests.integration.http import Http
 from tests.integration.waiting import until
 
-MASTER, AGENT = "mesoslite.master.daemon", "mesoslite_agent.daemon"
+MASTER, AGENT = "mesoslite.master", "mesoslite_agent"
 STOP_S_MAX = 20.0
 START_S_MAX = 30.0
 

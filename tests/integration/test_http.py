@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 from mesoslite.credentials import TokenFileError, Tokens
 from mesoslite.http import HEAD_BYTES_MAX, HttpServer, Limits, Pages
 from mesoslite.metrics import Exposition, gauge
-from mesoslite.serving import BindError
+from mesoslite.serving import BindError, listen_http, port_of
 from mesoslite.version import VERSION
 from tests.integration.http import Answer, Http
 from tests.integration.waiting import until
@@ -40,8 +40,9 @@ class Shown:
 
 @asynccontextmanager
 async def served(shown: Shown | None = None, limits: Limits | None = None) -> AsyncIterator[Http]:
-    async with HttpServer("127.0.0.1", 0, (shown or Shown()).pages(), limits) as server:
-        yield Http(server.port)
+    listening = listen_http("127.0.0.1", 0)
+    async with HttpServer(listening, (shown or Shown()).pages(), limits):
+        yield Http(port_of(listening))
 
 
 async def asked(http: Http, path: str, method: str = "GET", **headers: str) -> Answer:
@@ -256,7 +257,7 @@ def hung_up(connection: socket.socket) -> bool:
 async def test_a_port_in_use_is_one_line_that_says_what_to_do() -> None:
     async with served() as http:
         with pytest.raises(BindError) as caught:
-            HttpServer("127.0.0.1", http.port, Shown().pages())
+            listen_http("127.0.0.1", http.port)
         assert f"127.0.0.1:{http.port}" in str(caught.value)
         assert "--http-port" in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -264,11 +265,11 @@ async def test_a_port_in_use_is_one_line_that_says_what_to_do() -> None:
 
 async def test_it_can_be_had_over_ipv6() -> None:
     try:
-        server = HttpServer("::1", 0, Shown().pages())
+        listening = listen_http("::1", 0)
     except BindError:
         pytest.skip("this host has no IPv6")
-    async with server:
-        reader, writer = await asyncio.open_connection("::1", server.port)
+    async with HttpServer(listening, Shown().pages()):
+        reader, writer = await asyncio.open_connection("::1", port_of(listening))
         writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert (await reader.read()).endswith(b"ok\n")
         writer.close()

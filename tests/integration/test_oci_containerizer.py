@@ -17,6 +17,7 @@ import pytest
 
 from mesoslite_agent.cgroups import Cgroups
 from mesoslite_agent.container import ContainerExited, ContainerStartFailed, StartFailure
+from mesoslite_agent.containerizers.oci import OciContainerizer
 from mesoslite_agent.mounts import mounted_below
 from tests.integration.containers import Place, Rig, need_oci, spec
 from tests.integration.waiting import until
@@ -34,6 +35,21 @@ def oci(rig: Rig) -> Rig:
 
 async def test_it_is_the_best_containerizer_when_the_host_can(oci: Rig) -> None:
     assert oci.containers.available() == ("oci", "process")
+
+
+async def test_what_worked_is_not_tried_again_by_the_next_agent(oci: Rig, tmp_path: Path) -> None:
+    calls, runtime = tmp_path / "calls", tmp_path / "runtime"
+    runtime.write_text(f'#!/bin/sh\necho >> {calls}\nexec {shutil.which("runc")} "$@"\n')
+    runtime.chmod(0o755)
+
+    def tried() -> int:
+        folder, agent_id = oci.place.work_dir, oci.place.agent_id
+        assert OciContainerizer(folder, agent_id, runtime=str(runtime)).why_not() is None
+        return len(calls.read_text().splitlines())
+
+    assert tried() == tried() == 1
+    runtime.write_text(runtime.read_text() + "# another one\n")
+    assert tried() == 2
 
 
 async def test_a_container_ends_with_its_exit_code_and_leaves_only_its_sandbox(oci: Rig) -> None:

@@ -13,6 +13,7 @@ See https://github.com/opencontainers/runtime-spec/blob/v1.0.2/config-linux.md.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from mesoslite.version import VERSION
 from mesoslite_agent.cgroups import CPU_PERIOD_US, Cgroups
 from mesoslite_agent.container import ContainerSpec, Usage
 from mesoslite_agent.containerizers import (
@@ -32,6 +34,7 @@ from mesoslite_agent.containerizers import (
     environment,
 )
 from mesoslite_agent.mounts import mount_overlay, mounted_below, parts_of_the_root, unmount
+from mesoslite_agent.processes import boot_id
 
 SANDBOX = "/mnt/mesoslite/sandbox"
 # The runtime needs this much itself before the task's program is there; measured: 2 MiB of memory
@@ -203,17 +206,18 @@ class OciContainerizer:
     ) -> None:
         self._run = work_dir / "run"
         self._state = work_dir / "runc"
+        self._tried = work_dir / "oci.tried"
         self._parent = f"mesoslite/{agent_id}"
         self._cgroups = cgroups or Cgroups.of_host()
         self._hidden = _outermost((work_dir, *(path.resolve() for path in hidden)))
         self._runtime = shutil.which(runtime)
-        self._reason = self._find_out()
 
     def why_not(self) -> str | None:
         return self._reason
 
-    def _find_out(self) -> str | None:
-        """Try it: a container that does nothing. ~0.1 s."""
+    @functools.cached_property
+    def _reason(self) -> str | None:
+        """Try it, once a boot of the host: what worked is not tried again by the next agent."""
         if os.geteuid() != 0:
             return "the agent is not root"
         if self._runtime is None:
@@ -221,6 +225,25 @@ class OciContainerizer:
         reason = self._cgroups.why_not()
         if reason is not None:
             return reason
+        tried = self._what_is_tried(self._runtime)
+        with contextlib.suppress(OSError):
+            if self._tried.read_text() == tried:
+                self._cgroups.make(self._parent)
+                return None
+        reason = self._try_out()
+        if reason is None:
+            with contextlib.suppress(OSError):
+                self._tried.write_text(tried)
+        return reason
+
+    @staticmethod
+    def _what_is_tried(runtime: str) -> str:
+        """Another boot, runtime or version of ours may behave otherwise."""
+        found = Path(runtime).stat()
+        return f"{boot_id()} {runtime} {found.st_mtime_ns} {found.st_size} {VERSION}"
+
+    def _try_out(self) -> str | None:
+        """A container that does nothing. ~0.1 s."""
         spec = ContainerSpec(
             container_id="probe", framework_id="probe", task_id="probe", command=("true",),
             environment=(), user=None, uris=(), image=None, containerizer=self.name,
@@ -384,4 +407,5 @@ class OciContainerizer:
                 (root / "mesoslite").rmdir()
         shutil.rmtree(self._state, ignore_errors=True)
         with contextlib.suppress(OSError):
+            self._tried.unlink(missing_ok=True)
             self._run.rmdir()
