@@ -49,16 +49,27 @@ class Program:
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
+        self._words = [sys.executable, *words]
+        self._env = {**os.environ, **env}
+        self.process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *words],
+            return subprocess.Popen(
+                self._words,
                 cwd=ROOT,
-                env={**os.environ, **env},
+                env=self._env,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is ours: we stop it in order
             )
+
+    def kill_and_restart(self) -> None:
+        """As when it is killed with SIGKILL and its service manager starts it at once."""
+        self.process.kill()
+        self.process.wait()
+        self.process = self._started()
 
     @property
     def pid(self) -> int:

@@ -12,6 +12,7 @@ from benchmarks import (
     latency,
     memory,
     rates,
+    restart,
     scrape,
     throughput,
     unruly,
@@ -25,6 +26,7 @@ from benchmarks.idle import Rest
 from benchmarks.latency import Samples
 from benchmarks.memory import Passing
 from benchmarks.rates import Burst
+from benchmarks.restart import Running
 from benchmarks.scrape import Watched
 from benchmarks.throughput import SCRIPTED, SWARM, Spread
 from benchmarks.unruly import Crowd
@@ -98,5 +100,6 @@ WORKLOADS: tuple[Workload[Any], ...] = (
         (Passing(tasks=100_000, offers=10_000_000),),
         note=f"Offers: the machine alone. Tasks: a swarm of one. {SCRIPTED}",
     ),
+    Workload("restart-agent", restart.restart_agent, (Running(tasks=50),)),
     Workload("reuse", latency.reuse, (Samples(samples=200),)),
 )
