@@ -86,13 +86,13 @@ class Agent:
         "declined",
         "excess",
         "free",
-        "grew",
         "held",
         "kind",
         "offers",
         "over",
         "place",
         "refusals",
+        "refused_cpus",
         "reserved",
         "total",
         "units",
@@ -108,8 +108,6 @@ class Agent:
         self.active = True
         self.total = total
         self.free = total
-        #: `free` may be more, in something, than the amount of `view`.
-        self.grew = False
         #: Whether some of it may be offered to some roles only: then each role has its own view.
         self.reserved = has_reserved(total)
         #: What each client's tasks hold; never an empty amount.
@@ -123,7 +121,10 @@ class Agent:
         self.over = False
         #: Owned by `Refusals`.
         self.refusals: dict[Resources, Bucket] = {}
-        #: Of what all may be offered; only where nothing is reserved.
+        #: The most cpus in any of these amounts; -1: there are none.
+        self.refused_cpus = -1
+        #: Of what all may be offered, or of more than that: of what it was before it became less.
+        #: Only where nothing is reserved.
         self.view: View | None = None
         #: By role, where something is reserved, and whether a client of it wants everything or
         #: only what is reserved; emptied whenever one of them could be wrong.
@@ -134,6 +135,11 @@ class Agent:
         self.declined: dict[Want, None] = {}
         #: and whether it is where an expression with hostnames says, by its text.
         self.verdicts: dict[str, bool] = {}
+
+    @property
+    def refused_before(self) -> int:
+        """The clients that are known to refuse what is free: who refused more refuses less."""
+        return 0 if self.view is None else self.view.refused
 
     def hold(self, client: Client, amount: Resources) -> None:
         """`client` has a task that holds this as well, whether or not so much is free."""
@@ -173,8 +179,10 @@ class Agent:
         if self.over:
             self.count_anew()
         else:
-            self.free = rest if self.free is _NOTHING else self.free + rest
-            self.grew = True
+            self.free = free = rest if self.free is _NOTHING else self.free + rest
+            view = self.view
+            if view is not None and view.amount is not free:
+                self.view = None
         return rest
 
     def give_back(self, client: Client, amount: Resources) -> None:
@@ -201,7 +209,7 @@ class Agent:
             self.count_anew()
         else:
             self.free = self.free + amount
-            self.grew = True
+            self.view = None
 
     def _add_held(self, client: Client, amount: Resources) -> None:
         before = self.held.get(client)
@@ -225,7 +233,7 @@ class Agent:
             self.over = self.over or not free.covers(amount)
             free = amount.missing(free)
         self.free = free
-        self.grew = True
+        self.view = None
 
     def claims(self) -> Iterator[tuple[Client, Resources]]:
         """Everything that is held or offered, in parts, and by whom."""
@@ -244,11 +252,11 @@ class Agent:
 
     def check(self) -> None:
         """Assert every invariant; for tests."""
-        free, over, grew = self.free, self.over, self.grew
+        free, over, view = self.free, self.over, self.view
         self.count_anew()
         assert (self.free, self.over) == (free, over), f"{self.agent_id}: {free}, {over}"
-        self.free, self.grew = free, grew
-        assert grew or self.view is None or self.view.amount.covers(free)
+        self.free, self.view = free, view
+        assert view is None or view.amount.covers(free)
         assert all(self.held.values())
         assert all(self.excess.values())
         assert set(self.excess) <= set(self.held)
@@ -303,7 +311,6 @@ class Agents:
         self.rest(agent, False)
         agent.total = total
         agent.reserved = has_reserved(total)
-        agent.view = None
         agent.count_anew()
         self.touch(agent)
 
@@ -346,7 +353,7 @@ class Agents:
         agents = list(self.changed)
         self.changed.clear()
         if woken:
-            wanted = [a for a in self.idle if a.view is None or woken & ~a.view.refused]
+            wanted = [a for a in self.idle if woken & ~a.refused_before]
             for agent in wanted:
                 del self.idle[agent]
             agents += wanted

@@ -122,11 +122,11 @@ class Allocator(Reading):
                 self._offer_by_role(agent, len(candidates) - number, grants)
                 continue
             view = agent.view
-            if not self._able:  # a view is made when somebody may want it
-                agent.view = view if view is not None and view.amount is agent.free else None
-                idle[agent] = None
-                continue
             if view is None or view.amount is not agent.free:
+                if not self._able or agent.refused_before & self._able == self._able:
+                    # Nobody may want it. A view is made when somebody may: 1 us.
+                    idle[agent] = None
+                    continue
                 view = self._view_anew(agent)
             if not view.offerable:
                 continue
@@ -236,10 +236,7 @@ class Allocator(Reading):
 
     def _view_anew(self, agent: Agent) -> View:
         """Of an agent with nothing reserved. Who refused more of it refuses less of it."""
-        before = agent.view
-        known = 0 if before is None or agent.grew else before.refused
-        agent.view = view = self._view(agent, agent.free, known)
-        agent.grew = False
+        agent.view = view = self._view(agent, agent.free, agent.refused_before)
         return view
 
     def _view(self, agent: Agent, amount: Resources, known: int = 0) -> View:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict
 
-from mesoslite.resources import Resources
+from mesoslite.resources import Resources, quantities
 
 if TYPE_CHECKING:
     from mesoslite.allocator.agents import Agent
@@ -30,11 +30,12 @@ AMOUNTS_MAX = 64  # refused of one agent at a time, 500 B each; the oldest refus
 class Bucket:
     """Who refused one amount of one agent: a bit for each client, and until when."""
 
-    __slots__ = ("agent", "amount", "mask", "until_ms")
+    __slots__ = ("agent", "amount", "cpus", "mask", "until_ms")
 
     def __init__(self, agent: Agent, amount: Resources) -> None:
         self.agent = agent
         self.amount = amount
+        self.cpus = quantities(amount)[0]
         self.mask = 0
         #: The bits by deadline; each bit of `mask` is in exactly one of them.
         self.until_ms: dict[int, int] = {}
@@ -68,6 +69,7 @@ class Refusals:
                 self._clear(oldest, oldest.mask)
                 forgotten = True
             bucket = agent.refusals[amount] = Bucket(agent, amount)
+            agent.refused_cpus = max(agent.refused_cpus, bucket.cpus)
             self._agents[agent] = None
         elif bucket.mask & mask:
             if any(those & mask and due >= until_ms for due, those in bucket.until_ms.items()):
@@ -88,9 +90,12 @@ class Refusals:
     def counting(self, agent: Agent, amount: Resources, known: int = 0) -> int:
         """Who refuses to be offered `amount` of `agent`: all bits of the buckets that cover it.
 
-        Of the clients in `known` it is known already. 0.2 us for a bucket, 0.8 us if it must be
-        compared.
+        Of the clients in `known` it is known already. 0.1 us if there are more cpus than anybody
+        refused, without a look at the buckets, which are cold; else 0.8 us for each to compare.
         """
+        cpus = quantities(amount)[0]
+        if cpus > agent.refused_cpus:
+            return known
         mask = known
         for refused, bucket in agent.refusals.items():
             if bucket.mask & ~mask and (refused is amount or refused.covers(amount)):
@@ -144,6 +149,7 @@ class Refusals:
         assert set(self._agents) == with_refusals
         for agent in with_refusals:
             assert len(agent.refusals) <= AMOUNTS_MAX
+            assert agent.refused_cpus == max(b.cpus for b in agent.refusals.values())
             for amount, bucket in agent.refusals.items():
                 assert bucket.agent is agent
                 assert bucket.amount == amount
@@ -173,5 +179,7 @@ class Refusals:
         if not bucket.mask:
             agent = bucket.agent
             del agent.refusals[bucket.amount]
+            if bucket.cpus == agent.refused_cpus:
+                agent.refused_cpus = max((b.cpus for b in agent.refusals.values()), default=-1)
             if not agent.refusals:
                 del self._agents[agent]
