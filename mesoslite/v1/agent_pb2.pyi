@@ -22,22 +22,22 @@ class ConnectResponse(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[AgentEvent, _Mapping]]] = ...) -> None: ...
 
 class AgentCall(_message.Message):
-    __slots__ = ("register_begin", "register_part", "register_end", "status", "message", "heartbeat", "file_chunk")
+    __slots__ = ("register_begin", "register_part", "register_end", "statuses", "message", "heartbeat", "file_chunk")
     REGISTER_BEGIN_FIELD_NUMBER: _ClassVar[int]
     REGISTER_PART_FIELD_NUMBER: _ClassVar[int]
     REGISTER_END_FIELD_NUMBER: _ClassVar[int]
-    STATUS_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     FILE_CHUNK_FIELD_NUMBER: _ClassVar[int]
     register_begin: RegisterBegin
     register_part: RegisterPart
     register_end: RegisterEnd
-    status: StatusReport
+    statuses: StatusReports
     message: _common_pb2.TaskMessage
     heartbeat: _common_pb2.Heartbeat
     file_chunk: FileChunk
-    def __init__(self, register_begin: _Optional[_Union[RegisterBegin, _Mapping]] = ..., register_part: _Optional[_Union[RegisterPart, _Mapping]] = ..., register_end: _Optional[_Union[RegisterEnd, _Mapping]] = ..., status: _Optional[_Union[StatusReport, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., file_chunk: _Optional[_Union[FileChunk, _Mapping]] = ...) -> None: ...
+    def __init__(self, register_begin: _Optional[_Union[RegisterBegin, _Mapping]] = ..., register_part: _Optional[_Union[RegisterPart, _Mapping]] = ..., register_end: _Optional[_Union[RegisterEnd, _Mapping]] = ..., statuses: _Optional[_Union[StatusReports, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., file_chunk: _Optional[_Union[FileChunk, _Mapping]] = ...) -> None: ...
 
 class RegisterBegin(_message.Message):
     __slots__ = ("protocol", "agent", "boot_id", "epoch_seen")
@@ -91,13 +91,13 @@ class RegisterEnd(_message.Message):
     tasks: int
     def __init__(self, frameworks: _Optional[int] = ..., tasks: _Optional[int] = ...) -> None: ...
 
-class StatusReport(_message.Message):
-    __slots__ = ("status", "latest_state")
-    STATUS_FIELD_NUMBER: _ClassVar[int]
-    LATEST_STATE_FIELD_NUMBER: _ClassVar[int]
-    status: _common_pb2.TaskStatus
-    latest_state: _common_pb2.TaskState
-    def __init__(self, status: _Optional[_Union[_common_pb2.TaskStatus, _Mapping]] = ..., latest_state: _Optional[_Union[_common_pb2.TaskState, str]] = ...) -> None: ...
+class StatusReports(_message.Message):
+    __slots__ = ("statuses", "latest_states")
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    LATEST_STATES_FIELD_NUMBER: _ClassVar[int]
+    statuses: _common_pb2.TaskStatuses
+    latest_states: _containers.RepeatedScalarFieldContainer[_common_pb2.TaskState]
+    def __init__(self, statuses: _Optional[_Union[_common_pb2.TaskStatuses, _Mapping]] = ..., latest_states: _Optional[_Iterable[_Union[_common_pb2.TaskState, str]]] = ...) -> None: ...
 
 class FileChunk(_message.Message):
     __slots__ = ("request", "data", "size", "refusal", "message")
@@ -114,12 +114,12 @@ class FileChunk(_message.Message):
     def __init__(self, request: _Optional[int] = ..., data: _Optional[bytes] = ..., size: _Optional[int] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class AgentEvent(_message.Message):
-    __slots__ = ("registered", "framework_added", "run_task", "kill_task", "acknowledge_status", "reconcile_tasks", "shutdown_framework", "message", "refused", "heartbeat", "read_file")
+    __slots__ = ("registered", "framework_added", "run_tasks", "kill_task", "acknowledge_statuses", "reconcile_tasks", "shutdown_framework", "message", "refused", "heartbeat", "read_file")
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORK_ADDED_FIELD_NUMBER: _ClassVar[int]
-    RUN_TASK_FIELD_NUMBER: _ClassVar[int]
+    RUN_TASKS_FIELD_NUMBER: _ClassVar[int]
     KILL_TASK_FIELD_NUMBER: _ClassVar[int]
-    ACKNOWLEDGE_STATUS_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGE_STATUSES_FIELD_NUMBER: _ClassVar[int]
     RECONCILE_TASKS_FIELD_NUMBER: _ClassVar[int]
     SHUTDOWN_FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -128,30 +128,32 @@ class AgentEvent(_message.Message):
     READ_FILE_FIELD_NUMBER: _ClassVar[int]
     registered: Registered
     framework_added: FrameworkReference
-    run_task: RunTask
+    run_tasks: RunTasks
     kill_task: KillTask
-    acknowledge_status: AcknowledgeStatus
+    acknowledge_statuses: AcknowledgeStatuses
     reconcile_tasks: ReconcileTasks
     shutdown_framework: ShutdownFramework
     message: _common_pb2.TaskMessage
     refused: _common_pb2.Refused
     heartbeat: _common_pb2.Heartbeat
     read_file: ReadFile
-    def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., framework_added: _Optional[_Union[FrameworkReference, _Mapping]] = ..., run_task: _Optional[_Union[RunTask, _Mapping]] = ..., kill_task: _Optional[_Union[KillTask, _Mapping]] = ..., acknowledge_status: _Optional[_Union[AcknowledgeStatus, _Mapping]] = ..., reconcile_tasks: _Optional[_Union[ReconcileTasks, _Mapping]] = ..., shutdown_framework: _Optional[_Union[ShutdownFramework, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., read_file: _Optional[_Union[ReadFile, _Mapping]] = ...) -> None: ...
+    def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., framework_added: _Optional[_Union[FrameworkReference, _Mapping]] = ..., run_tasks: _Optional[_Union[RunTasks, _Mapping]] = ..., kill_task: _Optional[_Union[KillTask, _Mapping]] = ..., acknowledge_statuses: _Optional[_Union[AcknowledgeStatuses, _Mapping]] = ..., reconcile_tasks: _Optional[_Union[ReconcileTasks, _Mapping]] = ..., shutdown_framework: _Optional[_Union[ShutdownFramework, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., read_file: _Optional[_Union[ReadFile, _Mapping]] = ...) -> None: ...
 
 class Registered(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class RunTask(_message.Message):
-    __slots__ = ("framework_id", "role", "task")
+class RunTasks(_message.Message):
+    __slots__ = ("framework_id", "role", "task", "more_task_ids")
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
+    MORE_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
     framework_id: str
     role: str
     task: _common_pb2.Task
-    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ...) -> None: ...
+    more_task_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., more_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class KillTask(_message.Message):
     __slots__ = ("framework_id", "task_id", "grace_ms")
@@ -163,15 +165,15 @@ class KillTask(_message.Message):
     grace_ms: int
     def __init__(self, framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., grace_ms: _Optional[int] = ...) -> None: ...
 
-class AcknowledgeStatus(_message.Message):
-    __slots__ = ("framework_id", "task_id", "update_id")
-    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
-    TASK_ID_FIELD_NUMBER: _ClassVar[int]
-    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
-    framework_id: str
-    task_id: str
-    update_id: str
-    def __init__(self, framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., update_id: _Optional[str] = ...) -> None: ...
+class AcknowledgeStatuses(_message.Message):
+    __slots__ = ("task_ids", "update_ids", "framework_ids")
+    TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_IDS_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_IDS_FIELD_NUMBER: _ClassVar[int]
+    task_ids: _containers.RepeatedScalarFieldContainer[str]
+    update_ids: _containers.RepeatedScalarFieldContainer[str]
+    framework_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task_ids: _Optional[_Iterable[str]] = ..., update_ids: _Optional[_Iterable[str]] = ..., framework_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FrameworkTask(_message.Message):
     __slots__ = ("framework_id", "task_id")

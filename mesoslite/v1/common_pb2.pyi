@@ -381,6 +381,40 @@ class Refused(_message.Message):
     message: str
     def __init__(self, refusal: _Optional[_Union[Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
+class TaskStatuses(_message.Message):
+    __slots__ = ("task_ids", "states", "framework_ids", "agent_ids", "update_ids", "sources", "reasons", "refusals", "messages", "timestamps_ms", "container_ids", "exit_codes", "signals", "peak_mem_bytes", "cpu_ms")
+    TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_IDS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_IDS_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMPS_MS_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_IDS_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODES_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    PEAK_MEM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_MS_FIELD_NUMBER: _ClassVar[int]
+    task_ids: _containers.RepeatedScalarFieldContainer[str]
+    states: _containers.RepeatedScalarFieldContainer[TaskState]
+    framework_ids: _containers.RepeatedScalarFieldContainer[str]
+    agent_ids: _containers.RepeatedScalarFieldContainer[str]
+    update_ids: _containers.RepeatedScalarFieldContainer[str]
+    sources: _containers.RepeatedScalarFieldContainer[Source]
+    reasons: _containers.RepeatedScalarFieldContainer[Reason]
+    refusals: _containers.RepeatedScalarFieldContainer[Refusal]
+    messages: _containers.RepeatedScalarFieldContainer[str]
+    timestamps_ms: _containers.RepeatedScalarFieldContainer[int]
+    container_ids: _containers.RepeatedScalarFieldContainer[str]
+    exit_codes: _containers.RepeatedScalarFieldContainer[int]
+    signals: _containers.RepeatedScalarFieldContainer[int]
+    peak_mem_bytes: _containers.RepeatedScalarFieldContainer[int]
+    cpu_ms: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, task_ids: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[TaskState, str]]] = ..., framework_ids: _Optional[_Iterable[str]] = ..., agent_ids: _Optional[_Iterable[str]] = ..., update_ids: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[_Union[Source, str]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, str]]] = ..., messages: _Optional[_Iterable[str]] = ..., timestamps_ms: _Optional[_Iterable[int]] = ..., container_ids: _Optional[_Iterable[str]] = ..., exit_codes: _Optional[_Iterable[int]] = ..., signals: _Optional[_Iterable[int]] = ..., peak_mem_bytes: _Optional[_Iterable[int]] = ..., cpu_ms: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class Heartbeat(_message.Message):
     __slots__ = ("number",)
     NUMBER_FIELD_NUMBER: _ClassVar[int]

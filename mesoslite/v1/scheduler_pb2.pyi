@@ -32,14 +32,14 @@ class SubscribeResponse(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[SchedulerEvent, _Mapping]]] = ...) -> None: ...
 
 class SchedulerCall(_message.Message):
-    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledge", "reconcile", "confirm_results", "message", "teardown", "heartbeat", "request_resources", "withdraw_requests")
+    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledgements", "reconcile", "confirm_results", "message", "teardown", "heartbeat", "request_resources", "withdraw_requests")
     SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_FIELD_NUMBER: _ClassVar[int]
     DECLINE_FIELD_NUMBER: _ClassVar[int]
     REVIVE_FIELD_NUMBER: _ClassVar[int]
     SUPPRESS_FIELD_NUMBER: _ClassVar[int]
     KILL_FIELD_NUMBER: _ClassVar[int]
-    ACKNOWLEDGE_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGEMENTS_FIELD_NUMBER: _ClassVar[int]
     RECONCILE_FIELD_NUMBER: _ClassVar[int]
     CONFIRM_RESULTS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -53,7 +53,7 @@ class SchedulerCall(_message.Message):
     revive: Revive
     suppress: Suppress
     kill: Kill
-    acknowledge: Acknowledge
+    acknowledgements: Acknowledgements
     reconcile: Reconcile
     confirm_results: ConfirmResults
     message: _common_pb2.TaskMessage
@@ -61,7 +61,7 @@ class SchedulerCall(_message.Message):
     heartbeat: _common_pb2.Heartbeat
     request_resources: RequestResources
     withdraw_requests: WithdrawRequests
-    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledge: _Optional[_Union[Acknowledge, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_resources: _Optional[_Union[RequestResources, _Mapping]] = ..., withdraw_requests: _Optional[_Union[WithdrawRequests, _Mapping]] = ...) -> None: ...
+    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledgements: _Optional[_Union[Acknowledgements, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_resources: _Optional[_Union[RequestResources, _Mapping]] = ..., withdraw_requests: _Optional[_Union[WithdrawRequests, _Mapping]] = ...) -> None: ...
 
 class Subscribe(_message.Message):
     __slots__ = ("protocol", "framework", "session_id", "framework_id", "resuming", "suppressed_roles", "demand_roles")
@@ -88,12 +88,14 @@ class Operation(_message.Message):
     def __init__(self, launch: _Optional[_Union[Launch, _Mapping]] = ...) -> None: ...
 
 class Launch(_message.Message):
-    __slots__ = ("task", "request_id")
+    __slots__ = ("task", "request_id", "more_task_ids")
     TASK_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MORE_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
     task: _common_pb2.Task
     request_id: str
-    def __init__(self, task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    more_task_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., request_id: _Optional[str] = ..., more_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Accept(_message.Message):
     __slots__ = ("number", "agent_id", "offer_ids", "operations", "refuse_ms")
@@ -171,15 +173,15 @@ class Kill(_message.Message):
     grace_ms: int
     def __init__(self, task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., grace_ms: _Optional[int] = ...) -> None: ...
 
-class Acknowledge(_message.Message):
-    __slots__ = ("agent_id", "task_id", "update_id")
-    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
-    TASK_ID_FIELD_NUMBER: _ClassVar[int]
-    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
-    agent_id: str
-    task_id: str
-    update_id: str
-    def __init__(self, agent_id: _Optional[str] = ..., task_id: _Optional[str] = ..., update_id: _Optional[str] = ...) -> None: ...
+class Acknowledgements(_message.Message):
+    __slots__ = ("task_ids", "update_ids", "agent_ids")
+    TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_IDS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    task_ids: _containers.RepeatedScalarFieldContainer[str]
+    update_ids: _containers.RepeatedScalarFieldContainer[str]
+    agent_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task_ids: _Optional[_Iterable[str]] = ..., update_ids: _Optional[_Iterable[str]] = ..., agent_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Reconcile(_message.Message):
     __slots__ = ("tasks",)
@@ -198,11 +200,11 @@ class Teardown(_message.Message):
     def __init__(self) -> None: ...
 
 class SchedulerEvent(_message.Message):
-    __slots__ = ("subscribed", "offers", "rescind", "update", "accept_result", "message", "agent_lost", "refused", "heartbeat", "request_unsatisfiable")
+    __slots__ = ("subscribed", "offers", "rescind", "updates", "accept_result", "message", "agent_lost", "refused", "heartbeat", "request_unsatisfiable")
     SUBSCRIBED_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     RESCIND_FIELD_NUMBER: _ClassVar[int]
-    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_RESULT_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     AGENT_LOST_FIELD_NUMBER: _ClassVar[int]
@@ -212,14 +214,14 @@ class SchedulerEvent(_message.Message):
     subscribed: Subscribed
     offers: Offers
     rescind: Rescind
-    update: _common_pb2.TaskStatus
+    updates: _common_pb2.TaskStatuses
     accept_result: AcceptResult
     message: _common_pb2.TaskMessage
     agent_lost: AgentLost
     refused: _common_pb2.Refused
     heartbeat: _common_pb2.Heartbeat
     request_unsatisfiable: RequestUnsatisfiable
-    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., update: _Optional[_Union[_common_pb2.TaskStatus, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_unsatisfiable: _Optional[_Union[RequestUnsatisfiable, _Mapping]] = ...) -> None: ...
+    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., updates: _Optional[_Union[_common_pb2.TaskStatuses, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_unsatisfiable: _Optional[_Union[RequestUnsatisfiable, _Mapping]] = ...) -> None: ...
 
 class Subscribed(_message.Message):
     __slots__ = ("framework_id",)
@@ -273,21 +275,17 @@ class Rescind(_message.Message):
     offer_ids: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, offer_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class OperationResult(_message.Message):
-    __slots__ = ("refusal", "message")
-    REFUSAL_FIELD_NUMBER: _ClassVar[int]
-    MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    refusal: _common_pb2.Refusal
-    message: str
-    def __init__(self, refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
-
 class AcceptResult(_message.Message):
-    __slots__ = ("number", "results")
+    __slots__ = ("number", "results", "refusals", "messages")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
     number: int
-    results: _containers.RepeatedCompositeFieldContainer[OperationResult]
-    def __init__(self, number: _Optional[int] = ..., results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ...) -> None: ...
+    results: int
+    refusals: _containers.RepeatedScalarFieldContainer[_common_pb2.Refusal]
+    messages: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, number: _Optional[int] = ..., results: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[_common_pb2.Refusal, str]]] = ..., messages: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RequestUnsatisfiable(_message.Message):
     __slots__ = ("request_id", "refusal", "message")

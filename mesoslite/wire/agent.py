@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, assert_never
 
 from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, FileChunk, FileRead
@@ -28,10 +29,11 @@ from mesoslite.messages import (
 from mesoslite.model import AgentInfo, Refusal
 from mesoslite.v1 import agent_pb2 as pb
 from mesoslite.wire import checks as check
+from mesoslite.wire import columns
 from mesoslite.wire import limits as limit
 from mesoslite.wire.both_sides import (
     check_protocol,
-    decoded,
+    crowd_or_one,
     heartbeat_from_wire,
     message_from_wire,
     refused_from_wire,
@@ -40,20 +42,22 @@ from mesoslite.wire.both_sides import (
     write_refused,
 )
 from mesoslite.wire.checks import MalformedMessage
+from mesoslite.wire.columns import together
 from mesoslite.wire.enums import REFUSALS, TASK_STATES
 from mesoslite.wire.nouns import (
     agent_info_from_wire,
+    another,
     framework_reference_from_wire,
     nested_task,
-    passing_status,
+    shape_of,
     task_on_agent_from_wire,
     write_agent_info,
     write_framework_reference,
-    write_status,
     write_task,
     write_task_on_agent,
 )
 from mesoslite.wire.packing import packed
+from mesoslite.wire.statuses import statuses_from_wire, write_statuses
 
 #: What travels on an agent's stream: its machine's words, and files beside them.
 AgentSays = AgentCall | FileChunk
@@ -86,8 +90,17 @@ class _End:
     tasks: int
 
 
-_Piece = AgentSays | _Begin | _Frameworks | _Tasks | _End
-_LISTS: dict[type, str] = {_Frameworks: "frameworks", _Tasks: "tasks", ReconcileTasks: "tasks"}
+@dataclass(frozen=True, slots=True)
+class _Reports:
+    reports: tuple[StatusReport, ...]
+
+
+_Piece = AgentSays | _Begin | _Frameworks | _Tasks | _End | _Reports
+_LISTS: dict[type, str] = {
+    _Frameworks: "frameworks",
+    _Tasks: "tasks",
+    _Reports: "reports",
+}
 
 
 def agent_requests(calls: Iterable[AgentSays]) -> Iterator[pb.ConnectRequest]:
@@ -96,14 +109,19 @@ def agent_requests(calls: Iterable[AgentSays]) -> Iterator[pb.ConnectRequest]:
     A Register becomes its beginning, parts and end. Raises MalformedMessage for what can not be
     sent: an agent's description over 1 MiB, data over its limit.
     """
-    pieces = (piece for call in calls for piece in _opened(call))
-    return packed(pieces, pb.ConnectRequest, lambda m: m.calls, _write_call, _LISTS)
+    return packed(_opened(calls), pb.ConnectRequest, lambda m: m.calls, _write_call, _LISTS)
 
 
-def _opened(call: AgentSays) -> Iterator[_Piece]:
-    if not isinstance(call, Register):
-        yield call
-        return
+def _opened(calls: Iterable[AgentSays]) -> Iterator[_Piece]:
+    """Reports that follow each other are one piece, a registration is several."""
+    for call in together(calls, {StatusReport: _Reports}):
+        if isinstance(call, Register):
+            yield from _opened_register(call)
+        else:
+            yield call
+
+
+def _opened_register(call: Register) -> Iterator[_Piece]:
     yield _Begin(call)
     if call.frameworks:
         yield _Frameworks(call.frameworks)
@@ -114,9 +132,10 @@ def _opened(call: AgentSays) -> Iterator[_Piece]:
 
 def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
     match call:
-        case StatusReport():
-            write_status(slot.status.status, call.status)
-            slot.status.latest_state = TASK_STATES.number[call.latest_state]
+        case _Reports(reports):
+            write_statuses(slot.statuses.statuses, [report.status for report in reports])
+            latest = [TASK_STATES.number[report.latest_state] for report in reports]
+            columns.write(slot.statuses.latest_states, latest)
         case Heartbeat():
             write_heartbeat(slot.heartbeat, call)
         case TaskMessage():
@@ -139,8 +158,8 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
             slot.register_end.SetInParent()
             slot.register_end.frameworks = call.frameworks
             slot.register_end.tasks = call.tasks
-        case Register():
-            raise AssertionError("a Register is opened before it is written")
+        case Register() | StatusReport():
+            raise AssertionError(f"a {type(call).__name__} is opened before it is written")
         case _:
             assert_never(call)
 
@@ -270,16 +289,14 @@ def agent_calls_from_wire(
             if register is not None:
                 calls.append(register)
         else:
-            calls.append(decoded(slot, "call", _CALLS))
+            calls += crowd_or_one(slot, "call", _CROWDS_OF_CALLS, _CALLS)
     return calls
 
 
-def _report_from_wire(slot: pb.StatusReport) -> StatusReport:
-    try:
-        status = passing_status(slot.status)
-    except MalformedMessage as why:
-        raise why.inside("status") from None
-    return StatusReport(status, TASK_STATES.member(slot.latest_state, "latest_state"))
+def _reports_from_wire(slot: pb.StatusReports) -> Iterable[StatusReport]:
+    statuses = statuses_from_wire(slot.statuses)
+    latest = columns.read(slot.latest_states, len(statuses), 0, "latest_states", TASK_STATES.member)
+    return map(StatusReport, statuses, latest)
 
 
 def _file_chunk_from_wire(slot: pb.FileChunk) -> FileChunk:
@@ -294,8 +311,8 @@ def _file_chunk_from_wire(slot: pb.FileChunk) -> FileChunk:
     )
 
 
+_CROWDS_OF_CALLS: dict[str, Callable[[Any], Iterable[AgentSays]]] = {"statuses": _reports_from_wire}
 _CALLS: dict[str, Callable[[Any], AgentSays]] = {
-    "status": _report_from_wire,
     "message": message_from_wire,
     "heartbeat": heartbeat_from_wire,
     "file_chunk": _file_chunk_from_wire,
@@ -304,13 +321,47 @@ _CALLS: dict[str, Callable[[Any], AgentSays]] = {
 # --- an agent hears -------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Acknowledgements:
+    words: tuple[AcknowledgeStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Launches:
+    """Of one framework and role, and of tasks that differ by their ids alone."""
+
+    runs: tuple[RunTask, ...]
+
+
+_Crowd = AgentHears | _Acknowledgements | _Launches
+_CROWDS: dict[type, str] = {
+    ReconcileTasks: "tasks",
+    _Acknowledgements: "words",
+    _Launches: "runs",
+}
+
+
+def _crowds(events: Iterable[AgentHears]) -> Iterator[_Crowd]:
+    for crowd in together(events, {AcknowledgeStatus: _Acknowledgements, RunTask: _Launches}):
+        if isinstance(crowd, _Launches):
+            for _, alike in groupby(crowd.runs, _what_is_run):
+                yield _Launches(tuple(alike))
+        else:
+            yield crowd
+
+
+def _what_is_run(run: RunTask) -> tuple[object, ...]:
+    return run.framework_id, run.role, shape_of(run.task)
+
+
 def agent_responses(epoch: int, events: Iterable[AgentHears]) -> Iterator[pb.ConnectResponse]:
     """The events in order, in as few messages as possible, each of at most 1 MiB.
 
     Raises MalformedMessage for what can not be sent: data of a TaskMessage over its limit.
     """
+    pieces = _crowds(events)
     return packed(
-        events, lambda: pb.ConnectResponse(epoch=epoch), lambda m: m.events, _write_event, _LISTS
+        pieces, lambda: pb.ConnectResponse(epoch=epoch), lambda m: m.events, _write_event, _CROWDS
     )
 
 
@@ -318,20 +369,25 @@ def agent_events_from_wire(response: pb.ConnectResponse) -> tuple[int, list[Agen
     """(epoch, events), checked. Raises MalformedMessage."""
     check.bounded(response.events, "events", limit.ITEMS_MAX, "events")
     epoch = check.number(response.epoch, "epoch")
-    return epoch, [decoded(slot, "event", _EVENTS) for slot in response.events]
+    events: list[AgentHears] = []
+    for slot in response.events:
+        events += crowd_or_one(slot, "event", _CROWDS_OF_EVENTS, _EVENTS)
+    return epoch, events
 
 
-def _write_event(slot: pb.AgentEvent, event: AgentHears) -> None:
+def _write_event(slot: pb.AgentEvent, event: _Crowd) -> None:
     match event:
-        case RunTask():
-            slot.run_task.framework_id = event.framework_id
-            slot.run_task.role = event.role
-            write_task(slot.run_task.task, event.task)
-        case AcknowledgeStatus():
-            acknowledge = slot.acknowledge_status
-            acknowledge.framework_id = event.framework_id
-            acknowledge.task_id = event.task_id
-            acknowledge.update_id = event.update_id
+        case _Launches(runs):
+            first = runs[0]
+            slot.run_tasks.framework_id = first.framework_id
+            slot.run_tasks.role = first.role
+            write_task(slot.run_tasks.task, first.task)
+            slot.run_tasks.more_task_ids.extend([run.task.task_id for run in runs[1:]])
+        case _Acknowledgements(words):
+            acknowledge = slot.acknowledge_statuses
+            acknowledge.task_ids.extend([word.task_id for word in words])
+            acknowledge.update_ids.extend([word.update_id for word in words])
+            columns.write(acknowledge.framework_ids, [word.framework_id for word in words])
         case Heartbeat():
             write_heartbeat(slot.heartbeat, event)
         case TaskMessage():
@@ -355,6 +411,8 @@ def _write_event(slot: pb.AgentEvent, event: AgentHears) -> None:
             slot.shutdown_framework.framework_id = event.framework_id
         case Refused():
             write_refused(slot.refused, event)
+        case RunTask() | AcknowledgeStatus():
+            raise AssertionError(f"a {type(event).__name__} is written with its neighbours")
         case _:
             assert_never(event)
 
@@ -368,12 +426,13 @@ def _write_file_read(slot: pb.ReadFile, read: FileRead) -> None:
     slot.length = read.length
 
 
-def _run_task_from_wire(slot: pb.RunTask) -> RunTask:
-    return RunTask(
-        check.identifier(slot.framework_id, "framework_id"),
-        check.role(slot.role, "role"),
-        nested_task(slot.task),
-    )
+def _launches_from_wire(slot: pb.RunTasks) -> Iterable[RunTask]:
+    check.bounded(slot.more_task_ids, "more_task_ids", limit.LIST_MAX, "ids")
+    framework_id = check.identifier(slot.framework_id, "framework_id")
+    role = check.role(slot.role, "role")
+    task = nested_task(slot.task)
+    more = [another(task, task_id, "more_task_ids") for task_id in slot.more_task_ids]
+    return [RunTask(framework_id, role, each) for each in (task, *more)]
 
 
 def _kill_task_from_wire(slot: pb.KillTask) -> KillTask:
@@ -386,11 +445,14 @@ def _kill_task_from_wire(slot: pb.KillTask) -> KillTask:
     )
 
 
-def _acknowledge_from_wire(slot: pb.AcknowledgeStatus) -> AcknowledgeStatus:
-    return AcknowledgeStatus(
-        check.identifier(slot.framework_id, "framework_id"),
-        check.identifier(slot.task_id, "task_id"),
-        check.identifier(slot.update_id, "update_id"),
+def _acknowledgements_from_wire(slot: pb.AcknowledgeStatuses) -> Iterable[AcknowledgeStatus]:
+    check.bounded(slot.task_ids, "task_ids", limit.LIST_MAX, "acknowledgements")
+    size, an_id = len(slot.task_ids), check.identifier
+    return map(
+        AcknowledgeStatus,
+        columns.read(slot.framework_ids, size, "", "framework_ids", an_id),
+        columns.read(slot.task_ids, size, "", "task_ids", an_id),
+        columns.read(slot.update_ids, size, "", "update_ids", an_id),
     )
 
 
@@ -422,12 +484,14 @@ def _file_read_from_wire(slot: pb.ReadFile) -> FileRead:
     )
 
 
+_CROWDS_OF_EVENTS: dict[str, Callable[[Any], Iterable[AgentHears]]] = {
+    "acknowledge_statuses": _acknowledgements_from_wire,
+    "run_tasks": _launches_from_wire,
+}
 _EVENTS: dict[str, Callable[[Any], AgentHears]] = {
     "registered": lambda _: _REGISTERED,
     "framework_added": lambda slot: FrameworkAdded(framework_reference_from_wire(slot)),
-    "run_task": _run_task_from_wire,
     "kill_task": _kill_task_from_wire,
-    "acknowledge_status": _acknowledge_from_wire,
     "reconcile_tasks": _reconcile_from_wire,
     "shutdown_framework": lambda slot: ShutdownFramework(
         check.identifier(slot.framework_id, "framework_id")

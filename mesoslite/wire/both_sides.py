@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from mesoslite.messages import Heartbeat, Refused, TaskMessage
@@ -23,6 +23,23 @@ def decoded(slot: Any, union: str, readers: Mapping[str, Callable[[Any], T]]) ->
         raise MalformedMessage(union, None, f"is no {union} that is known here")
     try:
         return readers[which](getattr(slot, which))
+    except MalformedMessage as why:
+        raise why.inside(which) from None
+
+
+def crowd_or_one(
+    slot: Any,
+    union: str,
+    crowds: Mapping[str, Callable[[Any], Iterable[T]]],
+    readers: Mapping[str, Callable[[Any], T]],
+) -> Iterable[T]:
+    """All that the one thing says which is set in a `oneof`. Raises MalformedMessage."""
+    which: str | None = slot.WhichOneof(union)
+    read = crowds.get(which) if which is not None else None
+    if which is None or read is None:
+        return (decoded(slot, union, readers),)
+    try:
+        return read(getattr(slot, which))
     except MalformedMessage as why:
         raise why.inside(which) from None
 

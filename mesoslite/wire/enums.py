@@ -21,6 +21,7 @@ class Members(Generic[E]):
     def __init__(self, members: type[E], numbers: Mapping[str, int], prefix: str) -> None:
         # Any: the generated stubs want their own int subclass, which does not exist when it runs.
         self.number: dict[E, Any] = {m: numbers[prefix + m.name] for m in members}
+        self.number_or_zero: dict[E | None, Any] = {None: 0, **dict(self.number.items())}
         self._member = {number: member for member, number in self.number.items()}
         self._what = members.__name__
 

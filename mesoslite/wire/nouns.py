@@ -15,14 +15,12 @@ from mesoslite.messages import FrameworkReference, TaskOnAgent
 from mesoslite.model import (
     AgentInfo,
     FrameworkInfo,
-    OperationResult,
-    Refusal,
     Task,
     TaskReference,
     TaskStatus,
     Uri,
 )
-from mesoslite.v1 import agent_pb2, scheduler_pb2
+from mesoslite.v1 import agent_pb2
 from mesoslite.v1 import common_pb2 as pb
 from mesoslite.wire import checks as check
 from mesoslite.wire import limits as limit
@@ -193,23 +191,25 @@ def write_task(slot: pb.Task, task: Task) -> None:
     1.5 when one was written that differs by its id alone."""
     if _TASKS.write(slot, task):
         return
-    shape = _shape_of(task)
-    known = None if shape is None else _BODIES.get(shape)
+    shape = shape_of(task)
+    shared = len(shape) > 1
+    known = _BODIES.get(shape) if shared else None
     if known is not None:
         slot.MergeFromString(known)
     else:
         _write_body(slot, task)
-        if shape is not None and len(body := slot.SerializeToString()) <= SHAPE_BYTES_MAX:
+        if shared and len(body := slot.SerializeToString()) <= SHAPE_BYTES_MAX:
             if len(_BODIES) >= SHAPES_MAX:
                 _BODIES.clear()
             _BODIES[shape] = body
     slot.task_id = task.task_id
 
 
-def _shape_of(task: Task) -> tuple[object, ...] | None:
-    """All of a task but its id; None where that is more than it is worth to compare."""
+def shape_of(task: Task) -> tuple[object, ...]:
+    """What tasks have in common that differ by their ids alone. Of a task with more parts than it
+    is worth to compare, itself: it has that in common with none."""
     if task.environment or task.labels or task.uris or task.name:
-        return None
+        return (task,)
     return (
         task.command,
         task.resources,
@@ -279,10 +279,17 @@ def task_from_wire(slot: pb.Task) -> Task:
                 _LIKE.clear()
             _LIKE[body] = task
     else:
-        task = copy(like)  # in C, and without looking at the parts again
-        fix(task, "task_id", task_id)
+        task = another(like, task_id, "task_id")
     _TASKS.keep(task, encoded)
     return task
+
+
+def another(task: Task, task_id: str, field: str) -> Task:
+    """The same task under another id, which is checked. Raises MalformedMessage."""
+    task_id = check.identifier(task_id, field)
+    other = copy(task)  # in C, and without looking at the parts again
+    fix(other, "task_id", task_id)
+    return other
 
 
 def _checked_task(slot: pb.Task) -> Task:
@@ -402,14 +409,6 @@ def status_to_wire(status: TaskStatus) -> pb.TaskStatus:
     return slot
 
 
-def passing_status(slot: pb.TaskStatus) -> TaskStatus:
-    """`status_from_wire` of one that is to be written again: its bytes are taken over then."""
-    status = status_from_wire(slot)
-    slot.DiscardUnknownFields()  # what nobody here has checked is not passed on
-    _STATUSES.keep(status, slot.SerializeToString())
-    return status
-
-
 def status_from_wire(slot: pb.TaskStatus) -> TaskStatus:
     """Raises MalformedMessage. About 4 us."""
     has = slot.HasField
@@ -474,19 +473,3 @@ def references_from_wire(slots: Sequence[pb.TaskReference]) -> tuple[TaskReferen
             for slot in slots
         ]
     )
-
-
-def write_result(
-    slot: scheduler_pb2.OperationResult, result: OperationResult, bytes_max: int
-) -> None:
-    """Fill `slot`; the message is cut at `bytes_max`, so that all results fit into one answer."""
-    if result.refusal is not None:
-        slot.refusal = REFUSALS.number[result.refusal]
-    if result.message:
-        slot.message = check.cut(result.message, bytes_max)
-
-
-def result_from_wire(slot: scheduler_pb2.OperationResult) -> OperationResult:
-    """Raises MalformedMessage."""
-    refusal: Refusal | None = REFUSALS.member_or_none(slot.refusal, "results.refusal")
-    return OperationResult(refusal, check.text(slot.message, "results.message"))

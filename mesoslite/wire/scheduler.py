@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any, assert_never
 
 from mesoslite.messages import (
@@ -38,14 +40,17 @@ from mesoslite.model import (
     InvalidLaunch,
     Launch,
     Operation,
+    OperationResult,
     Refusal,
 )
+from mesoslite.v1 import common_pb2
 from mesoslite.v1 import scheduler_pb2 as pb
 from mesoslite.wire import checks as check
+from mesoslite.wire import columns
 from mesoslite.wire import limits as limit
 from mesoslite.wire.both_sides import (
     check_protocol,
-    decoded,
+    crowd_or_one,
     heartbeat_from_wire,
     message_from_wire,
     refused_from_wire,
@@ -54,15 +59,15 @@ from mesoslite.wire.both_sides import (
     write_refused,
 )
 from mesoslite.wire.checks import MalformedMessage
+from mesoslite.wire.columns import together
+from mesoslite.wire.enums import REFUSALS
 from mesoslite.wire.nouns import (
+    another,
     framework_info_from_wire,
     references_from_wire,
-    result_from_wire,
-    status_from_wire,
+    shape_of,
     task_from_wire,
     write_framework_info,
-    write_result,
-    write_status,
     write_task,
 )
 from mesoslite.wire.offers import OfferEncoder, offer_from_wire
@@ -74,6 +79,18 @@ from mesoslite.wire.requests import (
     write_request,
     write_unsatisfiable,
 )
+from mesoslite.wire.statuses import statuses_from_wire, write_statuses
+
+
+@dataclass(frozen=True, slots=True)
+class _Acknowledgements:
+    words: tuple[Acknowledge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Updates:
+    words: tuple[Update, ...]
+
 
 _LISTS: dict[type, str] = {
     Decline: "offer_ids",
@@ -82,8 +99,11 @@ _LISTS: dict[type, str] = {
     WithdrawRequests: "request_ids",
     Offers: "offers",
     Rescind: "offer_ids",
+    _Acknowledgements: "words",
+    _Updates: "words",
 }
 _TEARDOWN = Teardown()
+_DONE = OperationResult()
 #: Of an answer to an accept, for all but the messages of its results.
 _RESULTS_RESERVE_BYTES = 4_096
 _RESULT_RESERVE_BYTES = 16
@@ -97,7 +117,8 @@ def scheduler_requests(calls: Iterable[SchedulerCall]) -> Iterator[pb.SubscribeR
     Raises MalformedMessage for a call that can not be sent: an accept over 1 MiB (TOO_BIG), a
     value that protobuf does not take.
     """
-    return packed(calls, pb.SubscribeRequest, lambda m: m.calls, _write_call, _LISTS)
+    crowds = together(calls, {Acknowledge: _Acknowledgements})
+    return packed(crowds, pb.SubscribeRequest, lambda m: m.calls, _write_call, _LISTS)
 
 
 def scheduler_calls_from_wire(request: pb.SubscribeRequest) -> list[SchedulerCall]:
@@ -105,16 +126,19 @@ def scheduler_calls_from_wire(request: pb.SubscribeRequest) -> list[SchedulerCal
     an InvalidLaunch, and the master answers it.
     """
     check.bounded(request.calls, "calls", limit.ITEMS_MAX, "calls")
-    return [decoded(slot, "call", _CALLS) for slot in request.calls]
+    calls: list[SchedulerCall] = []
+    for slot in request.calls:
+        calls += crowd_or_one(slot, "call", _CROWDS_OF_CALLS, _CALLS)
+    return calls
 
 
-def _write_call(slot: pb.SchedulerCall, call: SchedulerCall) -> None:
+def _write_call(slot: pb.SchedulerCall, call: SchedulerCall | _Acknowledgements) -> None:
     match call:
-        case Acknowledge():
-            acknowledge = slot.acknowledge
-            acknowledge.agent_id = call.agent_id
-            acknowledge.task_id = call.task_id
-            acknowledge.update_id = call.update_id
+        case _Acknowledgements(words):
+            acknowledge = slot.acknowledgements
+            acknowledge.task_ids.extend([word.task_id for word in words])
+            acknowledge.update_ids.extend([word.update_id for word in words])
+            columns.write(acknowledge.agent_ids, [word.agent_id for word in words])
         case Accept():
             _write_accept(slot.accept, call)
         case Decline():
@@ -153,6 +177,8 @@ def _write_call(slot: pb.SchedulerCall, call: SchedulerCall) -> None:
             _write_subscribe(slot.subscribe, call)
         case Teardown():
             slot.teardown.SetInParent()
+        case Acknowledge():
+            raise AssertionError("an Acknowledge is written with its neighbours")
         case _:
             assert_never(call)
 
@@ -173,20 +199,28 @@ def _write_accept(slot: pb.Accept, call: Accept) -> None:
     slot.agent_id = call.agent_id
     slot.offer_ids.extend(call.offer_ids)
     slot.refuse_ms = call.refuse_ms
-    for operation in call.operations:
-        match operation:
-            case Launch(task, request_id):
-                launch = slot.operations.add().launch
-                try:
-                    write_task(launch.task, task)
-                    launch.request_id = request_id
-                except (ValueError, TypeError) as why:
-                    raise unsendable(f"task {check.shown(task.task_id)}", why) from None
-            case InvalidLaunch():
-                # What a master made of bad input, and no scheduler's to say.
-                raise MalformedMessage("operations", None, operation.message)
-            case _:
-                assert_never(operation)
+    for _, alike in groupby(call.operations, _what_is_done):
+        _write_launches(slot.operations.add().launch, list(alike))
+
+
+def _what_is_done(operation: Operation) -> tuple[object, ...]:
+    match operation:
+        case Launch(task, request_id):
+            return request_id, shape_of(task)
+        case InvalidLaunch():
+            # What a master made of bad input, and no scheduler's to say.
+            raise MalformedMessage("operations", None, operation.message)
+
+
+def _write_launches(slot: pb.Launch, alike: Sequence[Any]) -> None:
+    """Launches for one request, of tasks that differ by their ids alone."""
+    first = alike[0]
+    try:
+        write_task(slot.task, first.task)
+        slot.request_id = first.request_id
+        slot.more_task_ids.extend([launch.task.task_id for launch in alike[1:]])
+    except (ValueError, TypeError) as why:
+        raise unsendable(f"task {check.shown(first.task.task_id)}", why) from None
 
 
 def _subscribe_from_wire(slot: pb.Subscribe) -> Subscribe:
@@ -211,21 +245,45 @@ def _accept_from_wire(slot: pb.Accept) -> Accept:
         check.number(slot.number, "number"),
         check.identifier_or_empty(slot.agent_id, "agent_id"),
         check.identifiers(slot.offer_ids, "offer_ids", limit.LIST_MAX),
-        tuple([_operation_from_wire(operation) for operation in slot.operations]),
+        _operations_from_wire(slot.operations),
         _refuse_ms(slot.refuse_ms),
     )
 
 
-def _operation_from_wire(slot: pb.Operation) -> Operation:
-    if slot.WhichOneof("operation") != "launch":
-        return InvalidLaunch("", "the operation is none that this master knows")
-    task = slot.launch.task
+def _operations_from_wire(slots: Sequence[pb.Operation]) -> tuple[Operation, ...]:
+    operations: list[Operation] = []
+    for slot in slots:
+        if slot.WhichOneof("operation") != "launch":
+            operations.append(InvalidLaunch("", "the operation is none that this master knows"))
+            continue
+        launch = slot.launch
+        have = len(operations) + 1 + len(launch.more_task_ids)
+        if have > limit.OPERATIONS_MAX:
+            raise check.too_big("operations", have, limit.OPERATIONS_MAX, "operations")
+        operations += _launches_from_wire(launch)
+    return tuple(operations)
+
+
+def _launches_from_wire(slot: pb.Launch) -> list[Operation]:
+    """A launch that is bad spoils no other: then each is looked at by itself."""
     try:
-        request_id = check.identifier_or_empty(slot.launch.request_id, "request_id")
-        return Launch(task_from_wire(task), request_id)
+        request_id = check.identifier_or_empty(slot.request_id, "request_id")
+        task = task_from_wire(slot.task)
+        more = [another(task, task_id, "task_id") for task_id in slot.more_task_ids]
+    except MalformedMessage:
+        task_ids = (slot.task.task_id, *slot.more_task_ids)
+        return [_launch_from_wire(slot, task_id) for task_id in task_ids]
+    return [Launch(each, request_id) for each in (task, *more)]
+
+
+def _launch_from_wire(slot: pb.Launch, task_id: str) -> Operation:
+    slot.task.task_id = task_id
+    try:
+        request_id = check.identifier_or_empty(slot.request_id, "request_id")
+        return Launch(task_from_wire(slot.task), request_id)
     except MalformedMessage as why:
-        known = ID_PATTERN.match(task.task_id) is not None
-        return InvalidLaunch(task.task_id if known else "", str(why.inside("task")))
+        known = ID_PATTERN.match(task_id) is not None
+        return InvalidLaunch(task_id if known else "", str(why.inside("task")))
 
 
 def _refuse_ms(value: int) -> int:
@@ -248,14 +306,20 @@ def _kill_from_wire(slot: pb.Kill) -> Kill:
     )
 
 
-def _acknowledge_from_wire(slot: pb.Acknowledge) -> Acknowledge:
-    return Acknowledge(
-        check.identifier(slot.agent_id, "agent_id"),
-        check.identifier(slot.task_id, "task_id"),
-        check.identifier(slot.update_id, "update_id"),
+def _acknowledgements_from_wire(slot: pb.Acknowledgements) -> Iterable[Acknowledge]:
+    check.bounded(slot.task_ids, "task_ids", limit.LIST_MAX, "acknowledgements")
+    size, an_id = len(slot.task_ids), check.identifier
+    return map(
+        Acknowledge,
+        columns.read(slot.agent_ids, size, "", "agent_ids", an_id),
+        columns.read(slot.task_ids, size, "", "task_ids", an_id),
+        columns.read(slot.update_ids, size, "", "update_ids", an_id),
     )
 
 
+_CROWDS_OF_CALLS: dict[str, Callable[[Any], Iterable[SchedulerCall]]] = {
+    "acknowledgements": _acknowledgements_from_wire,
+}
 _CALLS: dict[str, Callable[[Any], SchedulerCall]] = {
     "subscribe": _subscribe_from_wire,
     "accept": _accept_from_wire,
@@ -267,7 +331,6 @@ _CALLS: dict[str, Callable[[Any], SchedulerCall]] = {
     "request_resources": _requests_from_wire,
     "withdraw_requests": withdrawal_from_wire,
     "kill": _kill_from_wire,
-    "acknowledge": _acknowledge_from_wire,
     "reconcile": lambda slot: Reconcile(references_from_wire(slot.tasks)),
     "confirm_results": lambda slot: ConfirmResults(check.number(slot.through, "through")),
     "message": message_from_wire,
@@ -287,8 +350,9 @@ def scheduler_responses(
     Raises MalformedMessage for what can not be sent: data of a TaskMessage over its limit.
     """
     write = partial(_write_event, offers=OfferEncoder() if offers is None else offers)
+    crowds = together(events, {Update: _Updates})
     return packed(
-        events, lambda: pb.SubscribeResponse(epoch=epoch), lambda m: m.events, write, _LISTS
+        crowds, lambda: pb.SubscribeResponse(epoch=epoch), lambda m: m.events, write, _LISTS
     )
 
 
@@ -298,13 +362,18 @@ def scheduler_events_from_wire(
     """(epoch, events), checked. Raises MalformedMessage."""
     check.bounded(response.events, "events", limit.ITEMS_MAX, "events")
     epoch = check.number(response.epoch, "epoch")
-    return epoch, [decoded(slot, "event", _EVENTS) for slot in response.events]
+    events: list[SchedulerEvent] = []
+    for slot in response.events:
+        events += crowd_or_one(slot, "event", _CROWDS_OF_EVENTS, _EVENTS)
+    return epoch, events
 
 
-def _write_event(slot: pb.SchedulerEvent, event: SchedulerEvent, offers: OfferEncoder) -> None:
+def _write_event(
+    slot: pb.SchedulerEvent, event: SchedulerEvent | _Updates, offers: OfferEncoder
+) -> None:
     match event:
-        case Update():
-            write_status(slot.update, event.status)
+        case _Updates(words):
+            write_statuses(slot.updates, [word.status for word in words])
         case Offers():
             slot.offers.SetInParent()
             target = slot.offers.offers
@@ -327,6 +396,8 @@ def _write_event(slot: pb.SchedulerEvent, event: SchedulerEvent, offers: OfferEn
             slot.agent_lost.agent_id = event.agent_id
         case Refused():
             write_refused(slot.refused, event)
+        case Update():
+            raise AssertionError("an Update is written with its neighbours")
         case _:
             assert_never(event)
 
@@ -334,17 +405,28 @@ def _write_event(slot: pb.SchedulerEvent, event: SchedulerEvent, offers: OfferEn
 def _write_accept_result(slot: pb.AcceptResult, event: AcceptResult) -> None:
     """An accept must always be answered, so many long messages are cut until all fit."""
     slot.number = event.number
+    slot.results = len(event.results)
     if event.results:
         each = (limit.MESSAGE_BYTES_MAX - _RESULTS_RESERVE_BYTES) // len(event.results)
         bytes_max = min(max(each - _RESULT_RESERVE_BYTES, 0), limit.TEXT_BYTES_MAX)
-        for result in event.results:
-            write_result(slot.results.add(), result, bytes_max)
+        numbers = REFUSALS.number_or_zero
+        columns.write(slot.refusals, [numbers[result.refusal] for result in event.results])
+        messages = [check.cut(result.message, bytes_max) for result in event.results]
+        columns.write(slot.messages, messages)
 
 
 def _accept_result_from_wire(slot: pb.AcceptResult) -> AcceptResult:
-    check.bounded(slot.results, "results", limit.OPERATIONS_MAX, "results")
     number = check.number(slot.number, "number")
-    return AcceptResult(number, tuple([result_from_wire(result) for result in slot.results]))
+    size = check.number(slot.results, "results", 0, limit.OPERATIONS_MAX)
+    if not slot.refusals and not slot.messages:
+        return AcceptResult(number, (_DONE,) * size)
+    refusals = columns.read(slot.refusals, size, 0, "refusals", REFUSALS.member_or_none)
+    messages = columns.read(slot.messages, size, "", "messages", check.text)
+    return AcceptResult(number, tuple(map(OperationResult, refusals, messages)))
+
+
+def _updates_from_wire(slot: common_pb2.TaskStatuses) -> Iterable[Update]:
+    return map(Update, statuses_from_wire(slot))
 
 
 def _offers_from_wire(slot: pb.Offers) -> Offers:
@@ -352,11 +434,13 @@ def _offers_from_wire(slot: pb.Offers) -> Offers:
     return Offers(tuple([offer_from_wire(offer) for offer in slot.offers]))
 
 
+_CROWDS_OF_EVENTS: dict[str, Callable[[Any], Iterable[SchedulerEvent]]] = {
+    "updates": _updates_from_wire,
+}
 _EVENTS: dict[str, Callable[[Any], SchedulerEvent]] = {
     "subscribed": lambda slot: Subscribed(check.identifier(slot.framework_id, "framework_id")),
     "offers": _offers_from_wire,
     "rescind": lambda slot: Rescind(check.identifiers(slot.offer_ids, "offer_ids", limit.LIST_MAX)),
-    "update": lambda slot: Update(status_from_wire(slot)),
     "accept_result": _accept_result_from_wire,
     "request_unsatisfiable": unsatisfiable_from_wire,
     "message": message_from_wire,

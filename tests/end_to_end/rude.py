@@ -14,7 +14,9 @@ from typing import Any, Self
 import grpc
 
 from mesoslite.credentials import call_metadata, read_tokens
+from mesoslite.model import TaskStatus
 from mesoslite.v1 import agent_pb2, common_pb2, scheduler_pb2
+from mesoslite.wire import scheduler_events_from_wire
 from tests.end_to_end.cluster import Cluster
 
 Bytes = Callable[[bytes], bytes]
@@ -155,8 +157,18 @@ class RudeScheduler(Stream):
 
     def results(self) -> list[tuple[str, str]]:
         """The next answer to an accept: for each operation the refusal's name, and its message."""
-        answer = self.event("accept_result")
-        return [(refusal_of(result), result.message) for result in answer.results]
+        [answer] = self._understood(accept_result=self.event("accept_result"))
+        return [("" if r.refusal is None else r.refusal.name, r.message) for r in answer.results]
+
+    def update(self) -> TaskStatus:
+        """The next status; those that came with it are thrown away."""
+        status: TaskStatus = self._understood(updates=self.event("updates"))[0].status
+        return status
+
+    def _understood(self, **event: Any) -> list[Any]:
+        """What is in columns is more easily read as a session reads it."""
+        events = [scheduler_pb2.SchedulerEvent(**event)]
+        return list(scheduler_events_from_wire(scheduler_pb2.SubscribeResponse(events=events))[1])
 
 
 class RudeAgent(Stream):

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from mesoslite.lifecycle import TaskState
 from mesoslite.model import Refusal
 from mesoslite.v1 import agent_pb2, common_pb2, executor_pb2, operator_pb2, scheduler_pb2
 from tests.end_to_end.cluster import Agent, Cluster, Launcher, open_launcher, running_cluster
@@ -311,14 +312,14 @@ def test_a_status_in_a_state_that_is_none_is_malformed(
     world: tuple[Cluster, Agent, Recorder],
 ) -> None:
     cluster, _, good = world
-    nonsense = common_pb2.TaskStatus(
-        task_id="innocent", framework_id=good.subscriptions[0], update_id="u1"
+    nonsense = common_pb2.TaskStatuses(
+        task_ids=["innocent"], framework_ids=[good.subscriptions[0]], update_ids=["u1"]
     )
     # State 99, as a newer peer or a broken one may send it: enums are open in proto3.
-    odd = common_pb2.TaskStatus.FromString(nonsense.SerializeToString() + b"\x10\x63")
-    assert int(odd.state) == 99
+    odd = common_pb2.TaskStatuses.FromString(nonsense.SerializeToString() + b"\x12\x01\x63")
+    assert list(map(int, odd.states)) == [99]
     with RudeAgent(cluster) as stream:
-        stream.call(agent_pb2.AgentCall(status=agent_pb2.StatusReport(status=odd)))
+        stream.call(agent_pb2.AgentCall(statuses=agent_pb2.StatusReports(statuses=odd)))
         refusal, message = refused(stream)
         assert (refusal, "state" in message) == ("MALFORMED", True), message
 
@@ -363,7 +364,7 @@ def test_the_same_accept_twice_runs_one_task_and_gets_the_same_answer(
             assert stream.results() == [("", "")]
         stream.accept(2, offer, task("again"))
         assert [r for r, _ in stream.results()] == ["UNKNOWN_OFFER"]
-        update = stream.event("update")
+        update = stream.update()
         assert (update.task_id, update.agent_id) == ("once", agent.agent_id)
         assert agent.sandbox("once").is_dir()
         stream.call(teardown=scheduler_pb2.Teardown())
@@ -406,7 +407,7 @@ def test_a_task_that_cannot_be_is_refused_and_the_others_of_its_accept_run(
         (first, why), second, (third, _) = stream.results()
         assert (first, second, third) == (refusal, ("", ""), "DUPLICATE_TASK")
         assert where in why
-        assert stream.event("update").task_id == "fine"
+        assert stream.update().task_id == "fine"
         stream.call(teardown=scheduler_pb2.Teardown())
 
 
@@ -435,24 +436,24 @@ def test_calls_about_what_is_unknown_are_answered_or_change_nothing(
     world: tuple[Cluster, Agent, Recorder],
 ) -> None:
     cluster, agent, good = world
-    acknowledge = scheduler_pb2.Acknowledge(
-        agent_id=agent.agent_id, task_id="innocent", update_id="made-up"
+    acknowledgements = scheduler_pb2.Acknowledgements(
+        agent_ids=[agent.agent_id], task_ids=["innocent"], update_ids=["made-up"]
     )
     message = common_pb2.TaskMessage(
         framework_id=good.subscriptions[0], agent_id=agent.agent_id, task_id="innocent", data=b"x"
     )
     with RudeScheduler(cluster).subscribed("nosy") as stream:
-        stream.call(acknowledge=acknowledge)
+        stream.call(acknowledgements=acknowledgements)
         stream.call(decline=scheduler_pb2.Decline(offer_ids=["1-1", "9-9", "nonsense"]))
         stream.call(message=message)
         stream.call(confirm_results=scheduler_pb2.ConfirmResults(through=2**63 - 1))
         stream.call(kill=scheduler_pb2.Kill(task_id="innocent", agent_id=agent.agent_id))
-        update = stream.event("update")
+        update = stream.update()
         assert update.task_id == "innocent"
-        assert common_pb2.TaskState.Name(update.state) == "TASK_STATE_GONE"
+        assert update.state is TaskState.GONE
         stream.call(kill=scheduler_pb2.Kill(task_id="no-such"))
-        update = stream.event("update")
-        assert common_pb2.TaskState.Name(update.state) == "TASK_STATE_UNKNOWN"
+        update = stream.update()
+        assert update.state is TaskState.UNKNOWN
         stream.call(teardown=scheduler_pb2.Teardown())
 
 

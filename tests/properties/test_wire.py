@@ -1,6 +1,7 @@
 """What is said arrives as it was said; and nothing that arrives does more than be refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,18 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesoslite.messages import AgentCall, AgentEvent, SchedulerCall, SchedulerEvent
+from mesoslite.lifecycle import TaskState
+from mesoslite.messages import (
+    Acknowledge,
+    AcknowledgeStatus,
+    AgentCall,
+    AgentEvent,
+    RunTask,
+    SchedulerCall,
+    SchedulerEvent,
+    StatusReport,
+    Update,
+)
 from mesoslite.model import AgentInfo, FrameworkInfo, Offer, Task, TaskStatus
 from mesoslite.v1 import agent_pb2, common_pb2, scheduler_pb2
 from mesoslite.wire import (
@@ -43,6 +55,7 @@ from tests.properties.strategies import (
     file_chunks,
     file_reads,
     framework_infos,
+    ids,
     offers,
     scheduler_calls,
     scheduler_events,
@@ -149,6 +162,35 @@ def test_random_bytes_do_no_harm(
     refused_or_read(read, parsed)
 
 
+@given(
+    reports=st.lists(st.builds(StatusReport, statuses, st.sampled_from(TaskState)), max_size=12),
+    acknowledgements=st.lists(st.builds(Acknowledge, ids, ids, ids), max_size=12),
+    done=st.lists(st.builds(AcknowledgeStatus, ids, ids, ids), max_size=12),
+    alike=st.lists(st.builds(RunTask, ids, st.sampled_from(("*", "a")), tasks), max_size=3),
+    names=st.lists(ids, max_size=4),
+)
+def test_crowds_of_one_kind_arrive_as_they_were_said(
+    reports: list[StatusReport],
+    acknowledgements: list[Acknowledge],
+    done: list[AcknowledgeStatus],
+    alike: list[RunTask],
+    names: list[str],
+) -> None:
+    """They travel in columns, and tasks that differ by their ids alone as one with many ids."""
+    said: list[AgentCall] = [*reports]
+    assert [c for r in agent_requests(said) for c in agent_calls_from_wire(r, Registration())] == [
+        *reports
+    ]
+    updates: list[SchedulerEvent] = [Update(report.status) for report in reports]
+    heard = [scheduler_events_from_wire(r)[1] for r in scheduler_responses(1, updates)]
+    assert [event for some in heard for event in some] == updates
+    calls: list[SchedulerCall] = [*acknowledgements]
+    assert [c for r in scheduler_requests(calls) for c in scheduler_calls_from_wire(r)] == calls
+    runs = [replace(run, task=replace(run.task, task_id=name)) for run in alike for name in names]
+    told: list[AgentEvent] = [*runs, *done, *runs]
+    assert [e for r in agent_responses(1, told) for e in agent_events_from_wire(r)[1]] == told
+
+
 @settings(max_examples=60)
 @given(
     calls=st.lists(scheduler_calls, min_size=1, max_size=2),
@@ -222,6 +264,8 @@ def value_of(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     """Values of a field that is no message."""
     if field.type == FieldDescriptor.TYPE_BYTES:
         return st.binary(max_size=4)
+    if field.type == FieldDescriptor.TYPE_UINT64:
+        return HOSTILE_INTS.map(abs)
     if field.type == FieldDescriptor.TYPE_BOOL:
         return st.booleans()
     return HOSTILE_TEXTS if field.type == FieldDescriptor.TYPE_STRING else HOSTILE_INTS

@@ -101,17 +101,28 @@ def test_enums_have_the_same_members_here_and_on_the_wire(
     assert all(known.member(known.number[member], "field") is member for member in members)
 
 
+REGISTERING = ("register_begin", "register_part", "register_end")
+
+
 @pytest.mark.parametrize(
     ("message", "union", "readers"),
     [
-        (scheduler_pb2.SchedulerCall, "call", scheduler_side._CALLS.keys()),
-        (scheduler_pb2.SchedulerEvent, "event", scheduler_side._EVENTS.keys()),
+        (
+            scheduler_pb2.SchedulerCall,
+            "call",
+            scheduler_side._CALLS | scheduler_side._CROWDS_OF_CALLS,
+        ),
+        (
+            scheduler_pb2.SchedulerEvent,
+            "event",
+            scheduler_side._EVENTS | scheduler_side._CROWDS_OF_EVENTS,
+        ),
         (
             agent_pb2.AgentCall,
             "call",
-            agent_side._CALLS.keys() | {"register_begin", "register_part", "register_end"},
+            {*agent_side._CALLS, *agent_side._CROWDS_OF_CALLS, *REGISTERING},
         ),
-        (agent_pb2.AgentEvent, "event", agent_side._EVENTS.keys()),
+        (agent_pb2.AgentEvent, "event", agent_side._EVENTS | agent_side._CROWDS_OF_EVENTS),
     ],
 )
 def test_every_call_and_event_of_the_protocol_has_a_reader(
@@ -181,11 +192,6 @@ def test_fields_that_this_version_does_not_know_are_not_passed_on() -> None:
     plain = nouns.task_to_wire(task())
     slot = common_pb2.Task.FromString(plain.SerializeToString() + newer)
     assert nouns.encoded_task(nouns.task_from_wire(slot)) == plain.SerializeToString()
-    told = nouns.status_to_wire(TaskStatus("t1", TaskState.RUNNING))
-    status = nouns.passing_status(
-        common_pb2.TaskStatus.FromString(told.SerializeToString() + newer)
-    )
-    assert nouns.encoded_status(status) == told.SerializeToString()
 
 
 def test_a_task_at_its_limits_is_taken() -> None:
@@ -442,12 +448,29 @@ def test_texts_for_people_are_cut_and_mended_by_who_sends_them() -> None:
 # --- calls ----------------------------------------------------------------------------------------
 
 
+def test_launches_that_differ_by_their_ids_alone_are_said_once_and_each_is_judged() -> None:
+    launches = tuple(Launch(task(name), "r1") for name in ("a", "no id", "c", "d"))
+    [request] = scheduler_requests([Accept(1, "a1", ("o1",), launches, 0)])
+    assert len(request.calls[0].accept.operations) == 1
+    [accept] = scheduler_calls_from_wire(request)
+    assert isinstance(accept, Accept)
+    assert [isinstance(operation, Launch) for operation in accept.operations] == [1, 0, 1, 1]
+    assert (accept.operations[0], *accept.operations[2:]) == (launches[0], *launches[2:])
+    others = tuple(
+        launch for n in range(3) for launch in (Launch(task(f"a{n}")), Launch(task(f"b{n}"), "r1"))
+    )
+    [request] = scheduler_requests([Accept(1, "a1", ("o1",), others, 0)])
+    [accept] = scheduler_calls_from_wire(request)
+    assert isinstance(accept, Accept)
+    assert accept.operations == others
+
+
 def test_a_bad_launch_spoils_neither_its_accept_nor_its_stream() -> None:
     launches = (
         Launch(task("good")),
         Launch(task("bad", pids_limit=0)),
         Launch(task("no id")),
-        Launch(task("twin", resources=SMALL)),
+        Launch(task("twin", kill_grace_ms=7)),
     )
     [request] = scheduler_requests([Accept(1, "a1", ("o1",), launches, 5_000), Heartbeat()])
     request.calls[0].accept.operations.add()
@@ -498,7 +521,14 @@ def test_refusing_for_longer_than_a_year_is_refusing_for_a_year() -> None:
         ("kill.task_id", {"kill": {}}),
         ("kill.grace_ms", {"kill": {"task_id": "t", "grace_ms": 3_600_001}}),
         ("kill.grace_ms", {"kill": {"task_id": "t", "grace_ms": -1}}),
-        ("acknowledge.update_id", {"acknowledge": {"agent_id": "a", "task_id": "t"}}),
+        (
+            "acknowledgements.update_ids",
+            {"acknowledgements": {"agent_ids": ["a"], "task_ids": ["t"]}},
+        ),
+        (
+            "acknowledgements.update_ids",
+            {"acknowledgements": {"agent_ids": ["a"], "task_ids": "ttt", "update_ids": "uu"}},
+        ),
         ("reconcile.tasks.task_id", {"reconcile": {"tasks": [{}]}}),
         ("reconcile.tasks", {"reconcile": {"tasks": [{}] * 10_001}}),
         ("confirm_results.through", {"confirm_results": {"through": -1}}),
@@ -518,9 +548,9 @@ def test_a_call_that_can_not_be_is_refused_and_the_field_named(
 @pytest.mark.parametrize(
     ("field", "event"),
     [
-        ("run_task.framework_id", {"run_task": {}}),
-        ("run_task.role", {"run_task": {"framework_id": "f"}}),
-        ("run_task.task.task_id", {"run_task": {"framework_id": "f", "role": "*"}}),
+        ("run_tasks.framework_id", {"run_tasks": {}}),
+        ("run_tasks.role", {"run_tasks": {"framework_id": "f"}}),
+        ("run_tasks.task.task_id", {"run_tasks": {"framework_id": "f", "role": "*"}}),
         (
             "kill_task.grace_ms",
             {"kill_task": {"framework_id": "f", "task_id": "t", "grace_ms": -1}},

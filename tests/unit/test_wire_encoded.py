@@ -1,11 +1,12 @@
 """What the wire remembers changes nothing but the time it takes."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.model import Task, TaskStatus
+from mesoslite.model import Task, TaskStatus, Uri
 from mesoslite.resources import Resources
 from mesoslite.v1 import common_pb2 as pb
 from mesoslite.wire import (
@@ -17,6 +18,7 @@ from mesoslite.wire import (
     task_to_wire,
 )
 from mesoslite.wire.encoded import KEPT_BYTES_MAX, KEPT_MAX, Encoded
+from mesoslite.wire.nouns import shape_of
 
 
 def task(task_id: str, cpus: int = 1, **more: str) -> Task:
@@ -81,3 +83,26 @@ def test_what_is_kept_is_bounded_in_number_and_in_bytes() -> None:
     large = object()
     kept.keep(large, b"x" * (KEPT_BYTES_MAX + 1))
     assert kept.of(large) is None
+
+
+def test_every_part_of_a_task_but_its_id_makes_another_shape() -> None:
+    """What one shape is said of is said once, so a part that is left out would be lost."""
+    changes: dict[str, Any] = {
+        "command": ["false"],
+        "resources": Resources(cpus=2),
+        "name": "n",
+        "environment": {"A": "b"},
+        "user": "me",
+        "uris": [Uri("/x")],
+        "image": "/i",
+        "containerizer": "oci",
+        "kill_grace_ms": 7,
+        "max_completion_ms": 8,
+        "pids_limit": 9,
+        "labels": {"a": "b"},
+    }
+    assert {field.name for field in fields(Task)} == {"task_id", *changes}
+    plain = shape_of(task("t"))
+    assert shape_of(task("other")) == plain
+    for name, value in changes.items():
+        assert shape_of(replace(task("t"), **{name: value})) != plain, name
