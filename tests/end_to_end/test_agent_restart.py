@@ -1,0 +1,78 @@
+"""kill -9 of an agent with 50 running tasks: each is told as it really was, whenever it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from mesoslite import Reason, Resources, TaskState
+from tests.end_to_end.cluster import Agent, running_cluster
+from tests.end_to_end.recorder import Recorder, recording, task
+from tests.end_to_end.waiting import wait_until
+
+TASKS = 50
+EATS = 40 << 20  # bytes that a task holds at once before it ends
+NEEDS = Resources(cpus=0.1, mem=16)
+ROOMY = Resources(cpus=0.1, mem=256)
+WAITS = "echo $$ >> starts; until [ -e go ]; do sleep 0.2; done; "
+SIGNALS = (signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM, signal.SIGABRT)
+CODES = range(12)
+EATERS = 4
+
+
+def scripts() -> dict[str, str]:
+    """By task: those that end by a code, by a signal, after they took memory; the rest run on."""
+    made = {f"code-{code}": f"{WAITS} exit {code}" for code in CODES}
+    made |= {f"signal-{number}": f"{WAITS} kill -{number} $$; sleep 60" for number in SIGNALS}
+    eats = f"head -c {EATS} /dev/zero | tail -n 1 > taken"  # tail holds the one line that it is
+    made |= {f"eats-{n}": f"{WAITS} {eats}; exit 3" for n in range(EATERS)}
+    rest = TASKS - len(made)
+    return made | {f"runs-{n}": "echo $$ >> starts; exec sleep 600" for n in range(rest)}
+
+
+def test_what_fifty_tasks_did_while_their_agent_was_dead_is_told_exactly() -> None:
+    by_name = scripts()
+    with running_cluster() as cluster:
+        agent = cluster.start_agent(resources="cpus:8;mem:4096")
+        tasks = [
+            task(name, script, needs=ROOMY if name.startswith("eats") else NEEDS)
+            for name, script in by_name.items()
+        ]
+        with recording(cluster, Recorder("fifty", tasks)) as scheduler:
+            running = {TaskState.RUNNING: TASKS}
+            wait_until(lambda: scheduler.count() == running, "all run")
+            before = agent.containers()
+            ending = [name for name in by_name if not name.startswith("runs")]
+            agent.kill()
+            for name in ending:
+                (agent.sandbox(name) / "go").touch()
+            wait_until(lambda: over(agent) == len(ending), "the launcher has seen them end")
+            agent.start()
+            for code in CODES:
+                state = TaskState.FAILED if code else TaskState.FINISHED
+                status = scheduler.until(f"code-{code}", state)
+                assert (status.exit_code, status.signal) == (code, None)
+                assert status.reason is Reason.COMMAND_EXITED
+            for number in SIGNALS:
+                status = scheduler.until(f"signal-{number}", TaskState.FAILED)
+                assert (status.exit_code, status.signal) == (None, number)
+                assert status.reason is Reason.COMMAND_SIGNALED
+            for n in range(EATERS):
+                status = scheduler.until(f"eats-{n}", TaskState.FAILED)
+                assert status.exit_code == 3
+                assert status.peak_mem_bytes is not None
+                assert EATS <= status.peak_mem_bytes < 2 * EATS
+            now = agent.containers()
+            for name in by_name.keys() - set(ending):
+                assert scheduler.latest()[name].state is TaskState.RUNNING
+                assert now[name]["pid"] == before[name]["pid"]
+                os.kill(now[name]["pid"], 0)
+            for name in by_name:
+                starts = (agent.sandbox(name) / "starts").read_text()
+                assert len(starts.splitlines()) == 1, "each ran once"
+                ends = [status for status in scheduler.of(name) if status.terminal]
+                assert len(ends) == (name in ending), "and ended once at most"
+
+
+def over(agent: Agent) -> int:
+    return sum(event["event"] == "exited" for event in agent.containers().values())
