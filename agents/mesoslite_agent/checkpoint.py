@@ -178,17 +178,18 @@ class Checkpoint:
             ),
         )
         waiting: dict[tuple[str, str], list[TaskStatus]] = {}
-        last: dict[tuple[str, str], TaskStatus] = {}
+        past: dict[tuple[str, str], list[TaskStatus]] = {}
         for framework_id, task_id, data, acknowledged in rows:
             key = (framework_id, task_id)
             status = status_from_wire(common_pb2.TaskStatus.FromString(data))
             updates = waiting.setdefault(key, [])
             if acknowledged:
-                last[key] = status
+                past.setdefault(key, []).append(status)
             else:
                 updates.append(status)
         return tuple(
-            StreamRecord(*key, tuple(updates), last.get(key)) for key, updates in waiting.items()
+            StreamRecord(*key, tuple(updates), tuple(past.get(key, ())))
+            for key, updates in waiting.items()
         )
 
     async def commit(self, effects: Sequence[Effect]) -> None:
@@ -276,7 +277,8 @@ _WRITTEN: dict[type, tuple[tuple[str, Callable[[Any], tuple[object, ...]]], ...]
             _update_row,
         ),
     ),
-    # Those that were acknowledged before stay until the task is forgotten: of at most 8 statuses.
+    # Those that were acknowledged stay until the task is forgotten, for its post-mortem: of at most
+    # 8 statuses.
     SaveAcknowledgement: (
         (
             (

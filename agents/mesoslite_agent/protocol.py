@@ -96,8 +96,9 @@ class StreamRecord:
     framework_id: str
     task_id: str
     updates: tuple[TaskStatus, ...]
-    last_acknowledged: TaskStatus | None
-    """The newest that was; a stream whose terminal update was acknowledged is no more."""
+    acknowledged: tuple[TaskStatus, ...] = ()
+    """Those that were, oldest first, since a task's end tells its whole life; a stream whose
+    terminal update was acknowledged is no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,8 @@ class UpdateStream:
 
 def newest(record: StreamRecord) -> TaskStatus | None:
     """The newest status of a recovered stream, acknowledged or not; None when there was none."""
-    return record.updates[-1] if record.updates else record.last_acknowledged
+    both = (*record.acknowledged, *record.updates)
+    return both[-1] if both else None
 
 
 class Resends:

@@ -121,7 +121,7 @@ class Checkpoint:
             frameworks=tuple(folded.frameworks.values()),
             tasks=tuple(folded.tasks.values()),
             streams=tuple(
-                agent.StreamRecord(*key, tuple(updates), folded.acknowledged.get(key))
+                agent.StreamRecord(*key, tuple(updates), tuple(folded.acknowledged.get(key, ())))
                 for key, updates in folded.updates.items()
             ),
         )
@@ -141,7 +141,7 @@ class _Folded:
         self.frameworks: dict[str, FrameworkReference] = {}
         self.tasks: dict[Key, agent.TaskRecord] = {}
         self.updates: dict[Key, list[TaskStatus]] = {}
-        self.acknowledged: dict[Key, TaskStatus] = {}
+        self.acknowledged: dict[Key, list[TaskStatus]] = {}
 
     def apply(self, effect: agent.Durable) -> None:
         match effect:
@@ -158,7 +158,7 @@ class _Folded:
             case agent.SaveAcknowledgement(framework_id, task_id, update_id):
                 head = self.updates[framework_id, task_id].pop(0)
                 assert head.update_id == update_id, (head, effect)
-                self.acknowledged[framework_id, task_id] = head
+                self.acknowledged.setdefault((framework_id, task_id), []).append(head)
             case agent.ForgetTask(framework_id, task_id):
                 key = (framework_id, task_id)
                 self.tasks.pop(key, None)

@@ -349,7 +349,7 @@ class AnyOrder(RuleBasedStateMachine):
                 assert key not in self.disk.tasks
             else:
                 assert left is not None
-                assert left.last_acknowledged == report.status
+                assert left.acknowledged[-1] == report.status
                 assert not left.updates or key in self.heard, "the next one is said at once"
 
     @precondition(lambda self: self.registered and self.known())

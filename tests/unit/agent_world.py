@@ -92,14 +92,15 @@ class Disk:
                     self.tasks[key] = record
                 case SaveUpdate(framework_id, status):
                     key = framework_id, status.task_id
-                    old = self.streams.get(key, StreamRecord(*key, (), None))
+                    old = self.streams.get(key, StreamRecord(*key, ()))
                     self.streams[key] = replace(old, updates=(*old.updates, status))
                 case SaveAcknowledgement(framework_id, task_id, update_id):
                     key = framework_id, task_id
                     old = self.streams[key]
                     assert old.updates[0].update_id == update_id
+                    acknowledged = (*old.acknowledged, old.updates[0])
                     self.streams[key] = replace(
-                        old, updates=old.updates[1:], last_acknowledged=old.updates[0]
+                        old, updates=old.updates[1:], acknowledged=acknowledged
                     )
                 case ForgetTask(framework_id, task_id):
                     key = framework_id, task_id
