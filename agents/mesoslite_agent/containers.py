@@ -103,7 +103,9 @@ class Containers:
         self._runtimes = asyncio.Semaphore(RUNTIMES_MAX)
         self._threads = ThreadPoolExecutor(ROOTS_MAX, thread_name_prefix="containers")
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._plain = PlainStarts(self._prepare_plain, self._threads, self._enter, self._ask_for)
+        self._plain = PlainStarts(
+            self._prepare_plain, self._threads, self._enter, self._ask_for, self._launcher.flush
+        )
         self._closing = False
 
     # -- what the daemon may ask ------------------------------------------------------------------

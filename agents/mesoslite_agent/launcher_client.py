@@ -142,6 +142,10 @@ class LauncherClient:
             return None
         return self._send({"op": op} | fields)
 
+    def flush(self) -> None:
+        """Write what was asked in this turn of the loop now, and not at its end."""
+        self._write()
+
     async def until_connected(self) -> None:
         """Wait for as long as there is no launcher."""
         await self._connected.wait()
@@ -280,7 +284,7 @@ class LauncherClient:
 
     def _write(self) -> None:
         lines, self._unsent = self._unsent, []
-        if self._writer is not None:
+        if lines and self._writer is not None:
             self._writer.write(b"".join(lines))
 
     def _drop(self) -> None:

@@ -48,12 +48,11 @@ class Sandboxes:
         """
         path = str(sandbox)  # from here on it is text: half the time of a start's preparation
         try:
+            # Mostly the task is a new one, and its framework is not.
+            os.mkdir(os.path.dirname(path), 0o755)  # noqa: PTH102, PTH120
             os.mkdir(path, 0o755)  # noqa: PTH102
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
             sandbox.mkdir(mode=0o755, parents=True, exist_ok=True)
-        except FileExistsError:
-            if not sandbox.is_dir():
-                raise
         for name in ("stdout", "stderr"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
             descriptor = os.open(f"{path}/{name}", flags, 0o644)

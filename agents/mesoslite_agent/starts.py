@@ -53,12 +53,17 @@ class PlainStarts:
         threads: Executor,
         enter: Callable[[Live, Phase], None],
         prepared: Callable[[Live, Launch | str], None],
+        flush: Callable[[], None],
     ) -> None:
-        """`prepare` blocks, and tells why not; `prepared` gets what it said for each start."""
+        """`prepare` blocks, and tells why not; `prepared` gets what it said for each start.
+
+        `flush` is called when some have been prepared: nothing is added to them in this turn.
+        """
         self._prepare = prepare
         self._threads = threads
         self._enter = enter
         self._prepared = prepared
+        self._flush = flush
         self._waiting: deque[tuple[Live, ContainerSpec]] = deque()
         self._running = False
 
@@ -84,6 +89,7 @@ class PlainStarts:
                     launches = await loop.run_in_executor(self._threads, self._prepare_all, specs)
                 for (live, _), launch in zip(batch, launches, strict=True):
                     self._prepared(live, launch)
+                self._flush()
         finally:
             self._running = False
 

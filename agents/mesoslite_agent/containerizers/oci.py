@@ -298,7 +298,9 @@ class OciContainerizer:
                 "run", "--detach", "--pid-file", str(folder / "pid"),
                 "--bundle", str(folder), spec.container_id,
             ),
-            env={"PATH": PATH, "MESOSLITE_BUNDLE": str(folder)},
+            # Of the runtime, not of the task. It is written in Go, and with one thread at a time
+            # takes 26 ms of CPU for a container instead of 27.
+            env={"PATH": PATH, "MESOSLITE_BUNDLE": str(folder), "GOMAXPROCS": "1"},
             cwd=str(folder),
             stdout=str(sandbox / "stdout"),
             stderr=str(sandbox / "stderr"),
