@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mesoslite.attributes import Attribute, InvalidAttributes
     from mesoslite.lifecycle import TaskState
     from mesoslite.model import (
+        Entry,
         Offer,
         Policy,
         Reason,
@@ -30,12 +31,21 @@ if TYPE_CHECKING:
     from mesoslite.resources import InvalidResources, Resources, Shortfall
     from mesoslite.scheduler.running import FrameworkError, run, run_async
     from mesoslite.scheduler.scheduler import Scheduler, take_fitting
+    from mesoslite.scheduler.store import (
+        Store,
+        StoreCall,
+        StoreClosed,
+        StoreConflict,
+        StoreError,
+        StoreFull,
+    )
     from mesoslite.where import InvalidWhere
 
 __version__ = VERSION
 
 __all__ = [
     "Attribute",
+    "Entry",
     "FrameworkError",
     "InvalidAttributes",
     "InvalidResources",
@@ -49,6 +59,12 @@ __all__ = [
     "Scheduler",
     "Shortfall",
     "Source",
+    "Store",
+    "StoreCall",
+    "StoreClosed",
+    "StoreConflict",
+    "StoreError",
+    "StoreFull",
     "Task",
     "TaskReference",
     "TaskState",
@@ -67,6 +83,7 @@ _WHERE = {
     ),
     "mesoslite.lifecycle": ("TaskState",),
     "mesoslite.model": (
+        "Entry",
         "Offer",
         "Policy",
         "Reason",
@@ -91,6 +108,14 @@ _WHERE = {
     "mesoslite.scheduler.scheduler": (
         "Scheduler",
         "take_fitting",
+    ),
+    "mesoslite.scheduler.store": (
+        "Store",
+        "StoreCall",
+        "StoreClosed",
+        "StoreConflict",
+        "StoreError",
+        "StoreFull",
     ),
     "mesoslite.where": ("InvalidWhere",),
 }

@@ -12,6 +12,7 @@ from mesoslite.immutable import dataclass
 from mesoslite.lifecycle import TaskState
 from mesoslite.model import (
     AgentInfo,
+    Entry,
     FrameworkInfo,
     InvalidRequest,
     Offer,
@@ -19,6 +20,7 @@ from mesoslite.model import (
     OperationResult,
     Refusal,
     Request,
+    StoreWrite,
     Task,
     TaskReference,
     TaskStatus,
@@ -94,6 +96,9 @@ class Accept:
     offer_ids: tuple[str, ...]
     operations: tuple[Operation, ...]
     refuse_ms: int
+    writes: tuple[StoreWrite, ...] = ()
+    """Done in the same commit when at least one launch is; when one of them can not be, nothing of
+    the accept is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,35 @@ class ConfirmResults:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadStore:
+    """What does the store have under this key? Sees all that was written before on the stream."""
+
+    number: int
+    """Of the StoreAnswer; unique among the store's calls of the session."""
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListStore:
+    """Which keys of the store begin so?"""
+
+    number: int
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStore:
+    """Do all of these writes, or none.
+
+    A session says the next one when this is answered, and says this again after a reconnect: a
+    master that finds its number as the last one that was done answers as it did then.
+    """
+
+    number: int
+    writes: tuple[StoreWrite, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Teardown:
     """End all tasks and remove the framework; its id is used up."""
 
@@ -193,6 +227,9 @@ SchedulerCall = (
     | Reconcile
     | ConfirmResults
     | TaskMessage
+    | ReadStore
+    | ListStore
+    | WriteStore
     | Teardown
     | Heartbeat
 )
@@ -238,6 +275,23 @@ class AcceptResult:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreAnswer:
+    """The answer to the call of the store with this number."""
+
+    number: int
+    refusal: Refusal | None = None
+    message: str = ""
+    key: str = ""
+    """With STORE_CONFLICT: whose version it was."""
+    version: int = 0
+    """Of what was written; with STORE_CONFLICT that of what is there, 0 for nothing."""
+    entry: Entry | None = None
+    """What was read; None: nothing is there."""
+    keys: tuple[str, ...] = ()
+    """Those that were asked for, in order."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestUnsatisfiable:
     """What is wrong with a request.
 
@@ -263,6 +317,7 @@ SchedulerEvent = (
     | Rescind
     | Update
     | AcceptResult
+    | StoreAnswer
     | RequestUnsatisfiable
     | TaskMessage
     | AgentLost

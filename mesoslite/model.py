@@ -27,6 +27,12 @@ REFUSE_MS_MAX = 365 * DAY_MS  # Mesos cuts longer ones to a year as well
 DEFAULT_KILL_GRACE_MS = 3_000  # Mesos: the default executor's grace period
 DEFAULT_FAILOVER_TIMEOUT_MS = 7 * DAY_MS  # docs/decisions.md D4
 REQUESTS_MAX = 1_000  # of one framework, ~1 kB each: a scheduler has a few kinds of task
+STORE_KEYS_MAX = 1_000  # of one framework (docs/decisions.md D16)
+STORE_KEY_PATTERN = re.compile(r"[\x21-\x7e]{1,256}\Z")
+STORE_VALUE_BYTES_MAX = 64 * 1024
+STORE_BYTES_MAX = 8 * 1024 * 1024  # of one framework, keys and values together
+STORE_WRITES_MAX = 100  # of one accept or call: what belongs together is a few keys
+STORE_WRITES_BYTES_MAX = 512 * 1024  # of them together: half a message, so tasks fit beside them
 UNIT_PARTS_MAX = 100  # of one request: amounts, ranges and set items; a task has a few
 REQUEST_COUNT_MAX = 1_000_000  # units of one request: 10 times what the largest cluster runs
 
@@ -105,6 +111,9 @@ class Refusal(Enum):
     NO_AGENT_FITS = "no agent could hold this even if it were empty"
     TOO_MANY_REQUESTS = "the framework has as many requests as it may: withdraw some"
     INVALID_REQUEST = "the request's description is not valid"
+    # The store
+    STORE_CONFLICT = "an entry of the store has another version than the one that was expected"
+    STORE_FULL = "the framework's store holds as much as it may"
     # Other calls
     UNKNOWN_TASK = "no such task"
     UNKNOWN_AGENT = "no such agent"
@@ -375,6 +384,46 @@ class TaskReference:
 
     task_id: str
     agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the framework's store has under a key (docs/store.md)."""
+
+    value: bytes
+    """At most STORE_VALUE_BYTES_MAX."""
+    version: int
+    """From 1: larger than that of every write before it in the same store, under any key."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWrite:
+    """One change of the framework's store."""
+
+    key: str
+    """1 to 256 printable ASCII characters without blanks."""
+    value: bytes | None
+    """None: the entry is removed."""
+    version: int | None = None
+    """The entry must have it; 0: there must be none; None: whatever is there."""
+
+
+def why_not_write(write: StoreWrite) -> str | None:
+    """What is wrong with a write, in one line; None: nothing."""
+    if (why := why_not_key(write.key)) is not None:
+        return why
+    if write.value is not None and (size := len(write.value)) > STORE_VALUE_BYTES_MAX:
+        return f"a value has at most {STORE_VALUE_BYTES_MAX:,} bytes, not {size:,}"
+    if write.version is not None and write.version < 0:
+        return f"a version is 0 or more, not {write.version}"
+    return None
+
+
+def why_not_key(key: str) -> str | None:
+    """What is wrong with a key of the store, in one line; None: nothing."""
+    if STORE_KEY_PATTERN.match(key) is None:
+        return "a key has 1 to 256 printable ASCII characters and no blanks"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

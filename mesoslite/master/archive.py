@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar, assert_never
+from urllib.parse import quote
 from zlib import crc32
 
 from google.protobuf.message import DecodeError, Message
@@ -19,13 +20,20 @@ from mesoslite.master.protocol import (
     CompletedRecord,
     CompleteFramework,
     Durable,
+    EntryRecord,
     ForgetAgent,
     ForgetCompleted,
+    ForgetEntry,
+    ForgetStore,
     FrameworkRecord,
     Recovered,
     SaveAgent,
+    SaveEntry,
     SaveFramework,
+    SaveStore,
+    StoreRecord,
 )
+from mesoslite.model import Entry
 from mesoslite.v1 import registry_pb2 as pb
 from mesoslite.wire import (
     MalformedMessage,
@@ -38,6 +46,7 @@ from mesoslite.wire import (
 VERSION = 1  # of the seal, not of what is in it: protobuf takes care of that
 SEAL_BYTES = 5  # one for the version, four for the checksum
 EPOCH, AGENT, FRAMEWORK, COMPLETED = "epoch", "agent", "framework", "completed"
+STORE, ENTRY = "store", "entry"
 
 M = TypeVar("M", bound=Message)
 
@@ -49,7 +58,7 @@ class Put:
     kind: str
     """Lower case letters."""
     key: str
-    """1 to 1,024 of A-Z a-z 0-9 . _ - % : and unique within the kind."""
+    """1 to 1,024 of A-Z a-z 0-9 . _ - ~ % : and unique within the kind."""
     data: bytes
 
 
@@ -93,6 +102,14 @@ def writes(effect: Durable) -> tuple[Write, ...]:
             return Delete(FRAMEWORK, ended.framework_id), completed(ended)
         case ForgetCompleted(framework_id):
             return (Delete(COMPLETED, framework_id),)
+        case SaveStore(store_record):
+            return (store(store_record),)
+        case ForgetStore(framework_id):
+            return (Delete(STORE, framework_id),)
+        case SaveEntry(entry_record):
+            return (entry(entry_record),)
+        case ForgetEntry(framework_id, key):
+            return (Delete(ENTRY, _entry_key(framework_id, key)),)
         case _:
             assert_never(effect)
 
@@ -134,6 +151,34 @@ def completed(record: CompletedRecord) -> Put:
     return _sealed(COMPLETED, record.framework_id, message)
 
 
+def store(record: StoreRecord) -> Put:
+    """What is said of a framework's store beside its entries."""
+    message = pb.StoreRecord(
+        framework_id=record.framework_id,
+        revision=record.revision,
+        session_id=record.session_id,
+        number=record.number,
+        version=record.version,
+    )
+    return _sealed(STORE, record.framework_id, message)
+
+
+def entry(record: EntryRecord) -> Put:
+    """An entry of a framework's store."""
+    message = pb.EntryRecord(
+        framework_id=record.framework_id,
+        key=record.key,
+        value=record.entry.value,
+        version=record.entry.version,
+    )
+    return _sealed(ENTRY, _entry_key(record.framework_id, record.key), message)
+
+
+def _entry_key(framework_id: str, key: str) -> str:
+    """Any printable character may be in a key; three here stand for an unusual one."""
+    return f"{framework_id}:{quote(key, safe='')}"
+
+
 def _sealed(kind: str, key: str, message: Message) -> Put:
     content = message.SerializeToString()
     seal = bytes((VERSION,)) + _checksum(kind, key, content).to_bytes(SEAL_BYTES - 1, "big")
@@ -165,6 +210,8 @@ def recovered(number: int, records: Iterable[tuple[str, str, bytes]]) -> Recover
         agents=tuple(sorted(found[AGENT], key=lambda one: one.info.agent_id)),
         frameworks=tuple(sorted(found[FRAMEWORK], key=lambda one: one.framework_id)),
         completed=tuple(sorted(found[COMPLETED], key=lambda o: (o.completed_ms, o.framework_id))),
+        stores=tuple(sorted(found[STORE], key=lambda one: one.framework_id)),
+        entries=tuple(sorted(found[ENTRY], key=lambda one: (one.framework_id, one.key))),
     )
 
 
@@ -220,8 +267,26 @@ def _completed(content: bytes) -> CompletedRecord:
     )
 
 
+def _store(content: bytes) -> StoreRecord:
+    message = pb.StoreRecord.FromString(content)
+    return StoreRecord(
+        message.framework_id,
+        message.revision,
+        message.session_id,
+        message.number,
+        message.version,
+    )
+
+
+def _entry(content: bytes) -> EntryRecord:
+    message = pb.EntryRecord.FromString(content)
+    return EntryRecord(message.framework_id, message.key, Entry(message.value, message.version))
+
+
 _READERS: dict[str, Callable[[bytes], object]] = {
     AGENT: _agent,
     FRAMEWORK: _framework,
     COMPLETED: _completed,
+    STORE: _store,
+    ENTRY: _entry,
 }

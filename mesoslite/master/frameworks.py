@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesoslite.master import conduct, offers, requests, tasks
+from mesoslite.master import conduct, offers, requests, store, tasks
 from mesoslite.master.protocol import (
     CloseStream,
     CompletedRecord,
@@ -186,6 +186,7 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
     for entry in framework.tasks.values():
         if entry.state.terminal:
             tasks.forget(t, entry)
+    store.drop(t, framework)
     record = CompletedRecord(framework.framework_id, framework.principal, framework.info, t.now_ms)
     t.completed.append(record)
     t.emit(CompleteFramework(record))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mesoslite.master import store
 from mesoslite.master.records import AgentState, Tables, Timer
 from mesoslite.resources import Resources, split_key
 
@@ -14,6 +15,7 @@ def check(t: Tables) -> None:
     """Assert every invariant; O(everything)."""
     t.allocator.check()
     t.timers.check()
+    store.check(t)
     _check_streams(t)
     _check_offers(t)
     _check_tasks(t)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import conduct, fates, requests
+from mesoslite.master import conduct, fates, requests, store
 from mesoslite.master.protocol import ToAgent, ToScheduler
 from mesoslite.master.records import (
     AgentEntry,
@@ -253,7 +253,11 @@ def _accept_now(
 ) -> tuple[OperationResult, ...] | None:
     """Decide an accept that was not answered yet. None: the answer waits for the agent."""
     offers = [t.offers.get(offer_id) for offer_id in call.offer_ids]
-    refusal = _why_not_offers(t, framework, call, offers)
+    refusal, message = _why_not_offers(t, framework, call, offers), ""
+    if refusal is None and call.writes:
+        objection = store.why_not(t, framework, call.writes)
+        if objection is not None:
+            refusal, message = objection.refusal, objection.message
     if refusal is None:
         return _use(t, framework, call, [offer for offer in offers if offer is not None])
     # Any void offer voids the whole accept; what is valid in it goes back (docs/semantics.md 3.5).
@@ -262,7 +266,8 @@ def _accept_now(
             return_unused(t, framework, offer, 0)
     if refusal is Refusal.STALE_OFFER:
         return _accept_of_an_earlier_master(t, framework, call)
-    return _refuse_all(t, call, refusal, f"offers {', '.join(call.offer_ids)}"[:200])
+    named = message or f"offers {', '.join(call.offer_ids)}"[:200]
+    return _refuse_all(t, call, refusal, named)
 
 
 def _why_not_offers(
@@ -343,6 +348,8 @@ def _use(
     refuse_ms = call.refuse_ms
     refuse_ms = refuse_ms if launched or not left else conduct.refuse_ms(t, framework, refuse_ms)
     _refuse_rest(t, framework, offers, left, units, refuse_ms)
+    if launched:
+        store.ride_along(t, framework, call.writes)
     _send_launches(t, framework, agent, launched)
     return tuple(results)
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 from mesoslite.immutable import dataclass
 from mesoslite.messages import AgentCall, AgentEvent, SchedulerCall, SchedulerEvent
-from mesoslite.model import AgentInfo, FrameworkInfo, Refusal
+from mesoslite.model import AgentInfo, Entry, FrameworkInfo, Refusal
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -141,6 +141,30 @@ class CompletedRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryRecord:
+    """An entry of a framework's store."""
+
+    framework_id: str
+    key: str
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecord:
+    """A framework's store, beside its entries: saved with each write, so that a write which is
+    said again after a failover is known."""
+
+    framework_id: str
+    revision: int
+    """The version of the newest write."""
+    session_id: str = ""
+    number: int = 0
+    """Of the last WriteStore that was done, and the session that said it."""
+    version: int = 0
+    """That it gave."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """All that a master knows when it starts: its own epoch, and what is in the registry."""
 
@@ -150,6 +174,8 @@ class Recovered:
     frameworks: tuple[FrameworkRecord, ...] = ()
     completed: tuple[CompletedRecord, ...] = ()
     """Oldest first."""
+    stores: tuple[StoreRecord, ...] = ()
+    entries: tuple[EntryRecord, ...] = ()
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -214,6 +240,35 @@ class ForgetCompleted:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveStore:
+    """Durable: insert or replace, by framework id."""
+
+    record: StoreRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetStore:
+    """Durable: delete what is said of a framework's store beside its entries."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEntry:
+    """Durable: insert or replace, by framework id and key."""
+
+    record: EntryRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetEntry:
+    """Durable: delete, by framework id and key."""
+
+    framework_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to an operator. `refusal` None: done, and the ids say to what."""
 
@@ -244,5 +299,15 @@ class Warn:
     """What it was measured by: names with their unit, and values."""
 
 
-Durable = SaveAgent | ForgetAgent | SaveFramework | CompleteFramework | ForgetCompleted
+Durable = (
+    SaveAgent
+    | ForgetAgent
+    | SaveFramework
+    | CompleteFramework
+    | ForgetCompleted
+    | SaveStore
+    | ForgetStore
+    | SaveEntry
+    | ForgetEntry
+)
 Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer | Warn

@@ -22,6 +22,7 @@ from mesoslite.master.protocol import (
     FrameworkRecord,
     Misconduct,
     Recovered,
+    StoreRecord,
 )
 from mesoslite.messages import HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, Accept
 from mesoslite.model import (
@@ -36,6 +37,7 @@ from mesoslite.model import (
     TaskStatus,
 )
 from mesoslite.resources import Resources
+from mesoslite.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class MasterConfig:
     """Ended tasks of one framework on one agent whose end it has not acknowledged (D7)."""
     results_max: int = 10_000
     """Accept results kept for each framework until its session confirms them (D2)."""
+    store_bytes_max: int = 256 * 1024 * 1024
+    """Of all frameworks' stores together: it is all in memory, and in the registry."""
     completed_frameworks_max: int = 50
     """Shown to people; as Mesos keeps in memory. Their ids are used up for good without it: an id
     has the epoch of the master that gave it."""
@@ -207,6 +211,15 @@ class Conduct:
 
 
 @dataclass(slots=True)
+class FrameworkStore:
+    """What a framework has in its store; only `store.py` changes it."""
+
+    shelf: Shelf = field(default_factory=Shelf)
+    record: StoreRecord | None = None
+    """What of it is in the registry beside the entries; None before the first write."""
+
+
+@dataclass(slots=True)
 class FrameworkEntry:
     """A framework from its first subscribe until it is removed."""
 
@@ -243,6 +256,7 @@ class FrameworkEntry:
     strays: dict[str, TaskStatus] = field(default_factory=dict)
     """Ends of tasks that never had a container, which an agent tells to a master that never heard
     of them: by task id, until acknowledged. A registration lists containers only."""
+    store: FrameworkStore = field(default_factory=FrameworkStore)
 
     def record(self) -> FrameworkRecord:
         """What of it is durable."""
@@ -323,6 +337,8 @@ class Tables:
         self.gone: dict[str, None] = {}
         """The ids of the agents that are GONE, in the order in which they went."""
         self.framework_count = 0
+        self.store_bytes = 0
+        """Of all frameworks' stores."""
         self.offer_count = 0
         self.refusals: Counter[Refusal] = Counter()
         self.offers_ended: dict[OfferEnd, int] = dict.fromkeys(get_args(OfferEnd), 0)

@@ -247,6 +247,10 @@ def of_refused_launch(refusal: Refusal) -> str:
             return "acknowledge the statuses of tasks that have ended there"
         case Refusal.AGENT_FULL | Refusal.CONTAINERIZER_UNAVAILABLE:
             return "launch it on another agent"
+        case Refusal.STORE_CONFLICT:
+            return "read the entry again, and decide anew"
+        case Refusal.STORE_FULL:
+            return "remove what the framework's store need not hold"
         case Refusal.NO_RESOURCES | Refusal.INVALID_TASK:
             return "correct the task: launching it again as it is does not help"
         case Refusal.AGENT_UNREACHABLE | Refusal.RESULT_FORGOTTEN:

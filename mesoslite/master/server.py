@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeAlias, TypeVar, assert_never
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -22,13 +22,10 @@ from mesoslite.master.protocol import (
     AgentCalled,
     Answer,
     CloseStream,
-    CompleteFramework,
+    Durable,
     Effect,
     Event,
     ForgetAgent,
-    ForgetCompleted,
-    SaveAgent,
-    SaveFramework,
     SchedulerCalled,
     StreamClosed,
     StreamPaused,
@@ -116,10 +113,8 @@ class Streams:
             case Warn(framework_id, name, what, numbers):
                 told: dict[str, int] = dict(numbers)
                 log.warning(what.value, framework=name, framework_id=framework_id, **told)
-            case SaveAgent() | SaveFramework() | CompleteFramework() | ForgetCompleted():
-                pass  # committed before
             case _:
-                assert_never(effect)
+                _committed_before(effect)
 
     def close(self) -> None:
         """End every stream once what was said has been written."""
@@ -249,3 +244,7 @@ def _reading(context: Context) -> Callable[[], Awaitable[object]]:
         return message
 
     return read
+
+
+def _committed_before(_: Durable) -> None:
+    """What is durable is on disk when effects are performed: nothing is left to be done."""

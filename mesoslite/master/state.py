@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from mesoslite.master import agents, frameworks, offers, requests, tasks
+from mesoslite.master import agents, frameworks, offers, requests, store, tasks
 from mesoslite.master.invariants import check
 from mesoslite.master.protocol import (
     AgentCalled,
@@ -46,6 +46,8 @@ from mesoslite.messages import (
     Decline,
     Heartbeat,
     Kill,
+    ListStore,
+    ReadStore,
     Reconcile,
     Refused,
     Register,
@@ -58,6 +60,7 @@ from mesoslite.messages import (
     TaskMessage,
     Teardown,
     WithdrawRequests,
+    WriteStore,
 )
 from mesoslite.model import Refusal
 
@@ -159,6 +162,7 @@ class Master:
                 deadline_ms = t.now_ms + max(timeout_ms, t.config.heartbeat_ms)
             frameworks.await_return(t, framework, deadline_ms)
         frameworks.bound_completed(t)
+        store.recover(t, recovered.stores, recovered.entries)
 
     def _due(self, timer: Timer, subject: str) -> None:
         t = self.tables
@@ -247,6 +251,12 @@ class Master:
                 tasks.reconcile(t, framework, call)
             case TaskMessage():
                 tasks.message_to_task(t, framework, call)
+            case ReadStore():
+                store.read(t, framework, call)
+            case ListStore():
+                store.list_keys(t, framework, call)
+            case WriteStore():
+                store.write(t, framework, call)
             case Teardown():
                 frameworks.remove(t, framework, "its scheduler asked for it")
             case Heartbeat():

@@ -83,7 +83,9 @@ def _send(
         if isinstance(operation, Launch) and operation.request_id:
             t.requests.launched(operation.request_id)
     agent_id = decision.offers[0].agent_id
-    call = t.launches.add(agent_id, offer_ids, tuple(operations.values()), refuse_ms)
+    call = t.launches.add(
+        agent_id, offer_ids, tuple(operations.values()), refuse_ms, decision.writes
+    )
     if t.subscribed:
         t.say(call)
 

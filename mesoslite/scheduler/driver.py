@@ -45,6 +45,7 @@ from mesoslite.scheduler.protocol import (
     OnUnsatisfiable,
     RunCallback,
     StatusesTold,
+    StoreAnswered,
     StreamLost,
     StreamOpened,
     Tick,
@@ -174,6 +175,7 @@ class Driver:
         _logs_to_stderr()
         self._loop = asyncio.get_running_loop()
         self._scheduler._on_call(self._notified)
+        self._scheduler.store._open(self._scheduler._record)
         self._collect()
         driving = asyncio.create_task(self._drive())
         dialling = asyncio.create_task(self._link.run())
@@ -198,6 +200,7 @@ class Driver:
 
     async def _end(self, *tasks: asyncio.Task[None]) -> None:
         self._scheduler._on_call(None)
+        self._scheduler.store._close()
         self._scheduler._take_calls()  # what was called too late is not the next run's
         self._inbox.close()
         self._thread.close()
@@ -221,6 +224,8 @@ class Driver:
                 self._link.drop(why)
             case RunCallback(callback):
                 self._start(callback)
+            case StoreAnswered(answer):
+                self._scheduler.store._answered(answer)
             case Finish():
                 self._finish = effect
                 self._inbox.close()

@@ -17,6 +17,7 @@ from mesoslite.model import (
     Reason,
     Refusal,
     Source,
+    StoreWrite,
     TaskStatus,
 )
 
@@ -61,6 +62,9 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
     Refusal.NO_AGENT_FITS: TaskState.ERROR,
     Refusal.TOO_MANY_REQUESTS: TaskState.DROPPED,
     Refusal.INVALID_REQUEST: TaskState.DROPPED,
+    # The store
+    Refusal.STORE_CONFLICT: TaskState.DROPPED,
+    Refusal.STORE_FULL: TaskState.DROPPED,
     # Never the answer to a launch; were they, the launch would not have been sent
     Refusal.UNKNOWN_TASK: TaskState.DROPPED,
     Refusal.UNKNOWN_AGENT: TaskState.DROPPED,
@@ -150,10 +154,11 @@ class Launches:
         offer_ids: tuple[str, ...],
         operations: tuple[Operation, ...],
         refuse_ms: int,
+        writes: tuple[StoreWrite, ...] = (),
     ) -> Accept:
         """Number an accept and keep it until it is answered."""
         self._last_number += 1
-        accept = Accept(self._last_number, agent_id, offer_ids, operations, refuse_ms)
+        accept = Accept(self._last_number, agent_id, offer_ids, operations, refuse_ms, writes)
         self._pending[accept.number] = Pending(accept)
         for operation in operations:
             self._number_of[task_id_of(operation)] = accept.number

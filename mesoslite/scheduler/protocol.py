@@ -7,8 +7,25 @@ Read `Event` and `Effect` first: they are closed. What travels on the stream to 
 from __future__ import annotations
 
 from mesoslite.immutable import dataclass
-from mesoslite.messages import SchedulerCall, SchedulerEvent
-from mesoslite.model import Offer, Operation, Refusal, Request, TaskReference, TaskStatus
+from mesoslite.messages import (
+    ListStore,
+    ReadStore,
+    SchedulerCall,
+    SchedulerEvent,
+    StoreAnswer,
+    WriteStore,
+)
+from mesoslite.model import (
+    Offer,
+    Operation,
+    Refusal,
+    Request,
+    StoreWrite,
+    TaskReference,
+    TaskStatus,
+)
+
+StoreCalled = ReadStore | ListStore | WriteStore
 
 # --- what the author's code decided ---------------------------------------------------------------
 
@@ -21,6 +38,8 @@ class AcceptOffers:
     operations: tuple[Operation, ...]
     refuse_ms: int | None
     """None: as adaptive as the session sees fit."""
+    writes: tuple[StoreWrite, ...] = ()
+    """Of the store, done with the launches or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +117,13 @@ class AcknowledgeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CallStore:
+    """Read or write the framework's store; answered by StoreAnswered."""
+
+    call: StoreCalled
+
+
+@dataclass(frozen=True, slots=True)
 class Teardown:
     """End all tasks, remove the framework, then stop."""
 
@@ -119,6 +145,7 @@ Decision = (
     | ReconcileTasks
     | SendMessage
     | AcknowledgeStatus
+    | CallStore
     | Teardown
     | Stop
 )
@@ -317,6 +344,13 @@ class RunCallback:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreAnswered:
+    """A call of the store is answered: whoever waits for it may go on, in its callback or not."""
+
+    answer: StoreAnswer
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The session is over: write what was said, close the stream, end `run`."""
 
@@ -324,4 +358,4 @@ class Finish:
     message: str = ""
 
 
-Effect = ToMaster | DropStream | RunCallback | Finish
+Effect = ToMaster | DropStream | RunCallback | StoreAnswered | Finish

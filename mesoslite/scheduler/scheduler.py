@@ -47,6 +47,7 @@ from mesoslite.scheduler.protocol import (
     SuppressRoles,
     Teardown,
 )
+from mesoslite.scheduler.store import Store, StoreChanges, store_writes
 from mesoslite.where import Where
 
 #: Calls that were made and not taken yet: before `run`, or while the driver is behind. ~200 B each.
@@ -103,6 +104,9 @@ class Scheduler:
     """Whether a status counts as dealt with when `status_update` returns. If False, call
     `acknowledge` for each; until then the next one of that task does not come."""
 
+    store: Store
+    """Entries that the master keeps for this framework, for the next scheduler of it too."""
+
     _calls_lock: threading.Lock
     _calls: deque[Decision]
     _requests_made: int
@@ -112,6 +116,7 @@ class Scheduler:
     def __new__(cls, *_args: object, **_kwargs: object) -> Self:
         # Not in __init__: who subclasses this need not think of calling it.
         scheduler = super().__new__(cls)
+        scheduler.store = Store()
         scheduler._calls_lock = threading.Lock()
         scheduler._calls = deque()
         scheduler._requests_made = 0
@@ -179,6 +184,7 @@ class Scheduler:
         tasks: Task | Iterable[Task],
         *,
         refuse_s: float | None = None,
+        store: StoreChanges | None = None,
     ) -> None:
         """Start tasks on an offer, or on several of one agent. Each offer can be used once.
 
@@ -186,6 +192,11 @@ class Scheduler:
         `refuse_s` seconds (0 to a year; None: as long as seems right). No tasks: `decline`.
         At most 1,000 tasks. A launch that cannot be is answered by a status, never with silence.
         On an offer that was requested each task takes one unit of its request.
+
+        `store` is written in the same commit, when at least one of the tasks is launched: keys
+        with values (None: remove), or with (value, version that is expected). If one of them can
+        not be written nothing is launched, and each task is DROPPED with STORE_CONFLICT or
+        STORE_FULL (docs/store.md).
         """
         given = _offers(offers)
         if not given:
@@ -200,10 +211,11 @@ class Scheduler:
         if len(launched) > LAUNCHED_MAX:
             raise ValueError(f"{len(launched)} tasks are over the limit of {LAUNCHED_MAX} a launch")
         refuse_ms = _refuse_ms(refuse_s)
+        writes = store_writes(store) if store is not None else ()
         if not launched:
             self._record(DeclineOffers(given, refuse_ms))
         else:
-            self._record(AcceptOffers(given, _launches(given, launched), refuse_ms))
+            self._record(AcceptOffers(given, _launches(given, launched), refuse_ms, writes))
 
     def request(
         self,

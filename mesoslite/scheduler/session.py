@@ -30,6 +30,7 @@ from mesoslite.messages import (
     Rescind,
     Revive,
     SchedulerEvent,
+    StoreAnswer,
     Subscribed,
     Suppress,
     TaskMessage,
@@ -41,6 +42,7 @@ from mesoslite.scheduler.protocol import (
     AcceptOffers,
     AcknowledgeStatus,
     CallbackReturned,
+    CallStore,
     Decided,
     Decision,
     DeclineOffers,
@@ -61,6 +63,7 @@ from mesoslite.scheduler.protocol import (
     SendMessage,
     StatusesTold,
     Stop,
+    StoreAnswered,
     StreamLost,
     StreamOpened,
     SuppressRoles,
@@ -90,7 +93,9 @@ class Session:
     @property
     def congested(self) -> bool:
         """True when no more may be read from the master until callbacks have returned."""
-        return len(self.tables.queue) >= CALLBACKS_WAITING_MAX
+        t = self.tables
+        # A callback that waits for the store returns when its answer was read.
+        return len(t.queue) >= CALLBACKS_WAITING_MAX and not t.store_calls
 
     @property
     def epoch(self) -> int:
@@ -152,6 +157,7 @@ class Session:
         if not isinstance(event, MasterSpoke):
             if t.subscribed and not t.tearing_down:
                 t.out += map(ToMaster, t.requests.unsaid())
+                t.out += map(ToMaster, t.store_calls.next_ones())
             telling.call_back(t)
         out, t.out = t.out, []
         return out
@@ -195,6 +201,7 @@ class Session:
         | Rescind
         | Update
         | AcceptResult
+        | StoreAnswer
         | RequestUnsatisfiable
         | TaskMessage
         | AgentLost,
@@ -209,6 +216,9 @@ class Session:
                 telling.updated(t, status)
             case AcceptResult(number, results):
                 accepting.answered(t, number, results)
+            case StoreAnswer(number):
+                if t.store_calls.answered(number):
+                    t.out.append(StoreAnswered(said))
             case RequestUnsatisfiable(request_id, refusal, message):
                 if t.requests.told(request_id, refusal, message):
                     t.queue.append(OnUnsatisfiable(request_id, refusal, message))
@@ -223,7 +233,7 @@ class Session:
 
     def _decide(self, decision: Decision) -> None:
         t = self.tables
-        if not isinstance(decision, DeclineOffers | AcknowledgeStatus):
+        if not isinstance(decision, DeclineOffers | AcknowledgeStatus | CallStore):
             t.patience.reset()  # it has something to do: it wants to see offers soon
         match decision:
             case AcceptOffers():
@@ -263,12 +273,16 @@ class Session:
                     t.say(TaskMessage(t.framework_id, agent_id, task_id, data))
             case AcknowledgeStatus(status):
                 telling.acknowledge(t, status)
+            case CallStore(call):
+                t.store_calls.add(call)
+                streaming.give_up_store_calls(t)
             case protocol.Teardown():
                 t.tearing_down = True
                 if t.subscribed:
                     streaming.tear_down(t)
             case Stop():
                 t.stopping = True
+                streaming.give_up_store_calls(t)
             case _:
                 assert_never(decision)
 

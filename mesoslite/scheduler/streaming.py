@@ -10,6 +10,7 @@ from mesoslite.scheduler.protocol import (
     OnError,
     OnRescinded,
     OnSubscribed,
+    StoreAnswered,
 )
 from mesoslite.scheduler.tables import Stream, Tables
 
@@ -46,6 +47,7 @@ def lose(t: Tables, why: str) -> None:
     close(t)
     if was_subscribed and t.fatal is None:
         t.queue.append(OnDisconnected(why))
+    give_up_store_calls(t)
 
 
 def drop(t: Tables, why: str) -> None:
@@ -88,6 +90,8 @@ def subscribed(t: Tables, framework_id: str) -> None:
         t.say(call)
     for kill in t.kills.all(t.reconciliation.agent_of):
         t.say(kill)
+    for store_call in t.store_calls.said():
+        t.say(store_call)
     for question in t.reconciliation.begin(t.now_ms):
         t.say(question)
 
@@ -105,6 +109,18 @@ def refused(t: Tables, refusal: Refusal, message: str) -> None:
         t.queue.clear()
         t.fatal = OnError(refusal, message or refusal.value)
         t.queue.append(t.fatal)
+        give_up_store_calls(t)
+
+
+def give_up_store_calls(t: Tables) -> None:
+    """The session ends, so a callback must not wait for an answer that no master gives."""
+    if t.fatal is not None:
+        refusal, message = t.fatal.refusal, t.fatal.message
+    elif t.stopping and not t.subscribed:
+        refusal, message = Refusal.NOT_SUBSCRIBED, "the scheduler stops, and no master is heard"
+    else:
+        return
+    t.out += map(StoreAnswered, t.store_calls.give_up(refusal, message))
 
 
 def confirm(t: Tables) -> None:

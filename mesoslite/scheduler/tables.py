@@ -20,6 +20,7 @@ from mesoslite.scheduler.protocol import (
 )
 from mesoslite.scheduler.reconciliation import Reconciliation
 from mesoslite.scheduler.requests import Requests
+from mesoslite.scheduler.storing import StoreCalls
 from mesoslite.scheduler.updates import Updates
 
 #: Questions, acknowledgements and role calls that wait for a stream, ~150 B each. Beyond it the
@@ -70,6 +71,7 @@ class Tables:
         self.patience = Patience()
         self.launches = Launches()
         self.kills = Kills()
+        self.store_calls = StoreCalls()
         self.updates = Updates()
         self.reconciliation = Reconciliation()
         # The callbacks: those that wait, and the one that runs.
@@ -112,6 +114,7 @@ class Tables:
         self.offers.check()
         self.launches.check()
         self.kills.check()
+        self.store_calls.check()
         self.requests.check()
         self.updates.check()
         self.reconciliation.check()

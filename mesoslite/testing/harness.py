@@ -12,13 +12,24 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from mesoslite.attributes import Attribute, parse_attributes
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import SchedulerCall, SchedulerEvent, Subscribed
-from mesoslite.model import Launch, Offer, Reason, Refusal, Request, Task, TaskStatus
+from mesoslite.model import (
+    STORE_BYTES_MAX,
+    Entry,
+    Launch,
+    Offer,
+    Reason,
+    Refusal,
+    Request,
+    Task,
+    TaskStatus,
+)
 from mesoslite.resources import Number, Pairs, Resources
 from mesoslite.scheduler.calling import call, each
 from mesoslite.scheduler.protocol import (
     AcceptOffers,
     Callback,
     CallbackReturned,
+    CallStore,
     Decided,
     Decision,
     DeclineOffers,
@@ -41,6 +52,7 @@ from mesoslite.scheduler.protocol import (
     OnUnsatisfiable,
     RunCallback,
     StatusesTold,
+    StoreAnswered,
     StreamLost,
     StreamOpened,
     Tick,
@@ -48,6 +60,7 @@ from mesoslite.scheduler.protocol import (
 )
 from mesoslite.scheduler.scheduler import Scheduler, framework_info
 from mesoslite.scheduler.session import Session, SessionConfig
+from mesoslite.shelf import Shelf
 
 FRAMEWORK_ID = "framework-1"
 AGENT_ID = "agent-1"
@@ -191,14 +204,40 @@ class Harness:
     [Stop()]
 
     An exception in a callback is raised here. Coroutines are run to their end, so call from a
-    plain test function, not from a running event loop.
+    plain test function, not from a running event loop. `scheduler.store` answers at once, from
+    what `entries` has.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
+        self._shelf = Shelf()
+        self._looked_at = 0
+        scheduler.store._open(self._serve)
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """What the framework's store has, by key, with what launches have written."""
+        self._write_along()
+        return dict(self._shelf.entries)
+
+    def _serve(self, decision: CallStore) -> None:
+        self._write_along()
+        self.scheduler.store._answered(self._shelf.answer(decision.call))
+
+    def _write_along(self) -> None:
+        """Do the writes of launches that were decided since the last time."""
+        calls = list(self.scheduler._calls)
+        for decision in calls[self._looked_at :]:
+            if isinstance(decision, AcceptOffers) and decision.writes:
+                objection = self._shelf.why_not(decision.writes, STORE_BYTES_MAX)
+                if objection is None:
+                    self._shelf.change(decision.writes)
+        self._looked_at = len(calls)
 
     def decisions(self) -> Decisions:
         """What was decided outside of callbacks since the last question."""
+        self._write_along()
+        self._looked_at = 0
         return Decisions(self.scheduler._take_calls())
 
     def subscribed(self, framework_id: str = FRAMEWORK_ID) -> Decisions:
@@ -348,6 +387,8 @@ class SessionHarness:
                         events.append(CallbackReturned())
                     case DropStream(why):
                         self.dropped.append(why)
+                    case StoreAnswered(answer):
+                        self.scheduler.store._answered(answer)
                     case Finish():
                         self.finish = effect
             self.session.check()

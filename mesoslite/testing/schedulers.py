@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from mesoslite.lifecycle import TaskState
@@ -13,6 +13,7 @@ from mesoslite.scheduler import protocol as session
 from mesoslite.scheduler.calling import call, each
 from mesoslite.scheduler.scheduler import Returned, Scheduler, framework_info
 from mesoslite.scheduler.session import Session, SessionConfig
+from mesoslite.scheduler.store import StoreCall
 from mesoslite.testing.nodes import Client, MasterNode
 from mesoslite.testing.world import World
 
@@ -65,6 +66,7 @@ class SchedulerNode(Client[session.Event, session.Effect]):
         self.machine = machine
         self.process = self._run(machine, session.Tick, lambda _: True, self._perform)
         scheduler._on_call(self._take_calls)
+        scheduler.store._open(scheduler._record)
         untold, self._untold = self._untold, []
         for action in untold:
             action(scheduler)
@@ -98,25 +100,42 @@ class SchedulerNode(Client[session.Event, session.Effect]):
                 process = self.process
                 delay_ms = self.rng.randint(0, CALLBACK_MAX_MS)
 
-                def run() -> None:
-                    if self.process is process is not None:
-                        for one in each(callback):
-                            if self.scheduler._stop_called:
-                                break
-                            self._call(one)
-                            if isinstance(callback, session.OnStatuses):
-                                self.post(session.StatusesTold(1))
-                        self.post(session.CallbackReturned())
+                steps = self._steps(callback)
 
-                self.world.agenda.after(delay_ms, run)
+                def go_on() -> None:
+                    call = next(steps, None) if self.process is process is not None else None
+                    if call is not None:
+                        call._when_done(lambda: self.world.agenda.after(0, go_on))
+
+                self.world.agenda.after(delay_ms, go_on)
+            case session.StoreAnswered(answer):
+                self.scheduler.store._answered(answer)
             case session.Finish():
                 self.finish = effect
                 if effect.refusal is not None:
                     self.world.counts[f"finish: {effect.refusal.name}"] += 1
                 self._leave()
 
-    def _call(self, callback: session.Callback) -> None:
-        """Run the author's code; an exception in it ends the simulation."""
+    def _steps(self, callback: session.Callback | session.OnStatuses) -> Iterator[StoreCall[Any]]:
+        """Run the author's code, with a pause at each call of the store that it awaits."""
+        for one in each(callback):
+            if self.scheduler._stop_called:
+                break
+            returned = self._call(one)
+            if returned is not None:
+                for awaited in returned.__await__():
+                    if not isinstance(awaited, StoreCall):
+                        raise RuntimeError(
+                            "in a simulation a callback can await the store and nothing else: "
+                            "there is no time but virtual"
+                        )
+                    yield awaited
+            if isinstance(callback, session.OnStatuses):
+                self.post(session.StatusesTold(1))
+        self.post(session.CallbackReturned())
+
+    def _call(self, callback: session.Callback) -> Returned:
+        """Call the author's code; an exception in it ends the simulation."""
         self.world.counts[f"callback: {type(callback).__name__}"] += 1
         self.world.story.callback(self.name, callback)
         match callback:
@@ -140,7 +159,7 @@ class SchedulerNode(Client[session.Event, session.Effect]):
                 self._count("rescinded", 1)
             case _:
                 pass
-        _finish(call(self.scheduler, callback))
+        return call(self.scheduler, callback)
 
     def _count(self, fate: str, offers: int) -> None:
         self.world.meter.offers(self.scheduler.name, fate, offers)
@@ -167,6 +186,7 @@ class SchedulerNode(Client[session.Event, session.Effect]):
         self.process = None
         self.machine = None
         self.scheduler._on_call(None)
+        self.scheduler.store._close()
         self._hang_up()
 
     def called(self, stream: str, said: Any) -> master.Event:
@@ -183,15 +203,3 @@ class SchedulerNode(Client[session.Event, session.Effect]):
 
     def _lost(self, why: str) -> session.Event:
         return session.StreamLost(why)
-
-
-def _finish(returned: Returned) -> None:
-    """Run a coroutine of the author's to its end, which must not wait for anything real."""
-    if returned is None:
-        return
-    steps = returned.__await__()
-    try:
-        next(steps)
-    except StopIteration:
-        return
-    raise RuntimeError("in a simulation a callback can not await: there is no time but virtual")

@@ -11,7 +11,6 @@ import random
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from mesoslite.master import archive
 from mesoslite.master import protocol as master
 from mesoslite.messages import FrameworkReference
 from mesoslite.model import AgentInfo, TaskStatus
@@ -49,6 +48,8 @@ class Registry:
         durable: list[Any] = [effect for effect in effects if type(effect) in _OF_MASTERS]
         if durable and self.disk.full:
             return False
+        from mesoslite.master import archive  # loads protobuf
+
         for write in [write for effect in durable for write in archive.writes(effect)]:
             match write:
                 case archive.Put(kind, key, data):
@@ -59,6 +60,8 @@ class Registry:
 
     def agent(self, agent_id: str) -> master.AgentRecord | None:
         """What is written of an agent."""
+        from mesoslite.master import archive  # loads protobuf
+
         data = self._records.get((archive.AGENT, agent_id))
         if data is None:
             return None
@@ -67,6 +70,8 @@ class Registry:
 
     def recover(self) -> master.Recovered:
         """What the next master starts from, with an epoch above every earlier one's."""
+        from mesoslite.master import archive  # loads protobuf
+
         self.epoch += 1
         records = [(kind, key, data) for (kind, key), data in self._records.items()]
         return archive.recovered(self.epoch, records)

@@ -73,6 +73,10 @@ def _in_words(what: object) -> str:
             return f"SaveAgent {record.info.agent_id}{'' if gone is None else ' unreachable'}"
         case master.SaveFramework(framework):
             return f"SaveFramework {framework.framework_id} until {framework.deadline_ms}"
+        case master.SaveEntry(entry):
+            return f"SaveEntry {entry.framework_id} {entry.key} version {entry.entry.version}"
+        case session.StoreAnswered(answer):
+            return f"StoreAnswered {tell(answer)}"
         case session.Decided(decision):
             return f"Decided {type(decision).__name__}"
         case container.ContainerPhase():

@@ -13,6 +13,7 @@ from mesoslite.model import (
     Operation,
     OperationResult,
     Request,
+    StoreWrite,
     TaskReference,
     TaskStatus,
 )
@@ -79,8 +80,30 @@ def _subscribe(call: m.Subscribe) -> str:
 
 def _accept(call: m.Accept) -> str:
     operations = "; ".join(map(_operation, call.operations)) or "nothing"
-    refuse = f", refuse {call.refuse_ms} ms"
+    refuse = f", refuse {call.refuse_ms} ms{f'; {_writes(call.writes)}' if call.writes else ''}"
     return f"accept #{call.number} of {_listed(call.offer_ids, 'no offer')}: {operations}{refuse}"
+
+
+def _writes(writes: tuple[StoreWrite, ...]) -> str:
+    return ", ".join(map(_write, writes))
+
+
+def _write(write: StoreWrite) -> str:
+    what = f"remove {write.key}" if write.value is None else f"write {write.key}"
+    size = "" if write.value is None else f" ({len(write.value)} bytes)"
+    return f"{what}{size}{'' if write.version is None else f' at version {write.version}'}"
+
+
+def _store_answer(event: m.StoreAnswer) -> str:
+    if event.refusal is not None:
+        said = f"{event.refusal.name} {event.message}".strip()
+    elif event.entry is not None:
+        said = f"{len(event.entry.value)} bytes at version {event.entry.version}"
+    elif event.version:
+        said = f"written as version {event.version}"
+    else:
+        said = _listed(event.keys, "nothing")
+    return f"store answer #{event.number}: {said}"
 
 
 def _kill(kill: m.Kill | m.KillTask) -> str:
@@ -131,6 +154,10 @@ _TELL: dict[type[Message], Callable[[Any], str]] = {
     m.Heartbeat: lambda _: "heartbeat",
     m.Refused: _refused,
     m.TaskMessage: _task_message,
+    m.ReadStore: lambda c: f"read #{c.number} of {c.key}",
+    m.ListStore: lambda c: f"list #{c.number} of keys {c.prefix}*",
+    m.WriteStore: lambda c: f"write #{c.number}: {_writes(c.writes)}",
+    m.StoreAnswer: _store_answer,
     m.Subscribe: _subscribe,
     m.Accept: _accept,
     m.Decline: lambda c: f"decline {_listed(c.offer_ids, 'nothing')}, refuse {c.refuse_ms} ms",

@@ -101,6 +101,8 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_TOO_MANY_REQUESTS: _ClassVar[Refusal]
     REFUSAL_INVALID_REQUEST: _ClassVar[Refusal]
     REFUSAL_AGENT_AWAY: _ClassVar[Refusal]
+    REFUSAL_STORE_CONFLICT: _ClassVar[Refusal]
+    REFUSAL_STORE_FULL: _ClassVar[Refusal]
 TASK_STATE_UNSPECIFIED: TaskState
 TASK_STATE_STAGING: TaskState
 TASK_STATE_STARTING: TaskState
@@ -184,6 +186,8 @@ REFUSAL_NO_AGENT_FITS: Refusal
 REFUSAL_TOO_MANY_REQUESTS: Refusal
 REFUSAL_INVALID_REQUEST: Refusal
 REFUSAL_AGENT_AWAY: Refusal
+REFUSAL_STORE_CONFLICT: Refusal
+REFUSAL_STORE_FULL: Refusal
 
 class Range(_message.Message):
     __slots__ = ("low", "high")

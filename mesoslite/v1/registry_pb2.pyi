@@ -47,3 +47,29 @@ class CompletedRecord(_message.Message):
     framework: _common_pb2.FrameworkInfo
     completed_ms: int
     def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., framework: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., completed_ms: _Optional[int] = ...) -> None: ...
+
+class StoreRecord(_message.Message):
+    __slots__ = ("framework_id", "revision", "session_id", "number", "version")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    revision: int
+    session_id: str
+    number: int
+    version: int
+    def __init__(self, framework_id: _Optional[str] = ..., revision: _Optional[int] = ..., session_id: _Optional[str] = ..., number: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+
+class EntryRecord(_message.Message):
+    __slots__ = ("framework_id", "key", "value", "version")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    key: str
+    value: bytes
+    version: int
+    def __init__(self, framework_id: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., version: _Optional[int] = ...) -> None: ...

@@ -32,7 +32,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[SchedulerEvent, _Mapping]]] = ...) -> None: ...
 
 class SchedulerCall(_message.Message):
-    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledgements", "reconcile", "confirm_results", "message", "teardown", "heartbeat", "request_resources", "withdraw_requests")
+    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledgements", "reconcile", "confirm_results", "message", "teardown", "heartbeat", "request_resources", "withdraw_requests", "read_store", "list_store", "write_store")
     SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_FIELD_NUMBER: _ClassVar[int]
     DECLINE_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,9 @@ class SchedulerCall(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_RESOURCES_FIELD_NUMBER: _ClassVar[int]
     WITHDRAW_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    READ_STORE_FIELD_NUMBER: _ClassVar[int]
+    LIST_STORE_FIELD_NUMBER: _ClassVar[int]
+    WRITE_STORE_FIELD_NUMBER: _ClassVar[int]
     subscribe: Subscribe
     accept: Accept
     decline: Decline
@@ -61,7 +64,10 @@ class SchedulerCall(_message.Message):
     heartbeat: _common_pb2.Heartbeat
     request_resources: RequestResources
     withdraw_requests: WithdrawRequests
-    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledgements: _Optional[_Union[Acknowledgements, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_resources: _Optional[_Union[RequestResources, _Mapping]] = ..., withdraw_requests: _Optional[_Union[WithdrawRequests, _Mapping]] = ...) -> None: ...
+    read_store: ReadStore
+    list_store: ListStore
+    write_store: WriteStore
+    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledgements: _Optional[_Union[Acknowledgements, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_resources: _Optional[_Union[RequestResources, _Mapping]] = ..., withdraw_requests: _Optional[_Union[WithdrawRequests, _Mapping]] = ..., read_store: _Optional[_Union[ReadStore, _Mapping]] = ..., list_store: _Optional[_Union[ListStore, _Mapping]] = ..., write_store: _Optional[_Union[WriteStore, _Mapping]] = ...) -> None: ...
 
 class Subscribe(_message.Message):
     __slots__ = ("protocol", "framework", "session_id", "framework_id", "resuming", "suppressed_roles", "demand_roles")
@@ -98,18 +104,80 @@ class Launch(_message.Message):
     def __init__(self, task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., request_id: _Optional[str] = ..., more_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Accept(_message.Message):
-    __slots__ = ("number", "agent_id", "offer_ids", "operations", "refuse_ms")
+    __slots__ = ("number", "agent_id", "offer_ids", "operations", "refuse_ms", "writes")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     OFFER_IDS_FIELD_NUMBER: _ClassVar[int]
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     REFUSE_MS_FIELD_NUMBER: _ClassVar[int]
+    WRITES_FIELD_NUMBER: _ClassVar[int]
     number: int
     agent_id: str
     offer_ids: _containers.RepeatedScalarFieldContainer[str]
     operations: _containers.RepeatedCompositeFieldContainer[Operation]
     refuse_ms: int
-    def __init__(self, number: _Optional[int] = ..., agent_id: _Optional[str] = ..., offer_ids: _Optional[_Iterable[str]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., refuse_ms: _Optional[int] = ...) -> None: ...
+    writes: _containers.RepeatedCompositeFieldContainer[StoreWrite]
+    def __init__(self, number: _Optional[int] = ..., agent_id: _Optional[str] = ..., offer_ids: _Optional[_Iterable[str]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., refuse_ms: _Optional[int] = ..., writes: _Optional[_Iterable[_Union[StoreWrite, _Mapping]]] = ...) -> None: ...
+
+class StoreWrite(_message.Message):
+    __slots__ = ("key", "value", "version")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: bytes
+    version: int
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ..., version: _Optional[int] = ...) -> None: ...
+
+class ReadStore(_message.Message):
+    __slots__ = ("number", "key")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    key: str
+    def __init__(self, number: _Optional[int] = ..., key: _Optional[str] = ...) -> None: ...
+
+class ListStore(_message.Message):
+    __slots__ = ("number", "prefix")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    prefix: str
+    def __init__(self, number: _Optional[int] = ..., prefix: _Optional[str] = ...) -> None: ...
+
+class WriteStore(_message.Message):
+    __slots__ = ("number", "writes")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    WRITES_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    writes: _containers.RepeatedCompositeFieldContainer[StoreWrite]
+    def __init__(self, number: _Optional[int] = ..., writes: _Optional[_Iterable[_Union[StoreWrite, _Mapping]]] = ...) -> None: ...
+
+class StoreEntry(_message.Message):
+    __slots__ = ("value", "version")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    value: bytes
+    version: int
+    def __init__(self, value: _Optional[bytes] = ..., version: _Optional[int] = ...) -> None: ...
+
+class StoreAnswer(_message.Message):
+    __slots__ = ("number", "refusal", "message", "key", "version", "entry", "keys")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    refusal: _common_pb2.Refusal
+    message: str
+    key: str
+    version: int
+    entry: StoreEntry
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, number: _Optional[int] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ..., key: _Optional[str] = ..., version: _Optional[int] = ..., entry: _Optional[_Union[StoreEntry, _Mapping]] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Decline(_message.Message):
     __slots__ = ("offer_ids", "refuse_ms")
@@ -200,7 +268,7 @@ class Teardown(_message.Message):
     def __init__(self) -> None: ...
 
 class SchedulerEvent(_message.Message):
-    __slots__ = ("subscribed", "offers", "rescind", "updates", "accept_result", "message", "agent_lost", "refused", "heartbeat", "request_unsatisfiable")
+    __slots__ = ("subscribed", "offers", "rescind", "updates", "accept_result", "message", "agent_lost", "refused", "heartbeat", "request_unsatisfiable", "store_answer")
     SUBSCRIBED_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     RESCIND_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +279,7 @@ class SchedulerEvent(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_UNSATISFIABLE_FIELD_NUMBER: _ClassVar[int]
+    STORE_ANSWER_FIELD_NUMBER: _ClassVar[int]
     subscribed: Subscribed
     offers: Offers
     rescind: Rescind
@@ -221,7 +290,8 @@ class SchedulerEvent(_message.Message):
     refused: _common_pb2.Refused
     heartbeat: _common_pb2.Heartbeat
     request_unsatisfiable: RequestUnsatisfiable
-    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., updates: _Optional[_Union[_common_pb2.TaskStatuses, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_unsatisfiable: _Optional[_Union[RequestUnsatisfiable, _Mapping]] = ...) -> None: ...
+    store_answer: StoreAnswer
+    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., updates: _Optional[_Union[_common_pb2.TaskStatuses, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_unsatisfiable: _Optional[_Union[RequestUnsatisfiable, _Mapping]] = ..., store_answer: _Optional[_Union[StoreAnswer, _Mapping]] = ...) -> None: ...
 
 class Subscribed(_message.Message):
     __slots__ = ("framework_id",)

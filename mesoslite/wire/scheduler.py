@@ -17,7 +17,9 @@ from mesoslite.messages import (
     Decline,
     Heartbeat,
     Kill,
+    ListStore,
     Offers,
+    ReadStore,
     Reconcile,
     Refused,
     RequestResources,
@@ -26,6 +28,7 @@ from mesoslite.messages import (
     Revive,
     SchedulerCall,
     SchedulerEvent,
+    StoreAnswer,
     Subscribe,
     Subscribed,
     Suppress,
@@ -33,6 +36,7 @@ from mesoslite.messages import (
     Teardown,
     Update,
     WithdrawRequests,
+    WriteStore,
 )
 from mesoslite.model import (
     ID_PATTERN,
@@ -80,6 +84,15 @@ from mesoslite.wire.requests import (
     write_unsatisfiable,
 )
 from mesoslite.wire.statuses import statuses_from_wire, write_statuses
+from mesoslite.wire.store import (
+    answer_from_wire,
+    list_from_wire,
+    read_from_wire,
+    write_answer,
+    write_from_wire,
+    write_writes,
+    writes_from_wire,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +186,15 @@ def _write_call(slot: pb.SchedulerCall, call: SchedulerCall | _Acknowledgements)
                 slot.reconcile.tasks.add(task_id=task.task_id, agent_id=task.agent_id)
         case TaskMessage():
             write_message(slot.message, call)
+        case ReadStore(number, key):
+            slot.read_store.number = number
+            slot.read_store.key = key
+        case ListStore(number, prefix):
+            slot.list_store.number = number
+            slot.list_store.prefix = prefix
+        case WriteStore(number, writes):
+            slot.write_store.number = number
+            write_writes(slot.write_store.writes, writes)
         case Subscribe():
             _write_subscribe(slot.subscribe, call)
         case Teardown():
@@ -199,6 +221,7 @@ def _write_accept(slot: pb.Accept, call: Accept) -> None:
     slot.agent_id = call.agent_id
     slot.offer_ids.extend(call.offer_ids)
     slot.refuse_ms = call.refuse_ms
+    write_writes(slot.writes, call.writes)
     for _, alike in groupby(call.operations, _what_is_done):
         _write_launches(slot.operations.add().launch, list(alike))
 
@@ -247,6 +270,7 @@ def _accept_from_wire(slot: pb.Accept) -> Accept:
         check.identifiers(slot.offer_ids, "offer_ids", limit.LIST_MAX),
         _operations_from_wire(slot.operations),
         _refuse_ms(slot.refuse_ms),
+        writes_from_wire(slot.writes) if slot.writes else (),
     )
 
 
@@ -334,6 +358,9 @@ _CALLS: dict[str, Callable[[Any], SchedulerCall]] = {
     "reconcile": lambda slot: Reconcile(references_from_wire(slot.tasks)),
     "confirm_results": lambda slot: ConfirmResults(check.number(slot.through, "through")),
     "message": message_from_wire,
+    "read_store": read_from_wire,
+    "list_store": list_from_wire,
+    "write_store": write_from_wire,
     "teardown": lambda _: _TEARDOWN,
     "heartbeat": heartbeat_from_wire,
 }
@@ -386,6 +413,8 @@ def _write_event(
             slot.rescind.offer_ids.extend(event.offer_ids)
         case Heartbeat():
             write_heartbeat(slot.heartbeat, event)
+        case StoreAnswer():
+            write_answer(slot.store_answer, event)
         case RequestUnsatisfiable():
             write_unsatisfiable(slot.request_unsatisfiable, event)
         case TaskMessage():
@@ -442,6 +471,7 @@ _EVENTS: dict[str, Callable[[Any], SchedulerEvent]] = {
     "offers": _offers_from_wire,
     "rescind": lambda slot: Rescind(check.identifiers(slot.offer_ids, "offer_ids", limit.LIST_MAX)),
     "accept_result": _accept_result_from_wire,
+    "store_answer": answer_from_wire,
     "request_unsatisfiable": unsatisfiable_from_wire,
     "message": message_from_wire,
     "agent_lost": lambda slot: AgentLost(check.identifier(slot.agent_id, "agent_id")),

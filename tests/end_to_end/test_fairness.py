@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from itertools import count
 
 from mesoslite import Offer, Resources, Task, TaskState, TaskStatus
+from mesoslite.scheduler.store import StoreChanges
 from mesoslite.v1 import operator_pb2
 from mesoslite.wire.amounts import resources_from_wire
 from tests.end_to_end.cluster import Cluster, running_cluster
@@ -95,10 +96,11 @@ class Restless(Recorder):
         tasks: Task | Iterable[Task],
         *,
         refuse_s: float | None = None,
+        store: StoreChanges | None = None,
     ) -> None:
         """As ever, and there is always another one."""
         launched = [tasks] if isinstance(tasks, Task) else list(tasks)
-        super().launch(offers, launched, refuse_s=refuse_s)
+        super().launch(offers, launched, refuse_s=refuse_s, store=store)
         self.launched_s |= dict.fromkeys((one.task_id for one in launched), time.monotonic())
         if not self.waiting:
             self._supply()

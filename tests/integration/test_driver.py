@@ -13,12 +13,16 @@ from pathlib import Path
 import pytest
 
 from mesoslite import (
+    Entry,
     FrameworkError,
     Offer,
     Reason,
     Refusal,
     Resources,
     Scheduler,
+    StoreClosed,
+    StoreConflict,
+    StoreError,
     Task,
     TaskState,
     TaskStatus,
@@ -184,6 +188,99 @@ async def test_calls_from_another_thread_reach_the_master(cluster: Cluster) -> N
     await run_on(cluster, sleeper)
     killer.join()
     assert sleeper.told[-1].state is TaskState.KILLED
+
+
+# --- the store ------------------------------------------------------------------------------------
+
+
+class Shelved(Batch):
+    """Runs one task, which a write goes with, and reads it back in its callbacks."""
+
+    name = "shelved"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 1
+        self.found: Entry | None = None
+
+    def resource_offers(self, offers: Sequence[Offer]) -> None:
+        if self.found is None:
+            self.store.put("count", b"1").wait(30)
+            self.launch(offers[0], task("t1"), store={"broker": (b"t1", 0)})
+            self.found = self.store.get("broker").wait(30)
+
+    def status_update(self, status: TaskStatus) -> None:
+        if status.terminal:
+            self.stop()
+
+
+async def test_a_plain_callback_waits_for_the_store_and_the_next_scheduler_finds_it(
+    cluster: Cluster,
+) -> None:
+    first = Shelved()
+    await run_on(cluster, first)
+    assert first.found is not None
+    assert first.found.value == b"t1"
+
+    class Next(Scheduler):
+        name = "shelved"
+        failover_timeout_s = 60
+        entry: Entry | None = None
+        keys: Sequence[str] = ()
+
+        async def subscribed(self, framework_id: str) -> None:
+            self.entry, self.keys = await asyncio.gather(
+                self.store.get("broker"), self.store.keys()
+            )
+            with pytest.raises(StoreConflict) as caught:
+                await self.store.put("broker", b"t2", 0)
+            assert self.entry is not None
+            assert caught.value.found == self.entry.version
+            self.stop()
+
+    cluster.master.kill()
+    await cluster.master.start()
+    following = Next()
+    await run_on(cluster, following)
+    assert following.entry == first.found
+    assert list(following.keys) == ["broker", "count"]
+    with pytest.raises(RuntimeError, match="while the scheduler is run"):
+        following.store.get("broker")
+
+
+async def test_a_scheduler_that_is_taken_over_from_waits_for_no_answer(cluster: Cluster) -> None:
+    """Not even when its callback holds everything up."""
+
+    class Old(Scheduler):
+        name = "pair"
+        subscribed_once = threading.Event()
+        taken_over = threading.Event()
+        failed: StoreError | None = None
+
+        def subscribed(self, framework_id: str) -> None:
+            self.subscribed_once.set()
+            self.taken_over.wait(30)
+            try:
+                while True:
+                    self.store.put("leader", b"old").wait(30)
+            except StoreError as error:
+                self.failed = error
+
+    class New(Scheduler):
+        name = "pair"
+
+        async def subscribed(self, framework_id: str) -> None:
+            await self.store.put("leader", b"new")
+            Old.taken_over.set()
+            self.stop()
+
+    old = Old()
+    running = asyncio.create_task(run_on(cluster, old))
+    await asyncio.to_thread(old.subscribed_once.wait, 30)
+    await run_on(cluster, New())
+    with pytest.raises(FrameworkError, match="FENCED"):
+        await running
+    assert isinstance(old.failed, StoreClosed)
 
 
 # --- failures -------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ from mesoslite.messages import (
     Heartbeat,
     Kill,
     KillTask,
+    ListStore,
     Offers,
+    ReadStore,
     Reconcile,
     ReconcileTasks,
     Refused,
@@ -35,6 +37,7 @@ from mesoslite.messages import (
     SchedulerEvent,
     ShutdownFramework,
     StatusReport,
+    StoreAnswer,
     Subscribe,
     Subscribed,
     Suppress,
@@ -43,11 +46,13 @@ from mesoslite.messages import (
     Teardown,
     Update,
     WithdrawRequests,
+    WriteStore,
 )
 from mesoslite.model import (
     REFUSE_MS_MAX,
     REQUEST_COUNT_MAX,
     AgentInfo,
+    Entry,
     FrameworkInfo,
     Launch,
     Offer,
@@ -57,6 +62,7 @@ from mesoslite.model import (
     Refusal,
     Request,
     Source,
+    StoreWrite,
     Task,
     TaskReference,
     TaskStatus,
@@ -236,6 +242,13 @@ heartbeats = st.builds(Heartbeat, numbers)
 refused = st.builds(Refused, st.sampled_from(Refusal), texts)
 task_messages = st.builds(TaskMessage, ids_or_empty, ids_or_empty, ids, st.binary(max_size=50))
 
+store_keys = st.from_regex(r"[!-~]{1,20}", fullmatch=True)
+store_writes = st.builds(
+    StoreWrite, store_keys, st.none() | st.binary(max_size=20), st.none() | numbers
+)
+write_tuples = st.lists(store_writes, max_size=3, unique_by=lambda write: write.key).map(tuple)
+entries = st.builds(Entry, st.binary(max_size=20), numbers)
+
 scheduler_calls: st.SearchStrategy[SchedulerCall] = st.one_of(
     st.builds(
         Subscribe, framework_infos, ids, ids_or_empty, st.booleans(), role_tuples, role_tuples
@@ -247,7 +260,11 @@ scheduler_calls: st.SearchStrategy[SchedulerCall] = st.one_of(
         id_tuples,
         st.lists(st.builds(Launch, tasks, ids_or_empty), max_size=3).map(tuple),
         refuse_ms,
+        write_tuples,
     ),
+    st.builds(ReadStore, numbers, store_keys),
+    st.builds(ListStore, numbers, st.just("") | store_keys),
+    st.builds(WriteStore, numbers, write_tuples),
     st.builds(Decline, id_tuples, refuse_ms),
     st.builds(Revive, role_tuples),
     st.builds(Suppress, role_tuples),
@@ -269,6 +286,16 @@ scheduler_events: st.SearchStrategy[SchedulerEvent] = st.one_of(
     st.builds(Update, statuses),
     st.builds(AcceptResult, numbers, st.lists(results, max_size=4).map(tuple)),
     task_messages,
+    st.builds(
+        StoreAnswer,
+        numbers,
+        st.none() | st.sampled_from(Refusal),
+        texts,
+        st.just("") | store_keys,
+        numbers,
+        st.none() | entries,
+        st.lists(store_keys, max_size=3).map(tuple),
+    ),
     st.builds(RequestUnsatisfiable, ids_or_empty, st.sampled_from(Refusal), texts),
     st.builds(AgentLost, ids),
     refused,

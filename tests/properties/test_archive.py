@@ -1,5 +1,7 @@
 """What a master leaves to the next one is read as it was written, or not at all."""
 
+import re
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -10,24 +12,43 @@ from mesoslite.master.protocol import (
     CompletedRecord,
     CompleteFramework,
     Durable,
+    EntryRecord,
     ForgetAgent,
     ForgetCompleted,
+    ForgetEntry,
+    ForgetStore,
     FrameworkRecord,
     Recovered,
     SaveAgent,
+    SaveEntry,
     SaveFramework,
+    SaveStore,
+    StoreRecord,
 )
-from tests.properties.strategies import agent_infos, framework_infos, ids, names, wall_clock_ms
+from tests.properties.strategies import (
+    agent_infos,
+    entries,
+    framework_infos,
+    ids,
+    names,
+    numbers,
+    store_keys,
+    wall_clock_ms,
+)
 
 agent_records = st.builds(AgentRecord, agent_infos, st.none() | wall_clock_ms)
 framework_records = st.builds(
     FrameworkRecord, ids, names, framework_infos, ids, st.none() | wall_clock_ms
 )
 completed_records = st.builds(CompletedRecord, ids, names, framework_infos, wall_clock_ms)
+entry_records = st.builds(EntryRecord, ids, store_keys, entries)
+store_records = st.builds(StoreRecord, ids, numbers, ids, numbers, numbers)
 saves: st.SearchStrategy[Durable] = st.one_of(
     st.builds(SaveAgent, agent_records),
     st.builds(SaveFramework, framework_records),
     st.builds(CompleteFramework, completed_records),
+    st.builds(SaveEntry, entry_records),
+    st.builds(SaveStore, store_records),
 )
 
 
@@ -70,6 +91,31 @@ def test_every_record_comes_back_as_it_was(
     ]
     left = archive.recovered(8, kept([*map(SaveAgent, agents), *forgotten]))
     assert left == Recovered(epoch=8)
+
+
+@given(
+    st.lists(entry_records, unique_by=lambda one: (one.framework_id, one.key), max_size=6),
+    st.lists(store_records, unique_by=lambda one: one.framework_id, max_size=3),
+)
+def test_stores_come_back_as_they_were(
+    entries_of: list[EntryRecord], stores: list[StoreRecord]
+) -> None:
+    saved: list[Durable] = [*map(SaveEntry, entries_of), *map(SaveStore, stores)]
+    assert archive.recovered(7, reversed(kept(saved))) == Recovered(
+        epoch=7,
+        stores=tuple(sorted(stores, key=lambda one: one.framework_id)),
+        entries=tuple(sorted(entries_of, key=lambda one: (one.framework_id, one.key))),
+    )
+    forgotten: list[Durable] = [
+        *(ForgetEntry(one.framework_id, one.key) for one in entries_of),
+        *(ForgetStore(one.framework_id) for one in stores),
+    ]
+    assert archive.recovered(8, kept(saved + forgotten)) == Recovered(epoch=8)
+
+
+@given(entry_records)
+def test_a_key_holds_nothing_that_a_path_can_not(record: EntryRecord) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9._~%:-]{1,1024}", archive.entry(record).key)
 
 
 @given(saves, st.data())

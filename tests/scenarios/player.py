@@ -174,6 +174,14 @@ def _line(effect: p.Effect) -> str:
             return f"save framework {framework.framework_id}{away}"
         case p.CompleteFramework(completed):
             return f"complete framework {completed.framework_id}"
+        case p.SaveStore(store):
+            return f"save store {store.framework_id} revision {store.revision}"
+        case p.ForgetStore(framework_id):
+            return f"forget store {framework_id}"
+        case p.SaveEntry(saved):
+            return f"save entry {saved.framework_id} {saved.key} version {saved.entry.version}"
+        case p.ForgetEntry(framework_id, key):
+            return f"forget entry {framework_id} {key}"
         case p.ForgetCompleted(framework_id):
             return f"forget completed framework {framework_id}"
         case p.Warn(framework_id, _, what, numbers):
