@@ -1,9 +1,10 @@
 """Who is offered what now: the pure decision at the heart of the master.
 
 `Allocator` is all that the master touches. Reading order: sorter (the fair order), roles (who
-competes), filters (refusals), agents (what there is), allocator (the cycle); then demand (what was
-requested), cuts (how much of an amount that is), index and matching (where it is met), possible
-(whether it ever could be). reading and invariants only look.
+competes), filters (refusals), agents (what there is), allocator (the cycle), frameworks and
+holdings (the calls in between); then demand (what was requested), cuts (how much of an amount that
+is), index and matching (where it is met), possible (whether it ever could be). reading, explain
+and invariants only look.
 """
 
 from mesoslite.allocator.agents import LedgerError

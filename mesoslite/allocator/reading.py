@@ -64,21 +64,11 @@ class Reading:
             held.add(client)
         return held.by_name()
 
-    def held_by_role(self, role: str) -> dict[str, int]:
-        """Thousandths of each scalar that is held in the role, by name."""
-        found = self._roles.get(role)
-        return found.by_name() if found is not None else {}
-
     def share(self, framework_id: str, role: str) -> float:
         """The framework's dominant share in the role, from 0 to 1 (more if the cluster shrank)."""
         framework = self._frameworks.get(framework_id)
         client = framework.clients.get(role) if framework is not None else None
         return client.share(self._agents.total) if client is not None else 0.0
-
-    def share_of_role(self, role: str) -> float:
-        """The role's dominant share, divided by its weight: what roles are ordered by."""
-        found = self._roles.get(role)
-        return found.share(self._agents.total) if found is not None else 0.0
 
     def outstanding(self, framework_id: str) -> int:
         """How many offers of the framework are not settled."""

@@ -220,21 +220,22 @@ class Roles:
     def gain(self, client: Client, amount: Quantities) -> None:
         """The client, and so its role, holds this as well."""
         client.gain(amount)
-        role = client.role
-        if not client.stale:
-            role.clients.changed(client)
-        if role is not self._only:
-            role.gain(amount)
-            self._order.changed(role)
+        if client.role is not self._only:
+            client.role.gain(amount)
+        self._moved(client)
 
     def lose(self, client: Client, amount: Quantities) -> None:
         """The client, and so its role, holds this no more."""
         client.lose(amount)
+        if client.role is not self._only:
+            client.role.lose(amount)
+        self._moved(client)
+
+    def _moved(self, client: Client) -> None:
         role = client.role
         if not client.stale:
             role.clients.changed(client)
         if role is not self._only:
-            role.lose(amount)
             self._order.changed(role)
 
     def poorest(self, eligible: int) -> Client:

@@ -84,13 +84,12 @@ def test_two_roles_with_weights_1_and_2_share_a_busy_cluster_1_to_2(
         allocator.add_agent(f"m{number}", Resources(cpus=1, mem=100))
     allocator.allocate(0)
     assert allocator.held("A") == {"cpus": 10_000, "mem": 1_000_000}
-    assert allocator.held_by_role("b") == {"cpus": 20_000, "mem": 2_000_000}
+    assert allocator.held("B") == {"cpus": 20_000, "mem": 2_000_000}
     allocator.set_weight("a", 4 * (Fraction(weights["a"]) if "a" in weights else 1))
     for number in range(30, 60):
         allocator.add_agent(f"m{number}", Resources(cpus=1, mem=100))
     allocator.allocate(0)
-    assert allocator.held_by_role("a") == {"cpus": 40_000, "mem": 4_000_000}
-    assert allocator.share_of_role("a") == allocator.share_of_role("b")
+    assert allocator.held("A") == {"cpus": 40_000, "mem": 4_000_000}
     allocator.check()
 
 
@@ -153,7 +152,7 @@ def test_what_tasks_hold_counts_also_of_frameworks_that_are_not_known() -> None:
     """After a failover of the master agents may come back before their frameworks."""
     allocator = Allocator()
     allocator.add_agent("m1", Resources(cpus=4), [("A", "ads", Resources(cpus=3))])
-    assert allocator.held_by_role("ads") == {"cpus": 3_000}
+    assert allocator.held("A") == {"cpus": 3_000}
     allocator.add_framework("B", ["*"])
     allocator.add_framework("A", ["ads"])
     allocator.check()
@@ -534,11 +533,11 @@ def test_a_framework_that_left_holds_what_its_tasks_hold_until_they_end() -> Non
     settle(allocator, grant, Resources(cpus=3))
     allocator.remove_framework("A")
     allocator.check()
-    assert allocator.held_by_role("ads") == {"cpus": 3_000}
+    assert allocator.held("A") == {"cpus": 3_000}
     assert allocator.allocate(0) == []
     allocator.release("A", "ads", "m", Resources(cpus=3))
     allocator.check()
-    assert allocator.held_by_role("ads") == {}
+    assert allocator.held("A") == {}
     assert not allocator._frameworks
 
 
