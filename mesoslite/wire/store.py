@@ -23,7 +23,7 @@ from mesoslite.wire.enums import REFUSALS
 
 
 def write_writes(slot: Any, writes: Sequence[StoreWrite]) -> None:
-    """Fill a repeated field of messages. Raises MalformedMessage when they are too many or too large."""
+    """Fill a repeated field. Raises MalformedMessage when they are too many or too large."""
     _bounded(writes)
     for write in writes:
         slot.add(key=write.key, value=write.value, version=write.version)
