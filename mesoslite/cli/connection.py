@@ -210,6 +210,20 @@ class Operator:
         )
         return reply
 
+    def entries(self, framework: str, prefix: str = "") -> operator_pb2.ListEntriesResponse:
+        """What a framework keeps in its store under keys that begin so."""
+        reply: operator_pb2.ListEntriesResponse = self._call(
+            "ListEntries", operator_pb2.ListEntriesRequest(framework=framework, prefix=prefix)
+        )
+        return reply
+
+    def entry(self, framework: str, key: str) -> operator_pb2.GetEntryResponse:
+        """One entry of a framework's store."""
+        reply: operator_pb2.GetEntryResponse = self._call(
+            "GetEntry", operator_pb2.GetEntryRequest(framework=framework, key=key)
+        )
+        return reply
+
     def teardown(self, framework: str) -> operator_pb2.TeardownFrameworkResponse:
         """Remove a framework with its tasks."""
         reply: operator_pb2.TeardownFrameworkResponse = self._call(
@@ -231,7 +245,7 @@ class Operator:
     def mark_agent_gone(self, agent_id: str) -> operator_pb2.MarkAgentGoneResponse:
         """Give an agent up for good."""
         reply: operator_pb2.MarkAgentGoneResponse = self._call(
-            self._stub.MarkAgentGone, operator_pb2.MarkAgentGoneRequest(agent_id=agent_id)
+            "MarkAgentGone", operator_pb2.MarkAgentGoneRequest(agent_id=agent_id)
         )
         return reply
 

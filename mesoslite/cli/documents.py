@@ -8,12 +8,14 @@ every number is a number, an unset optional is null, an enum member is its name 
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from mesoslite.cli.amounts import json_of_resources, number
+from mesoslite.v1.operator_pb2 import GetEntryResponse
 
 _NUMBER_OF_UNSPECIFIED = 0
 
@@ -26,6 +28,21 @@ def text_of(document: object) -> str:
 def document_of(message: Message) -> dict[str, object]:
     """A message as a document, with every field that it could have."""
     return {field.json_name: _value_of(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def entry_of(reply: GetEntryResponse) -> dict[str, object]:
+    """An entry of a framework's store: its value as text, or in base64 when it is none."""
+    value = reply.entry.value
+    try:
+        text, in_base64 = value.decode(), None
+    except UnicodeDecodeError:
+        text, in_base64 = None, b64encode(value).decode()
+    return {
+        "frameworkId": reply.framework_id,
+        "version": reply.entry.version,
+        "value": text,
+        "valueBase64": in_base64,
+    }
 
 
 def _value_of(message: Message, field: Any) -> object:

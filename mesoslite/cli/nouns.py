@@ -27,6 +27,9 @@ framework_app = _group("framework", "The schedulers that share the cluster.")
 task_app = _group("task", "What runs where, and what became of it.")
 offer_app = _group("offer", "Resources that a framework is being offered right now.")
 
+store_app = _group("store", "What a framework keeps at the master (docs/store.md).")
+framework_app.add_typer(store_app)
+
 _Framework = Annotated[
     str, typer.Option("--framework", metavar="NAME", help="Only of this one: its name or id.")
 ]
@@ -39,6 +42,7 @@ def _argument(noun: str, what: str) -> Any:
 
 _Agent = Annotated[str, _argument("AGENT", "Its id, the start of it, or its host's name.")]
 _Some = Annotated[str, _argument("FRAMEWORK", "Its name, its id, or the start of it.")]
+_Key = Annotated[str, _argument("KEY", "The whole key.")]
 _Task = Annotated[str, _argument("TASK", "Its id, or the start of it.")]
 _Offer = Annotated[str, _argument("OFFER", "Its id, or the start of it.")]
 
@@ -115,6 +119,38 @@ def framework_show(
     from mesoslite.cli import views
 
     views.framework(chosen(context, master, token_file, output), framework)
+
+
+@store_app.command("ls")
+def store_ls(
+    context: typer.Context,
+    framework: _Some,
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="TEXT", help="Only keys that begin so.")
+    ] = "",
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """List what a framework keeps in its store."""
+    from mesoslite.cli import views
+
+    views.entries(chosen(context, master, token_file, output), framework, prefix)
+
+
+@store_app.command("get")
+def store_get(
+    context: typer.Context,
+    framework: _Some,
+    key: _Key,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Write the value of an entry to stdout, byte for byte."""
+    from mesoslite.cli import views
+
+    views.entry(chosen(context, master, token_file, output), framework, key)
 
 
 @framework_app.command("teardown")

@@ -264,6 +264,14 @@ def framework_table(
     return out
 
 
+def entry_table(entries: Sequence[operator_pb2.EntryRow]) -> Table:
+    """`framework store ls`."""
+    out = table("KEY", "VERSION", "BYTES", right=("VERSION", "BYTES"))
+    for row in entries:
+        out.add_row(plain(row.key), str(row.version), f"{row.size_bytes:,}")
+    return out
+
+
 def mean_hold(conduct: operator_pb2.Conduct) -> str:
     """How long an offer was held on average; `-` before the first."""
     ended = conduct.answered + conduct.lapsed

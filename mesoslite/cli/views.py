@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mesoslite.cli import documents, tables
 from mesoslite.cli.connection import Operator, only
-from mesoslite.cli.console import Code, Failure, Format, emit, note, show
+from mesoslite.cli.console import Code, Failure, Format, emit, note, show, write_bytes
 from mesoslite.cli.options import Chosen
 from mesoslite.lifecycle import TaskState
 from mesoslite.v1 import operator_pb2
@@ -108,6 +108,32 @@ def framework(chosen: Chosen, some: str) -> None:
         rows = operator.frameworks(some) or operator.frameworks(some, completed=True)
         row = only(rows, "framework", some, lambda row: row.framework_id)
         _print_row(chosen, row, tables.framework_page)
+
+
+def entries(chosen: Chosen, some: str, prefix: str) -> None:
+    """What a framework keeps in its store."""
+    with _connect(chosen) as operator:
+        row = only(operator.frameworks(some), "framework", some, lambda row: row.framework_id)
+        reply = operator.entries(row.framework_id, prefix)
+        if chosen.output is Format.JSON:
+            emit(documents.text_of([documents.document_of(one) for one in reply.entries]))
+        elif reply.entries:
+            show(tables.entry_table(reply.entries))
+        else:
+            note("no entries")
+
+
+def entry(chosen: Chosen, some: str, key: str) -> None:
+    """One entry of a framework's store: its value as it is, or all of it as JSON."""
+    with _connect(chosen) as operator:
+        row = only(operator.frameworks(some), "framework", some, lambda row: row.framework_id)
+        reply = operator.entry(row.framework_id, key)
+        if not reply.HasField("entry"):
+            raise Failure(Code.NOT_FOUND, f"the store of {row.info.name} has no entry {key!r}")
+        if chosen.output is Format.JSON:
+            emit(documents.text_of(documents.entry_of(reply)))
+        else:
+            write_bytes(reply.entry.value)
 
 
 def tasks(chosen: Chosen, framework: str, agent: str, completed: bool) -> None:

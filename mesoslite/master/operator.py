@@ -27,7 +27,7 @@ from mesoslite.master.protocol import (
     TeardownAsked,
 )
 from mesoslite.master.reads import ReadError, Reads
-from mesoslite.master.records import AgentState, Tables
+from mesoslite.master.records import AgentState, FrameworkEntry, Tables
 from mesoslite.model import Refusal
 from mesoslite.v1 import operator_pb2 as pb
 from mesoslite.version import VERSION
@@ -84,6 +84,8 @@ class Operator:
             "ListTasks": _answering(pb.ListTasksRequest, self.list_tasks),
             "ListOffers": _answering(pb.ListOffersRequest, self.list_offers),
             "Explain": _answering(pb.ExplainRequest, self.explain),
+            "ListEntries": _answering(pb.ListEntriesRequest, self.list_entries),
+            "GetEntry": _answering(pb.GetEntryRequest, self.get_entry),
             "TeardownFramework": _answering(pb.TeardownFrameworkRequest, self.teardown),
             "KillTask": _answering(pb.KillTaskRequest, self.kill_task),
             "MarkAgentGone": _answering(pb.MarkAgentGoneRequest, self.mark_agent_gone),
@@ -210,6 +212,32 @@ class Operator:
             write_resources(slot.resources, row.resources)
         answer.more = _cut(answer.offers) or page.more
         return answer
+
+    async def list_entries(self, request: pb.ListEntriesRequest) -> pb.ListEntriesResponse:
+        """What a framework's store has under keys that begin so."""
+        framework = self._framework(request.framework)
+        answer = pb.ListEntriesResponse(framework_id=framework.framework_id)
+        shelf = framework.store.shelf
+        for key in shelf.keys(request.prefix):
+            entry = shelf.entries[key]
+            answer.entries.add(key=key, version=entry.version, size_bytes=len(entry.value))
+        return answer
+
+    async def get_entry(self, request: pb.GetEntryRequest) -> pb.GetEntryResponse:
+        """One entry of a framework's store."""
+        framework = self._framework(request.framework)
+        answer = pb.GetEntryResponse(framework_id=framework.framework_id)
+        entry = framework.store.shelf.entries.get(request.key)
+        if entry is not None:
+            answer.entry.value = entry.value
+            answer.entry.version = entry.version
+        return answer
+
+    def _framework(self, some: str) -> FrameworkEntry:
+        found = list(self._tables.frameworks_called(some))
+        if len(found) != 1:
+            raise _Refused(Refusal.AMBIGUOUS if found else Refusal.UNKNOWN_FRAMEWORK, some)
+        return found[0]
 
     async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
         """Why a framework is offered no more than it is, or what became of a task."""

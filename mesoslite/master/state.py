@@ -108,6 +108,8 @@ class Master:
     def next_deadline_ms(self) -> int | None:
         """When a Tick is due even if nothing happens."""
         t = self.tables
+        if self._recovered is not None:
+            return 0  # deadlines that an earlier master left run from the start, heard of or not
         dues = (t.timers.next_ms(), offers.next_lease_ms(t), t.allocator.next_deadline_ms())
         return min((due for due in dues if due is not None), default=None)
 

@@ -57,6 +57,48 @@ class ListAgentsRequest(_message.Message):
     after: str
     def __init__(self, id: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
 
+class ListEntriesRequest(_message.Message):
+    __slots__ = ("framework", "prefix")
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    framework: str
+    prefix: str
+    def __init__(self, framework: _Optional[str] = ..., prefix: _Optional[str] = ...) -> None: ...
+
+class ListEntriesResponse(_message.Message):
+    __slots__ = ("framework_id", "entries")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    entries: _containers.RepeatedCompositeFieldContainer[EntryRow]
+    def __init__(self, framework_id: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[EntryRow, _Mapping]]] = ...) -> None: ...
+
+class EntryRow(_message.Message):
+    __slots__ = ("key", "version", "size_bytes")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    version: int
+    size_bytes: int
+    def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+
+class GetEntryRequest(_message.Message):
+    __slots__ = ("framework", "key")
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    framework: str
+    key: str
+    def __init__(self, framework: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+
+class GetEntryResponse(_message.Message):
+    __slots__ = ("framework_id", "entry")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    entry: _scheduler_pb2.StoreEntry
+    def __init__(self, framework_id: _Optional[str] = ..., entry: _Optional[_Union[_scheduler_pb2.StoreEntry, _Mapping]] = ...) -> None: ...
+
 class ListAgentsResponse(_message.Message):
     __slots__ = ("agents", "more")
     AGENTS_FIELD_NUMBER: _ClassVar[int]

@@ -64,6 +64,16 @@ class OperatorServiceStub:
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=mesoslite_dot_v1_dot_operator__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.ListEntries = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/ListEntries',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.ListEntriesRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.GetEntry = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/GetEntry',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.GetEntryRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.GetEntryResponse.FromString,
+                _registered_method=True)
         self.TeardownFramework = channel.unary_unary(
                 '/mesoslite.v1.OperatorService/TeardownFramework',
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.TeardownFrameworkRequest.SerializeToString,
@@ -126,6 +136,19 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEntries(self, request, context):
+        """What a framework keeps in its store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEntry(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TeardownFramework(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -184,6 +207,16 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=mesoslite_dot_v1_dot_operator__pb2.ExplainRequest.FromString,
                     response_serializer=mesoslite_dot_v1_dot_operator__pb2.ExplainResponse.SerializeToString,
+            ),
+            'ListEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEntries,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.ListEntriesRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'GetEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntry,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.GetEntryRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.GetEntryResponse.SerializeToString,
             ),
             'TeardownFramework': grpc.unary_unary_rpc_method_handler(
                     servicer.TeardownFramework,
@@ -368,6 +401,60 @@ class OperatorService:
             '/mesoslite.v1.OperatorService/Explain',
             mesoslite_dot_v1_dot_operator__pb2.ExplainRequest.SerializeToString,
             mesoslite_dot_v1_dot_operator__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/ListEntries',
+            mesoslite_dot_v1_dot_operator__pb2.ListEntriesRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/GetEntry',
+            mesoslite_dot_v1_dot_operator__pb2.GetEntryRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.GetEntryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -193,6 +193,22 @@ async def test_calls_from_another_thread_reach_the_master(cluster: Cluster) -> N
 # --- the store ------------------------------------------------------------------------------------
 
 
+async def command(cluster: Cluster, *words: str) -> bytes:
+    """What the command writes."""
+    flags = (f"--master={cluster.address}", f"--token-file={cluster.token_file}")
+    code = "import sys; from mesoslite.cli.main import main; sys.exit(main())"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", code, *flags, *words],
+        env=environment(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 class Shelved(Batch):
     """Runs one task, which a write goes with, and reads it back in its callbacks."""
 
@@ -240,6 +256,9 @@ async def test_a_plain_callback_waits_for_the_store_and_the_next_scheduler_finds
 
     cluster.master.kill()
     await cluster.master.start()
+    listed = await command(cluster, "framework", "store", "ls", "shelved", "--prefix", "b")
+    assert listed.split() == [b"KEY", b"VERSION", b"BYTES", b"broker", b"2", b"2"]
+    assert await command(cluster, "framework", "store", "get", "shelved", "count") == b"1"
     following = Next()
     await run_on(cluster, following)
     assert following.entry == first.found
