@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import structlog
@@ -101,12 +101,15 @@ class Inbox(Generic[E]):
 
     def post(self, event: E) -> None:
         """Add an event at once. After `close` it is dropped. O(1)."""
-        if self.closed:
+        self._take_in((event,))
+
+    def _take_in(self, events: Collection[E]) -> None:
+        if self.closed or not events:
             return
         if not self._events or self._patience is not None:
             self._since_s = time.perf_counter()
-        self._events.append(event)
-        self._put += 1
+        self._events.extend(events)
+        self._put += len(events)
         self._wake_taker()
 
     def post_patiently(self, event: E) -> None:
@@ -130,7 +133,7 @@ class Inbox(Generic[E]):
         if self._events:
             self._wake_taker()
 
-    async def put(self, events: Iterable[E]) -> None:
+    async def put(self, events: Collection[E]) -> None:
         """Add all these events together, once there is room for the first of them.
 
         The batch may overshoot the limit by what one message holds, which its own limit bounds.
@@ -149,8 +152,7 @@ class Inbox(Generic[E]):
                 raise
             if not self.full:
                 break
-        for event in events:
-            self.post(event)
+        self._take_in(events)
         self._wake_giver()
 
     async def take(self, batch_max: int, until_ms: int | None) -> list[E]:
@@ -166,7 +168,11 @@ class Inbox(Generic[E]):
         else:
             await self._wait(until_ms)
         events = self._events
-        batch = [events.popleft() for _ in range(min(batch_max, len(events)))]
+        if len(events) <= batch_max:
+            batch = list(events)
+            events.clear()
+        else:
+            batch = [events.popleft() for _ in range(batch_max)]
         taken_s = time.perf_counter()
         self.waited_s = taken_s - self._since_s if batch else 0.0
         self._since_s = taken_s

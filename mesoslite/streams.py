@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -108,6 +108,7 @@ class Outbox(Generic[T]):
         self._patience: asyncio.TimerHandle | None = None
         self.closing = asyncio.Event()
         """Set by `close`: the stream ends when what is in has been written."""
+        self._closed = False
 
     @property
     def waiting_bytes(self) -> int:
@@ -116,9 +117,11 @@ class Outbox(Generic[T]):
 
     def put(self, item: T) -> None:
         """Say this, after all that was put before. After `close` it is dropped. O(1)."""
-        if self.closing.is_set():
+        if self._closed:
             return
-        size = weigh(item)
+        kind = type(item)
+        measure = _WEIGHTS.get(kind)
+        size = _WEIGHT_DEFAULT if measure is None else measure(item)
         # One large item, a registration, is taken alone whatever its size: a full agent must
         # always be able to register (D18).
         if self._items and self._bytes + size > OUTBOX_HARD_BYTES:
@@ -126,7 +129,8 @@ class Outbox(Generic[T]):
             return
         self._items.append((item, size))
         self._bytes += size
-        if not can_wait(item):
+        patient = _PATIENT.get(kind)
+        if patient is None or not patient(item):
             self._wake.set()
         elif self._patience is None and not self._wake.is_set():
             loop = asyncio.get_running_loop()
@@ -163,6 +167,7 @@ class Outbox(Generic[T]):
         if not self.closing.is_set():
             if last is not None and self._refused is not None:
                 self._items.append((self._refused(last), 0))
+            self._closed = True
             self.closing.set()
             self._wake.set()
 
@@ -212,9 +217,12 @@ class Outbox(Generic[T]):
                     self._on_resumed()
 
     def _take(self) -> tuple[list[T], int]:
-        batch: list[T] = []
-        size = 0
         items = self._items
+        if self._bytes < OUTBOX_WRITE_BYTES:
+            batch, size = [item for item, _ in items], sum([weight for _, weight in items])
+            items.clear()
+        else:
+            batch, size = [], 0
         while items and size < OUTBOX_WRITE_BYTES:
             item, weight = items.popleft()
             batch.append(item)
@@ -337,7 +345,8 @@ def describe(error: BaseException) -> str:
 def _weigh_task(task: Task) -> int:
     size = 300 + sum(map(len, task.command)) + 200 * len(task.uris)
     for mapping in (task.environment, task.labels):
-        size += sum(len(key) + len(value) + 8 for key, value in mapping.items())
+        if mapping:
+            size += sum(len(key) + len(value) + 8 for key, value in mapping.items())
     return size
 
 
@@ -365,17 +374,20 @@ _WEIGHTS: dict[type, Callable[..., int]] = {
 }
 
 
+#: Whether nobody at the other end waits for a word: then it may go with what is said next. Of kinds
+#: that are not here each is waited for.
+_PATIENT: dict[type, Callable[[Any], bool]] = {
+    Acknowledge: lambda item: item.last,
+    AcknowledgeStatus: lambda item: item.last,
+    AcceptResult: lambda item: all(result.refusal is None for result in item.results),
+    ConfirmResults: lambda _: True,
+}
+
+
 def can_wait(item: object) -> bool:
     """Whether nobody at the other end waits for this: it may go with what is said next."""
-    match item:
-        case Acknowledge(last=last) | AcknowledgeStatus(last=last):
-            return last
-        case AcceptResult(results=results):
-            return all(result.refusal is None for result in results)
-        case ConfirmResults():
-            return True
-        case _:
-            return False
+    patient = _PATIENT.get(type(item))
+    return patient is not None and patient(item)
 
 
 def weigh(item: object) -> int:

@@ -63,10 +63,13 @@ def forget(t: Tables, entry: TaskEntry) -> None:
 
 def remember(t: Tables, entry: TaskEntry, status: TaskStatus) -> None:
     """Keep a status to be shown: the first of each state, and the end in any case."""
-    known = any(old.state is status.state for old in entry.history)
-    if not known and len(entry.history) < HISTORY_MAX:
+    state = status.state
+    for old in entry.history:
+        if old.state is state:
+            return
+    if len(entry.history) < HISTORY_MAX:
         entry.history.append(status)
-        if status.terminal:
+        if state.terminal:
             reason = status.reason.name if status.reason is not None else ""
             t.tasks_ended[status.state.name, reason] += 1
 

@@ -101,8 +101,8 @@ class Tables:
 
     def say_or_keep(self, key: KeptKey, call: SchedulerCall) -> None:
         """Say it now, or after the next Subscribed. A newer one of the same key replaces it."""
-        if self.subscribed:
-            self.say(call)
+        if self.stream is Stream.SUBSCRIBED:
+            self.out.append(ToMaster(call))
             return
         self.kept.pop(key, None)
         self.kept[key] = call

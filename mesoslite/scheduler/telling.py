@@ -26,23 +26,21 @@ CALLBACKS_WAITING_MAX = 1_000  # ~1 s of an author's code at 1 ms each; then rea
 def updated(t: Tables, status: TaskStatus) -> None:
     """A status came: tell it, unless it was told, and acknowledge it again if it was."""
     if status.update_id:
-        match t.updates.arrived(status):
-            case Arrival.ACKNOWLEDGED | Arrival.OLD_NEWS:
+        arrival = t.updates.arrived(status)
+        if arrival is not Arrival.NEW:
+            if arrival is not Arrival.WAITING:
                 acknowledge(t, status)
-                return
-            case Arrival.WAITING:
-                return
-            case Arrival.NEW:
-                pass
+            return
     behind = not status.update_id and t.updates.behind(status)
     if not behind:
         t.updates.told(status)
     t.launches.heard(status)
     launching = t.launches.launching(status.task_id)
-    if status.terminal or (status.state is TaskState.UNKNOWN and not launching):
+    terminal = status.state.terminal
+    if terminal or (status.state is TaskState.UNKNOWN and not launching):
         t.kills.over(status.task_id)
     # What has ended is known no more, and no answer about it makes it known again.
-    over = not status.terminal and t.updates.ended(status.task_id)
+    over = not terminal and t.updates.ended(status.task_id)
     if not over and not launching:
         t.reconciliation.heard(status)
     if not behind:
@@ -53,7 +51,8 @@ def acknowledge(t: Tables, status: TaskStatus) -> None:
     """The author has dealt with it: its agent may forget it."""
     if status.update_id:
         t.updates.acknowledged(status)
-        call = Acknowledge(status.agent_id, status.task_id, status.update_id, last=status.terminal)
+        last = status.state.terminal
+        call = Acknowledge(status.agent_id, status.task_id, status.update_id, last=last)
         t.say_or_keep(("acknowledge", call), call)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from enum import Enum
 
 from mesoslite.lifecycle import TaskState, may_move
 from mesoslite.model import TaskStatus
 
-#: Acknowledged ones that are remembered, ~200 B each. An agent sends one again only while its
-#: acknowledgement is on its way; forgetting one too early repeats a callback, no more.
+#: Acknowledged ones that are remembered, half as many at least, ~200 B each. An agent sends one
+#: again only while its acknowledgement is on its way; forgetting one too early repeats a callback,
+#: no more.
 ACKNOWLEDGED_REMEMBERED_MAX = 10_000
 #: Told or about to be told, not yet acknowledged. The master bounds them for each agent.
 UNACKNOWLEDGED_MAX = 100_000
@@ -41,14 +43,17 @@ class Updates:
 
     def __init__(self) -> None:
         self._waiting: dict[UpdateKey, None] = {}
-        self._acknowledged: dict[UpdateKey, None] = {}
-        self._states: dict[str, TaskState] = {}  # by task id, last told last
+        # In two halves: when the newer is full it takes the place of the older. To drop the oldest
+        # one by one a dict looks at all the places that were emptied before it, each time anew.
+        self._acknowledged: set[UpdateKey] = set()
+        self._acknowledged_before: set[UpdateKey] = set()
+        self._states: OrderedDict[str, TaskState] = OrderedDict()  # by task id, last told last
         self._asked: dict[str, None] = {}
 
     def arrived(self, status: TaskStatus) -> Arrival:
         """Note a status; `NEW` at most once for each."""
         key = key_of(status)
-        if key in self._acknowledged:
+        if key in self._acknowledged or key in self._acknowledged_before:
             return Arrival.ACKNOWLEDGED
         if key in self._waiting:
             return Arrival.WAITING
@@ -95,7 +100,7 @@ class Updates:
         ended = last is not None and last.terminal
         self._states[status.task_id] = last if ended and last is not None else status.state
         if len(self._states) > STATES_REMEMBERED_MAX:
-            del self._states[next(iter(self._states))]
+            self._states.popitem(last=False)
 
     def launched(self, task_id: str) -> None:
         """This id is launched now: what was told before was not of this task."""
@@ -106,15 +111,17 @@ class Updates:
         """Note that the author's code has dealt with it."""
         key = key_of(status)
         self._waiting.pop(key, None)
-        self._acknowledged[key] = None
-        if len(self._acknowledged) > ACKNOWLEDGED_REMEMBERED_MAX:
-            del self._acknowledged[next(iter(self._acknowledged))]
+        self._acknowledged.add(key)
+        if len(self._acknowledged) >= ACKNOWLEDGED_REMEMBERED_MAX // 2:
+            self._acknowledged_before = self._acknowledged
+            self._acknowledged = set()
 
     def check(self) -> None:
         """Assert every invariant, O(n). For tests."""
-        assert not self._waiting.keys() & self._acknowledged.keys()
+        acknowledged = self._acknowledged | self._acknowledged_before
+        assert not self._waiting.keys() & acknowledged
         assert len(self._waiting) <= UNACKNOWLEDGED_MAX
-        assert len(self._acknowledged) <= ACKNOWLEDGED_REMEMBERED_MAX
+        assert len(acknowledged) <= ACKNOWLEDGED_REMEMBERED_MAX
         assert len(self._asked) <= ASKED_MAX
         assert len(self._states) <= STATES_REMEMBERED_MAX
 

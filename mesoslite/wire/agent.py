@@ -447,12 +447,12 @@ def _kill_task_from_wire(slot: pb.KillTask) -> KillTask:
 
 def _acknowledgements_from_wire(slot: pb.AcknowledgeStatuses) -> Iterable[AcknowledgeStatus]:
     check.bounded(slot.task_ids, "task_ids", limit.LIST_MAX, "acknowledgements")
-    size, an_id = len(slot.task_ids), check.identifier
+    size = len(slot.task_ids)
     return map(
         AcknowledgeStatus,
-        columns.read(slot.framework_ids, size, "", "framework_ids", an_id),
-        columns.read(slot.task_ids, size, "", "task_ids", an_id),
-        columns.read(slot.update_ids, size, "", "update_ids", an_id),
+        columns.identifiers(slot.framework_ids, size, "framework_ids"),
+        columns.identifiers(slot.task_ids, size, "task_ids"),
+        columns.identifiers(slot.update_ids, size, "update_ids"),
     )
 
 

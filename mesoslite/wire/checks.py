@@ -89,6 +89,11 @@ def identifier(value: str, field: str) -> str:
     return value
 
 
+def known_identifiers(values: Iterable[str]) -> list[str | None]:
+    """Those that `identifier` has found good before, and None for each other."""
+    return list(map(_ids.get, values))
+
+
 def identifier_or_empty(value: str, field: str) -> str:
     """An id, or nothing."""
     return identifier(value, field) if value else value

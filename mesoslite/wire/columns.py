@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
+from mesoslite.wire import checks as check
 from mesoslite.wire.checks import MalformedMessage
 
 T = TypeVar("T")
@@ -36,6 +37,25 @@ def read(
     if len(values) > 1:
         raise MalformedMessage(field, None, f"has {len(values):,} values for {words:,} words")
     return [checked(values[0] if values else default, field)] * words
+
+
+def identifiers(column: Iterable[str], words: int, field: str) -> list[str]:
+    """The id that each word says, checked. Raises MalformedMessage."""
+    return _known(list(column), words, field, check.identifier)
+
+
+def identifiers_or_empty(column: Iterable[str], words: int, field: str) -> list[str]:
+    """The id, if any, that each word says, checked. Raises MalformedMessage."""
+    return _known(list(column), words, field, check.identifier_or_empty)
+
+
+def _known(
+    values: list[str], words: int, field: str, checked: Callable[[str, str], str]
+) -> list[str]:
+    """As `read`, but those that were found good before are all found together."""
+    if len(values) == words and None not in (known := check.known_identifiers(values)):
+        return known  # type: ignore[return-value]  # none of them is None
+    return read(values, words, "", field, checked)
 
 
 def together(

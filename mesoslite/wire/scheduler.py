@@ -332,12 +332,12 @@ def _kill_from_wire(slot: pb.Kill) -> Kill:
 
 def _acknowledgements_from_wire(slot: pb.Acknowledgements) -> Iterable[Acknowledge]:
     check.bounded(slot.task_ids, "task_ids", limit.LIST_MAX, "acknowledgements")
-    size, an_id = len(slot.task_ids), check.identifier
+    size = len(slot.task_ids)
     return map(
         Acknowledge,
-        columns.read(slot.agent_ids, size, "", "agent_ids", an_id),
-        columns.read(slot.task_ids, size, "", "task_ids", an_id),
-        columns.read(slot.update_ids, size, "", "update_ids", an_id),
+        columns.identifiers(slot.agent_ids, size, "agent_ids"),
+        columns.identifiers(slot.task_ids, size, "task_ids"),
+        columns.identifiers(slot.update_ids, size, "update_ids"),
     )
 
 
