@@ -1,7 +1,8 @@
 """What master and agent have in common as programs: start, signals, the port file, the exit code.
 
-Whatever keeps a daemon from its work is one clear line on stderr: 2 for wrong usage, 1 for all
-else. SIGTERM and SIGINT end it in order, with 0.
+Whatever keeps a daemon from its work is one clear line on stderr: 2 for wrong usage, 75 when it
+makes room for another and wants to be started again, 1 for all else. SIGTERM and SIGINT end it in
+order, with 0.
 """
 
 from __future__ import annotations
@@ -25,10 +26,18 @@ from mesoslite.settings import SettingsError, load_settings
 
 GC_THRESHOLDS = (50_000, 20, 50)  # the youngest are ~5 MB then
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_RESIGNED = 75  # EX_TEMPFAIL of sysexits.h: start it again
 
 
 class StartError(Exception):
     """A daemon cannot start or go on; `str` is one line for people."""
+
+
+class Resigned(Exception):
+    """This process may not go on, since another may have its part; started again it may.
+
+    `str` is one line for people.
+    """
 
 
 class DaemonSettings(Protocol):
@@ -85,6 +94,8 @@ def run_daemon(
         return _complain(program, str(error), EXIT_USAGE)
     except (StartError, StorageError, CommitError, TokenFileError, BindError) as error:
         return _complain(program, str(error), EXIT_FAILED)
+    except Resigned as error:
+        return _complain(program, str(error), EXIT_RESIGNED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(program, f"{where}{error.strerror or error}", EXIT_FAILED)

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ NODE_TABLE = "mesoslite"
 CLIENT_SESSION_S = 30.0
 CONNECT_S_MAX = 10.0  # until somebody who asks is told that ZooKeeper does not answer
 LOOK_AGAIN_S = 0.5
+END_S_MAX = 2.0
 
 _HOST = r"\[[0-9A-Fa-f:.%]+\]|[^\s:/,@\[\]]+"
 _ADDRESS = re.compile(rf"(?P<host>{_HOST})(?::(?P<port>\d{{1,5}}))?")
@@ -132,14 +134,18 @@ def leader_told(metadata: Iterable[Any] | None) -> str | None:
 # --- ZooKeeper ------------------------------------------------------------------------------------
 
 
-def new_client(ensemble: Ensemble, session_s: float) -> Any:
-    """A client of kazoo's that is not started. Raises NoMasterError without kazoo."""
+def new_client(ensemble: Ensemble, session_s: float, *, redial_s_max: float = 5.0) -> Any:
+    """A client of kazoo's that is not started. Raises NoMasterError without kazoo.
+
+    One that loses its connection tries anew after 0.1 s, and twice as long each time.
+    """
     try:
         from kazoo.client import KazooClient
     except ImportError:
         raise NoMasterError(f"{ensemble} needs kazoo: pip install mesoslite[zookeeper]") from None
     logging.getLogger("kazoo").setLevel(logging.CRITICAL)  # we say it ourselves, once
-    return KazooClient(hosts=ensemble.hosts, timeout=session_s)
+    redial = {"max_tries": -1, "delay": 0.1, "max_delay": redial_s_max}
+    return KazooClient(hosts=ensemble.hosts, timeout=session_s, connection_retry=redial)
 
 
 def leading_node(children: list[str]) -> str | None:
@@ -187,31 +193,79 @@ def look(client: Any, ensemble: Ensemble, watch: Callable[[object], None] | None
 def leader_now(ensemble: Ensemble) -> str:
     """The address of the leader. Blocks for CONNECT_S_MAX at most; raises NoMasterError."""
     client = new_client(ensemble, CLIENT_SESSION_S)
-    _start(client, ensemble)
+    start_client(client, ensemble)
     try:
         leader = look(client, ensemble)
     finally:
-        _end(client)
+        end_client(client)
     if not leader:
         raise NoMasterError(f"no master leads at {ensemble}")
     return leader
 
 
-def _start(client: Any, ensemble: Ensemble) -> None:
+def start_client(client: Any, ensemble: Ensemble) -> None:
+    """Connect it. Blocks for CONNECT_S_MAX at most; raises NoMasterError, and it is ended then."""
     from kazoo.handlers.threading import KazooTimeoutError
 
     try:
         client.start(timeout=CONNECT_S_MAX)
     except KazooTimeoutError:
-        _end(client)
-        raise NoMasterError(
-            f"ZooKeeper at {ensemble.hosts} gives no answer within {CONNECT_S_MAX:.0f} s"
-        ) from None
+        end_client(client)
+        raise _no_answer(ensemble) from None
 
 
-def _end(client: Any) -> None:
+async def client_started(client: Any, ensemble: Ensemble) -> None:
+    """Connect it, as `start_client` does, but let others work meanwhile."""
+    loop = asyncio.get_running_loop()
+    connected = asyncio.Event()
+
+    def changed(state: str) -> None:
+        if state == "CONNECTED":
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(connected.set)
+
+    client.add_listener(changed)
+    client.start_async()
+    try:
+        async with asyncio.timeout(CONNECT_S_MAX):
+            await connected.wait()
+    except TimeoutError:
+        await client_ended(client)
+        raise _no_answer(ensemble) from None
+    except BaseException:
+        await client_ended(client)
+        raise
+    finally:
+        client.remove_listener(changed)
+
+
+def _no_answer(ensemble: Ensemble) -> NoMasterError:
+    return NoMasterError(
+        f"ZooKeeper at {ensemble.hosts} gives no answer within {CONNECT_S_MAX:.0f} s"
+    )
+
+
+def end_client(client: Any) -> None:
+    """End its session and its threads. Blocks."""
     client.stop()
     client.close()
+
+
+async def client_ended(client: Any) -> None:
+    """End its session, or leave that to ZooKeeper when it takes longer than END_S_MAX."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def end() -> None:
+        end_client(client)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(ended.set)
+
+    # A thread of its own: asyncio would wait for one of its pool's before the process may end.
+    threading.Thread(target=end, name="zookeeper-end", daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_S_MAX):
+            await ended.wait()
 
 
 class LeaderWatch:
@@ -245,7 +299,7 @@ class LeaderWatch:
             while client is None:
                 try:
                     fresh = new_client(self.ensemble, CLIENT_SESSION_S)
-                    await asyncio.to_thread(_start, fresh, self.ensemble)
+                    await client_started(fresh, self.ensemble)
                     client = fresh
                 except NoMasterError as error:
                     self._tell(self.leader, str(error))
@@ -269,7 +323,7 @@ class LeaderWatch:
                     await seen.wait()
         finally:
             if client is not None:
-                await asyncio.shield(asyncio.to_thread(_end, client))
+                await client_ended(client)
 
     def _tell(self, leader: str, why_not: str) -> None:
         if (leader, why_not) == (self.leader, self.why_not):

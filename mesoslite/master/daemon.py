@@ -4,279 +4,226 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
+import grpc
 import structlog
+from prometheus_client.core import Metric
 
 from mesoslite.clock import Clock
-from mesoslite.credentials import find_token_file, make_token_file, read_tokens
+from mesoslite.credentials import Tokens, find_token_file, make_token_file, read_tokens
 from mesoslite.daemon import (
+    Resigned,
+    StartError,
     check_host,
-    check_silence,
     port_told,
     run_daemon,
     settle_memory,
-    state_dir,
 )
 from mesoslite.database import WorkDir
 from mesoslite.health import HEALTH_METHOD, health_handler
 from mesoslite.http import HttpServer, Pages
-from mesoslite.logs import FORMATS, LEVELS
-from mesoslite.loop import Health, Inbox, drive
+from mesoslite.loop import CommitError, Health, Inbox, drive
+from mesoslite.master.election import Candidate, Seat, card
+from mesoslite.master.front import Front
 from mesoslite.master.metrics import MasterMeasures, MasterMetrics
 from mesoslite.master.protocol import Event, Tick
-from mesoslite.master.registry import Registry, SqliteRegistry
+from mesoslite.master.registry import FILE_NAME, Registry, SqliteRegistry
 from mesoslite.master.server import Streams
-from mesoslite.master.state import Master, MasterConfig
+from mesoslite.master.settings import HTTP_PORT, MasterSettings
+from mesoslite.master.state import Master
+from mesoslite.master.zookeeper import ZooKeeperRegistry
+from mesoslite.masters import Ensemble, NoMasterError, new_client
+from mesoslite.measures import CommitMeasures, LoopMeasures
 from mesoslite.metrics import Exposition, Innards
 from mesoslite.serving import TokenCheck, listen_http, listen_on, new_server, started
-from mesoslite.settings import (
-    chosen_port,
-    http_port_file_setting,
-    http_port_setting,
-    one_of,
-    open_metrics_setting,
-    optional_path,
-    path,
-    port,
-    seconds,
-    setting,
-    show_number,
-    show_optional_path,
-    show_switch,
-    switch,
-    text,
-    whole,
-)
-from mesoslite.spelling import why_not_role
+from mesoslite.settings import chosen_port
 from mesoslite.streams import CLOSE_S
 from mesoslite.version import VERSION
 
 PROGRAM = "mesoslite-master"
 ABOUT = "The master: takes what agents advertise and offers it to frameworks."
 COMMIT_DEADLINE_S = 20.0  # a master that cannot write its registry makes room (D6)
-HTTP_PORT = 5050  # as Mesos's
-WEIGHT_MAX = 1_000_000.0
-DEFAULTS = MasterConfig()
-
-Weights = tuple[tuple[str, float], ...]
 
 log = structlog.get_logger("mesoslite.master")
 
 
-def weights(value: str) -> Weights:
-    """`role=weight` between commas; a weight has at most three decimals."""
-    found: dict[str, float] = {}
-    for part in filter(None, (piece.strip() for piece in value.split(","))):
-        role, equals, number = part.partition("=")
-        if not equals:
-            raise ValueError(f"{part!r} is not role=weight")
-        if (why := why_not_role(role)) is not None:
-            raise ValueError(why)
-        if role in found:
-            raise ValueError(f"the role {role!r} is there twice")
-        try:
-            weight = float(number)
-        except ValueError:
-            raise ValueError(f"the weight {number!r} is not a number") from None
-        if not 0.001 <= weight <= WEIGHT_MAX or round(weight, 3) != weight:
-            raise ValueError(
-                f"the weight {number!r} is not from 0.001 to {WEIGHT_MAX:,.0f} in thousandths"
-            )
-        found[role] = weight
-    return tuple(found.items())
+class _Term:
+    """One turn of leading: the machine, and all that does what it says."""
 
-
-def show_weights(value: Weights) -> str:
-    """As `weights` reads it."""
-    return ",".join(f"{role}={show_number(weight)}" for role, weight in value)
-
-
-def _seconds(default_ms: int, about: str) -> float:
-    return setting(
-        default_ms / 1_000,
-        seconds(0.05, 10**8),
-        f"{about} (default {default_ms / 1_000:g})",
-        metavar="SECONDS",
-        show=show_number,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class MasterSettings:
-    """The flags of `mesoslite-master`."""
-
-    host: str = setting("127.0.0.1", text, "the address to listen on (default 127.0.0.1)")
-    port: int = setting(5060, port, "the port; 0: any free one (default 5060)", metavar="PORT")
-    port_file: Path | None = setting(
-        None,
-        optional_path,
-        "write the port there once it is served",
-        metavar="FILE",
-        show=show_optional_path,
-    )
-    http_port: str = http_port_setting(HTTP_PORT)
-    http_port_file: Path | None = http_port_file_setting()
-    open_metrics: bool = open_metrics_setting()
-    work_dir: Path = setting(
-        state_dir("master"),
-        path,
-        "where the registry is (default ~/.local/state/mesoslite/master)",
-        metavar="DIR",
-    )
-    token_file: Path | None = setting(
-        None,
-        optional_path,
-        "the token of all who connect, made when there is none (default ~/.config/mesoslite/token)",
-        metavar="FILE",
-        show=show_optional_path,
-    )
-    insecure: bool = setting(
-        False,
-        switch,
-        "allow a --host that others can reach, without encryption",
-        metavar="BOOL",
-        show=show_switch,
-    )
-    log_format: str = setting("text", one_of(*FORMATS), "text or json (default text)")
-    log_level: str = setting(
-        "info", one_of(*LEVELS), "debug, info, warning or error (default info)"
-    )
-    stop_with_stdin: bool = setting(
-        False,
-        switch,
-        "stop when stdin, a pipe, ends: whoever started this has gone",
-        metavar="BOOL",
-        show=show_switch,
-    )
-    weights: Weights = setting(
-        (),
-        weights,
-        "fair shares of roles, as ads=2,web=1; 1 where none is given",
-        metavar="ROLE=WEIGHT,...",
-        show=show_weights,
-    )
-    offer_lease_s: float = _seconds(DEFAULTS.offer_lease_ms, "how long an offer stands")
-    offers_max: int = setting(
-        DEFAULTS.offers_outstanding_max,
-        whole(1, 1_000_000),
-        f"offers that a framework may have at a time (default {DEFAULTS.offers_outstanding_max:,})",
-        metavar="COUNT",
-    )
-    refuse_floor_s: float = setting(
-        DEFAULTS.refuse_floor_ms / 1_000,
-        seconds(0, 3_600),
-        "the least that refusals of a framework hold which gives offers back in a loop; 0: no such "
-        f"bound (default {DEFAULTS.refuse_floor_ms / 1_000:g})",
-        metavar="SECONDS",
-        show=show_number,
-    )
-    revives_per_s: int = setting(
-        DEFAULTS.revives_per_s,
-        whole(1, 1_000_000),
-        f"revives of a framework that take effect, beyond {DEFAULTS.revives_max} at once "
-        f"(default {DEFAULTS.revives_per_s})",
-        metavar="COUNT",
-    )
-    heartbeat_s: float = _seconds(DEFAULTS.heartbeat_ms, "between two heartbeats of a peer")
-    silence_s: float = _seconds(DEFAULTS.silence_ms, "without one until a peer counts as gone")
-    reregister_s: float = _seconds(
-        DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"
-    )
-
-    def __post_init__(self) -> None:
-        check_silence(self.heartbeat_s, self.silence_s)
-
-    def config(self) -> MasterConfig:
-        """What of it is the machine's."""
-        thousandths: Mapping[str, int] = {
-            role: round(weight * 1_000) for role, weight in self.weights
-        }
-        return MasterConfig(
-            weights=thousandths,
-            offer_lease_ms=round(self.offer_lease_s * 1_000),
-            offers_outstanding_max=self.offers_max,
-            refuse_floor_ms=round(self.refuse_floor_s * 1_000),
-            revives_per_s=self.revives_per_s,
-            heartbeat_ms=round(self.heartbeat_s * 1_000),
-            silence_ms=round(self.silence_s * 1_000),
-            reregister_ms=round(self.reregister_s * 1_000),
+    def __init__(
+        self, settings: MasterSettings, tokens: Tokens, registry: Registry, seat: Seat | None
+    ) -> None:
+        """`seat`: in the election that was won, if there is one."""
+        self.registry = registry
+        self.seat = seat
+        self.health = Health()
+        self._now_ms = Clock().now_ms
+        self._inbox: Inbox[Event] = Inbox(self._now_ms)
+        self._master = Master(registry.recovered, settings.config())
+        self._measures = MasterMeasures(self._master.tables)
+        self.streams = Streams(
+            self._master.tables,
+            self._inbox,
+            tokens,
+            started_ms=self._now_ms(),
+            may_speak=None if seat is None else seat.may_speak,
         )
+        innards = Innards(self.health, self._measures, registry.measures, lambda: len(self._inbox))
+        self.metrics = MasterMetrics(
+            self._master.tables, self.streams, self._measures, innards
+        ).families
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why it can not do its work now; empty: it can."""
+        if self.seat is not None and self.seat.silent_s > self.seat.session_s / 3:
+            return f"ZooKeeper has not answered for {self.seat.silent_s:.1f} s"
+        return self.health.why_not
+
+    async def drive(self) -> None:
+        """Run the machine until `close`. Raises CommitError or Resigned."""
+        await drive(
+            self._master,
+            self._inbox,
+            Tick,
+            self.registry.commit,
+            self.streams.perform,
+            self._now_ms,
+            health=self.health,
+            measures=self._measures,
+            commit_deadline_s=COMMIT_DEADLINE_S,
+        )
+
+    def close(self) -> None:
+        """The machine handles what is in, then `drive` returns."""
+        self._inbox.close()
 
 
 class _Daemon:
-    """One running master: its machine, and all that does what the machine says."""
+    """One running master: its ports, and its turn when it leads."""
 
     def __init__(self, settings: MasterSettings, work_dir: WorkDir) -> None:
         """Recover what is on the disk. Raises StorageError, TokenFileError, CommitError; blocks."""
         self._settings = settings
-        token_file = find_token_file(settings.token_file)
-        if make_token_file(token_file):
-            log.info("made a token", file=str(token_file))
-        self._tokens = read_tokens(token_file)
-        self._registry: Registry = SqliteRegistry(work_dir)
-        self._now_ms = Clock().now_ms
-        self._inbox: Inbox[Event] = Inbox(self._now_ms)
-        self._health = Health()
-        self._master = Master(self._registry.recovered, settings.config())
-        self._measures = MasterMeasures(self._master.tables)
-        self._streams = Streams(
-            self._master.tables, self._inbox, self._tokens, started_ms=self._now_ms()
-        )
+        self._tokens = _tokens(settings)
+        self._why_not = "starting"
+        self._candidate: Candidate | None = None
+        self._term: _Term | None = None
+        self._front = Front(lambda: self._candidate.leader if self._candidate is not None else "")
+        if settings.zk is None:
+            self._term = _Term(settings, self._tokens, SqliteRegistry(work_dir), None)
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why it can not do its work now, in one line; empty: it can."""
+        if self._why_not:
+            return self._why_not
+        if self._term is not None:
+            return self._term.why_not_ready
+        return self._candidate.why_not if self._candidate is not None else "starting"
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Serve until stopped. Raises StartError, BindError and what the machine's loop raises."""
+        """Serve until stopped. Raises BindError, Resigned and what the machine's loop raises."""
         settings = self._settings
         server = new_server(
-            [*self._streams.handlers(), health_handler(lambda: self._health.ready)],
+            [self._front, health_handler(lambda: not self.why_not_ready)],
             TokenCheck(self._tokens, open_methods=frozenset({HEALTH_METHOD})),
         )
         bound = listen_on(server, settings.host, settings.port)
         http = self._http()
+        if self._term is not None:
+            self._front.open(self._term.streams.handlers())
         async with started(server), http or contextlib.nullcontext():
-            driving = asyncio.create_task(self._drive())
-            stopped = asyncio.create_task(stopping.wait())
             http_bound = http.port if http is not None else None
             with (
                 port_told(settings.http_port_file, http_bound),
                 port_told(settings.port_file, bound),  # the last: who waits for it has both
             ):
                 log.info(
-                    "the master is ready",
+                    "the master is ready" if self._term is not None else "the master serves",
                     address=f"{settings.host}:{bound}",
                     http_port=http_bound,
-                    epoch=self._registry.recovered.epoch,
                     version=VERSION,
                     work_dir=str(settings.work_dir),
                 )
-                settle_memory()
-                await asyncio.wait({driving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            self._health.why_not = "stopping"
-            log.info("the master is stopping")
-            # No new calls from now on; what was said on the streams is still written.
-            closing = asyncio.create_task(server.stop(grace=CLOSE_S))
-            await asyncio.sleep(0)
-            self._streams.close()
-            await closing
-            self._inbox.close()
-            await driving
+                self._why_not = ""
+                if self._term is not None:
+                    await self._lead(self._term, server, stopping)
+                elif settings.zk is not None:
+                    address = settings.advertise or f"{settings.host}:{bound}"
+                    await self._compete(settings.zk, address, http_bound, server, stopping)
 
-    async def _drive(self) -> None:
-        await drive(
-            self._master,
-            self._inbox,
-            Tick,
-            self._registry.commit,
-            self._streams.perform,
-            self._now_ms,
-            health=self._health,
-            measures=self._measures,
-            commit_deadline_s=COMMIT_DEADLINE_S,
+    async def _compete(
+        self,
+        ensemble: Ensemble,
+        address: str,
+        http_port: int | None,
+        server: grpc.aio.Server,
+        stopping: asyncio.Event,
+    ) -> None:
+        """Follow until it leads, then lead until stopped. Raises Resigned."""
+        data = card(secrets.token_hex(16), address, address.rpartition(":")[0], http_port)
+        candidate = self._candidate = Candidate(ensemble, self._settings.zk_session_s, data)
+        winning = asyncio.create_task(candidate.won())
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({winning, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not winning.done():
+            winning.cancel()
+            await asyncio.gather(winning, return_exceptions=True)
+            return
+        seat = winning.result()
+        keeping = asyncio.create_task(seat.keep())
+        try:
+            registry = await ZooKeeperRegistry.opened(seat)
+            self._term = _Term(self._settings, self._tokens, registry, seat)
+            self._front.open(self._term.streams.handlers())
+            log.info("this master leads", address=address)
+            await self._lead(self._term, server, stopping)
+        finally:
+            keeping.cancel()
+            await seat.leave()
+
+    async def _lead(self, term: _Term, server: grpc.aio.Server, stopping: asyncio.Event) -> None:
+        recovered = term.registry.recovered
+        log.info(
+            "what an earlier master left",
+            epoch=recovered.epoch,
+            agents=len(recovered.agents),
+            frameworks=len(recovered.frameworks),
         )
+        driving = asyncio.create_task(term.drive())
+        waiting = {driving, asyncio.create_task(stopping.wait())}
+        if term.seat is not None:
+            waiting.add(asyncio.create_task(term.seat.lost.wait()))
+        settle_memory()
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting - {driving}:
+            task.cancel()
+        self._why_not = "stopping"
+        if term.seat is not None:
+            self._check_turn(term.seat, driving)
+        log.info("the master is stopping")
+        # No new calls from now on; what was said on the streams is still written.
+        closing = asyncio.create_task(server.stop(grace=CLOSE_S))
+        await asyncio.sleep(0)
+        term.streams.close()
+        await closing
+        term.close()
+        await driving
+
+    @staticmethod
+    def _check_turn(seat: Seat, driving: asyncio.Task[None]) -> None:
+        """Raises Resigned when its turn is over: then not a word more is said, in no order."""
+        error = driving.exception() if driving.done() else None
+        if isinstance(error, CommitError | Resigned):
+            seat.give_up(str(error))
+        if seat.lost.is_set():
+            driving.cancel()
+            raise Resigned(f"this master leads no more: {seat.why_lost}")
 
     def _http(self) -> HttpServer | None:
         """The HTTP port, bound; None if there shall be none. Raises BindError."""
@@ -284,26 +231,63 @@ class _Daemon:
         port = chosen_port(settings.http_port, HTTP_PORT, settings.port)
         if port is None:
             return None
-        innards = Innards(
-            self._health, self._measures, self._registry.measures, lambda: len(self._inbox)
-        )
-        metrics = MasterMetrics(self._master.tables, self._streams, self._measures, innards)
         pages = Pages(
             program=PROGRAM,
-            why_not_ready=lambda: self._health.why_not,
-            metrics=Exposition(metrics.families).text,
+            why_not_ready=lambda: self.why_not_ready,
+            metrics=Exposition(self._families).text,
             tokens=None if settings.open_metrics else lambda: self._tokens,
         )
         return HttpServer(listen_http(settings.host, port), pages)
 
+    async def _families(self) -> AsyncIterator[list[Metric]]:
+        """Of the turn; of a follower what every daemon has."""
+        if self._term is None:
+            nothing: Callable[[], int] = lambda: 0  # noqa: E731
+            innards = Innards(Health(), LoopMeasures(), CommitMeasures(), nothing)
+            yield [*innards.families(ready=False)]
+            return
+        async for group in self._term.metrics():
+            yield group
+
     def close(self) -> None:
         """Finish what is being written. Blocks."""
-        self._registry.close()
+        if self._term is not None:
+            self._term.registry.close()
+
+
+def _tokens(settings: MasterSettings) -> Tokens:
+    """Who may call. Raises TokenFileError, StartError."""
+    token_file = find_token_file(settings.token_file)
+    if settings.zk is not None and not token_file.exists():
+        raise StartError(
+            f"there is no token file {token_file}, and the masters of one cluster share a token: "
+            "copy it from another of them, or make the first as docs/high-availability.md shows"
+        )
+    if make_token_file(token_file):
+        log.info("made a token", file=str(token_file))
+    return read_tokens(token_file)
+
+
+def _check_alone_or_elected(settings: MasterSettings) -> None:
+    """A registry is in one place. Raises StartError."""
+    if settings.zk is None:
+        return
+    try:
+        new_client(settings.zk, settings.zk_session_s)
+    except NoMasterError as error:
+        raise StartError(str(error)) from None
+    alone = settings.work_dir / FILE_NAME
+    if alone.exists():
+        raise StartError(
+            f"{alone} is the registry of a master that was alone; with --zk it is in ZooKeeper: "
+            "give another --work-dir"
+        )
 
 
 async def serve(settings: MasterSettings, stopping: asyncio.Event) -> None:
     """Run a master until `stopping` is set, or its registry cannot be written for 20 s."""
     check_host(settings.host, insecure=settings.insecure)
+    _check_alone_or_elected(settings)
     work_dir = WorkDir(settings.work_dir, "master")
     try:
         daemon = _Daemon(settings, work_dir)

@@ -63,11 +63,18 @@ class Streams:
     """All streams of schedulers and agents of one master, and what its machine has them hear."""
 
     def __init__(
-        self, tables: Tables, inbox: Inbox[Event], tokens: Tokens, started_ms: int
+        self,
+        tables: Tables,
+        inbox: Inbox[Event],
+        tokens: Tokens,
+        started_ms: int,
+        may_speak: Callable[[], bool] | None = None,
     ) -> None:
+        """`may_speak`: whether no other master can lead yet; None: there is no other (D15)."""
         self._epoch = tables.epoch
         self._inbox = inbox
         self._tokens = tokens
+        self._may_speak = may_speak
         self._opened = 0
         self._offers = OfferEncoder()
         self._to_schedulers: dict[str, Outbox[SchedulerEvent]] = {}
@@ -205,13 +212,26 @@ class Streams:
                     outbox.closing,
                     traffic=outbox.traffic,
                 ),
-                outbox.write_all(pack, context.write),
+                outbox.write_all(pack, self._writing(context)),
             )
         finally:
             # Also when the peer's end cancels us, so the machine hears of each end exactly once.
             del outboxes[name]
             self._inbox.post(StreamClosed(name))
             log.debug("a stream has ended", stream=name, peer=context.peer(), why=why)
+
+    def _writing(self, context: Context) -> Callable[[bytes], Awaitable[None]]:
+        """Writes of a stream: none from when another master may lead, and this one ends soon."""
+        may_speak = self._may_speak
+        if may_speak is None:
+            return context.write
+
+        async def write(data: bytes) -> None:
+            if not may_speak():
+                await asyncio.Event().wait()
+            await context.write(data)
+
+        return write
 
     def _name(self, kind: str) -> str:
         self._opened += 1

@@ -6,6 +6,7 @@ with them, nor a mount or a cgroup be left: the test fails, and what was left is
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mesoslite.testing.zookeeper import ZooKeeperServer, why_no_zookeeper
 from tests.integration.containers import Place, Rig
 
 GONE_S_MAX = 5.0
@@ -40,3 +42,14 @@ async def rig(place: Place) -> AsyncIterator[Rig]:
     await made.containers.recover(set())
     yield made
     await made.containers.close(kill=True)
+
+
+@pytest.fixture
+def zookeeper(tmp_path: Path) -> Iterator[ZooKeeperServer]:
+    """A ZooKeeper server of this test's own."""
+    if why := why_no_zookeeper():
+        if os.environ.get("MESOSLITE_REQUIRE_SERVICES") == "1":
+            pytest.fail(f"MESOSLITE_REQUIRE_SERVICES=1, but {why}")
+        pytest.skip(why)
+    with ZooKeeperServer(tmp_path / "zookeeper") as server:
+        yield server

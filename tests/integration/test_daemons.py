@@ -15,8 +15,8 @@ import pytest
 
 from mesoslite.daemon import run_daemon
 from mesoslite.health import is_serving
-from mesoslite.master.daemon import MasterSettings
 from mesoslite.master.daemon import serve as serve_master
+from mesoslite.master.settings import MasterSettings
 from mesoslite.v1 import operator_pb2
 from mesoslite_agent.daemon import serve as serve_agent
 from mesoslite_agent.settings import AgentSettings

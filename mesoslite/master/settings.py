@@ -1,0 +1,236 @@
+"""The flags of `mesoslite-master`."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesoslite.daemon import check_silence, state_dir
+from mesoslite.logs import FORMATS, LEVELS
+from mesoslite.master.state import MasterConfig
+from mesoslite.masters import Ensemble, parse_ensemble, parse_masters
+from mesoslite.settings import (
+    SettingsError,
+    http_port_file_setting,
+    http_port_setting,
+    one_of,
+    open_metrics_setting,
+    optional_path,
+    path,
+    port,
+    seconds,
+    setting,
+    show_number,
+    show_optional_path,
+    show_switch,
+    switch,
+    text,
+    whole,
+)
+from mesoslite.spelling import why_not_role
+
+HTTP_PORT = 5050  # as Mesos's
+WEIGHT_MAX = 1_000_000.0
+DEFAULTS = MasterConfig()
+ZOOKEEPER_SESSION_S = 10.0  # Mesos: ZOOKEEPER_SESSION_TIMEOUT
+ZOOKEEPER_SESSION_S_MIN, ZOOKEEPER_SESSION_S_MAX = 1.0, 60.0
+
+Weights = tuple[tuple[str, float], ...]
+
+
+def ensemble(value: str) -> Ensemble | None:
+    """`zk://HOST1,HOST2:2181/PATH`; empty: none."""
+    return parse_ensemble(value) if value else None
+
+
+def show_ensemble(value: Ensemble | None) -> str:
+    """As `ensemble` reads it."""
+    return "" if value is None else str(value)
+
+
+def advertised(value: str) -> str:
+    """One HOST:PORT; empty: what is listened on."""
+    if not value:
+        return ""
+    addresses = parse_masters(value).addresses
+    if len(addresses) != 1:
+        raise ValueError("it is not one HOST:PORT")
+    return addresses[0]
+
+
+def weights(value: str) -> Weights:
+    """`role=weight` between commas; a weight has at most three decimals."""
+    found: dict[str, float] = {}
+    for part in filter(None, (piece.strip() for piece in value.split(","))):
+        role, equals, number = part.partition("=")
+        if not equals:
+            raise ValueError(f"{part!r} is not role=weight")
+        if (why := why_not_role(role)) is not None:
+            raise ValueError(why)
+        if role in found:
+            raise ValueError(f"the role {role!r} is there twice")
+        try:
+            weight = float(number)
+        except ValueError:
+            raise ValueError(f"the weight {number!r} is not a number") from None
+        if not 0.001 <= weight <= WEIGHT_MAX or round(weight, 3) != weight:
+            raise ValueError(
+                f"the weight {number!r} is not from 0.001 to {WEIGHT_MAX:,.0f} in thousandths"
+            )
+        found[role] = weight
+    return tuple(found.items())
+
+
+def show_weights(value: Weights) -> str:
+    """As `weights` reads it."""
+    return ",".join(f"{role}={show_number(weight)}" for role, weight in value)
+
+
+def _seconds(default_ms: int, about: str) -> float:
+    return setting(
+        default_ms / 1_000,
+        seconds(0.05, 10**8),
+        f"{about} (default {default_ms / 1_000:g})",
+        metavar="SECONDS",
+        show=show_number,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSettings:
+    """The flags of `mesoslite-master`."""
+
+    host: str = setting("127.0.0.1", text, "the address to listen on (default 127.0.0.1)")
+    port: int = setting(5060, port, "the port; 0: any free one (default 5060)", metavar="PORT")
+    port_file: Path | None = setting(
+        None,
+        optional_path,
+        "write the port there once it is served",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+    http_port: str = http_port_setting(HTTP_PORT)
+    http_port_file: Path | None = http_port_file_setting()
+    open_metrics: bool = open_metrics_setting()
+    work_dir: Path = setting(
+        state_dir("master"),
+        path,
+        "where the registry is, unless it is in --zk (default ~/.local/state/mesoslite/master)",
+        metavar="DIR",
+    )
+    token_file: Path | None = setting(
+        None,
+        optional_path,
+        "the token of all who connect, made when there is none (default ~/.config/mesoslite/token)",
+        metavar="FILE",
+        show=show_optional_path,
+    )
+    zk: Ensemble | None = setting(
+        None,
+        ensemble,
+        "where several masters elect one and keep their registry; without it there is one master, "
+        "and its registry is in --work-dir",
+        metavar="zk://HOST1,HOST2:2181/PATH",
+        show=show_ensemble,
+    )
+    zk_session_s: float = setting(
+        ZOOKEEPER_SESSION_S,
+        seconds(ZOOKEEPER_SESSION_S_MIN, ZOOKEEPER_SESSION_S_MAX),
+        "how long ZooKeeper waits for a leader that is not heard of before another may lead "
+        f"(default {ZOOKEEPER_SESSION_S:g})",
+        metavar="SECONDS",
+        show=show_number,
+    )
+    advertise: str = setting(
+        "",
+        advertised,
+        "with --zk: where agents and schedulers reach this master (default: as it listens)",
+        metavar="HOST:PORT",
+    )
+    insecure: bool = setting(
+        False,
+        switch,
+        "allow a --host that others can reach, without encryption",
+        metavar="BOOL",
+        show=show_switch,
+    )
+    log_format: str = setting("text", one_of(*FORMATS), "text or json (default text)")
+    log_level: str = setting(
+        "info", one_of(*LEVELS), "debug, info, warning or error (default info)"
+    )
+    stop_with_stdin: bool = setting(
+        False,
+        switch,
+        "stop when stdin, a pipe, ends: whoever started this has gone",
+        metavar="BOOL",
+        show=show_switch,
+    )
+    weights: Weights = setting(
+        (),
+        weights,
+        "fair shares of roles, as ads=2,web=1; 1 where none is given",
+        metavar="ROLE=WEIGHT,...",
+        show=show_weights,
+    )
+    offer_lease_s: float = _seconds(DEFAULTS.offer_lease_ms, "how long an offer stands")
+    offers_max: int = setting(
+        DEFAULTS.offers_outstanding_max,
+        whole(1, 1_000_000),
+        f"offers that a framework may have at a time (default {DEFAULTS.offers_outstanding_max:,})",
+        metavar="COUNT",
+    )
+    refuse_floor_s: float = setting(
+        DEFAULTS.refuse_floor_ms / 1_000,
+        seconds(0, 3_600),
+        "the least that refusals of a framework hold which gives offers back in a loop; 0: no such "
+        f"bound (default {DEFAULTS.refuse_floor_ms / 1_000:g})",
+        metavar="SECONDS",
+        show=show_number,
+    )
+    revives_per_s: int = setting(
+        DEFAULTS.revives_per_s,
+        whole(1, 1_000_000),
+        f"revives of a framework that take effect, beyond {DEFAULTS.revives_max} at once "
+        f"(default {DEFAULTS.revives_per_s})",
+        metavar="COUNT",
+    )
+    heartbeat_s: float = _seconds(DEFAULTS.heartbeat_ms, "between two heartbeats of a peer")
+    silence_s: float = _seconds(DEFAULTS.silence_ms, "without one until a peer counts as gone")
+    reregister_s: float = _seconds(
+        DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"
+    )
+
+    def __post_init__(self) -> None:
+        check_silence(self.heartbeat_s, self.silence_s)
+        if self.zk is not None and not self.advertise and _is_any(self.host):
+            raise SettingsError(
+                f"host = {self.host!r} with --zk: nobody could reach a master there; "
+                "say --advertise HOST:PORT"
+            )
+        if self.zk is None and self.advertise:
+            raise SettingsError("advertise: without --zk there is nobody to tell it to")
+
+    def config(self) -> MasterConfig:
+        """What of it is the machine's."""
+        thousandths: Mapping[str, int] = {
+            role: round(weight * 1_000) for role, weight in self.weights
+        }
+        return MasterConfig(
+            weights=thousandths,
+            offer_lease_ms=round(self.offer_lease_s * 1_000),
+            offers_outstanding_max=self.offers_max,
+            refuse_floor_ms=round(self.refuse_floor_s * 1_000),
+            revives_per_s=self.revives_per_s,
+            heartbeat_ms=round(self.heartbeat_s * 1_000),
+            silence_ms=round(self.silence_s * 1_000),
+            reregister_ms=round(self.reregister_s * 1_000),
+        )
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
