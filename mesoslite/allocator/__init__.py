@@ -10,6 +10,7 @@ and invariants only look.
 from mesoslite.allocator.agents import LedgerError
 from mesoslite.allocator.allocator import MIN_ALLOCATABLE, OFFERS_OUTSTANDING_MAX, Allocator, Grant
 from mesoslite.allocator.demand import REQUESTS_MAX
+from mesoslite.allocator.index import Tuning
 from mesoslite.allocator.possible import Impossible
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Grant",
     "Impossible",
     "LedgerError",
+    "Tuning",
 ]

@@ -24,7 +24,7 @@ from mesoslite.allocator.agents import Agent, View
 from mesoslite.allocator.cuts import part_of, reserved_only
 from mesoslite.allocator.demand import Want
 from mesoslite.allocator.holdings import Holdings
-from mesoslite.allocator.index import AgentIndex
+from mesoslite.allocator.index import AgentIndex, Tuning
 from mesoslite.allocator.matching import Matching, asking, available, choice
 from mesoslite.allocator.roles import Role
 from mesoslite.allocator.sorter import quantities
@@ -69,8 +69,9 @@ class Allocator(Holdings):
         weights: Mapping[str, int | float | Fraction] = MappingProxyType({}),
         min_allocatable: Iterable[Resources] = MIN_ALLOCATABLE,
         offers_outstanding_max: int = OFFERS_OUTSTANDING_MAX,
+        tuning: Tuning = Tuning(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(weights, min_allocatable, offers_outstanding_max)
+        super().__init__(weights, min_allocatable, offers_outstanding_max, tuning)
         self._turn = 0  # counts the cycles
         #: How many agents the last `allocate` looked at: those that changed, and no others.
         self.looked_at = 0

@@ -18,19 +18,19 @@ _NO_ITEMS: frozenset[str] = frozenset()
 class Unit:
     """What one unit of a request needs: an amount, and so many ports, whichever are free."""
 
-    __slots__ = ("_multiples", "_needs", "amount", "ports", "single")
+    __slots__ = ("_multiples", "amount", "needs", "ports", "single")
 
     def __init__(self, amount: Resources, ports: int) -> None:
         self.amount = amount
         self.ports = ports
-        self._needs = quantities(amount)
+        self.needs = quantities(amount)
         #: It names ports, numbers or items: no agent can hold two of them.
         self.single = bool(amount.ranges or amount.sets)
         self._multiples: dict[int, tuple[Resources, Quantities]] = {}
 
     def fits(self, amount: Resources, most: int) -> int:
         """How many units `amount`, which names no roles, holds; at most `most`. About 0.4 us."""
-        cpus, mem, disk, gpus, other = self._needs
+        cpus, mem, disk, gpus, other = self.needs
         has_cpus, has_mem, has_disk, has_gpus, has_other = quantities(amount)
         if has_cpus < cpus or has_mem < mem or has_disk < disk or has_gpus < gpus:
             return 0

@@ -6,7 +6,8 @@ A request states how many units are still wanted. Units in outstanding offers ar
 
 Open requests of one shape, that is of one unit and one `where`, stand together: an agent that
 changed is asked once for a shape, not for each of the thousand frameworks that wait for it. Shapes
-are sorted by the cpus of a unit, so what is too large for the agent is not asked at all.
+are sorted by how much a unit needs of what it needs the largest part of the cluster's: a demand for
+memory by its memory. So what is too large for the agent is not asked at all.
 
 A framework that declines an agent for a request is not offered it for that request before the time
 it names, whatever is free there then.
@@ -21,6 +22,7 @@ from sortedcontainers import SortedKeyList
 
 from mesoslite.allocator.agents import VERDICTS_MAX, Agent, Kind
 from mesoslite.allocator.cuts import Unit
+from mesoslite.allocator.sorter import INFINITY, ClusterTotal, Quantities
 from mesoslite.deadlines import Deadlines
 from mesoslite.model import Request
 from mesoslite.resources import Resources
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from mesoslite.allocator.roles import Client
 
 REQUESTS_MAX = 1_000  # of one framework, about 1 kB each; the master refuses more
-DECLINED_MAX = 10_000  # agents declined for one request, 500 B each; beyond it the oldest go
+DECLINED_MAX = 20_000  # of one framework, 600 B each: agents for requests; the oldest go beyond it
 
 _ShapeKey = tuple[Resources, int, str]
 
@@ -38,14 +40,26 @@ _ShapeKey = tuple[Resources, int, str]
 class Shape:
     """What decides which agents could hold a unit: what it needs, and where it may be."""
 
-    __slots__ = ("by_host", "clients", "cpus", "key", "mask", "number", "unit", "where")
+    __slots__ = (
+        "by_host",
+        "clients",
+        "dimension",
+        "key",
+        "mask",
+        "need",
+        "number",
+        "unit",
+        "where",
+    )
 
     def __init__(self, key: _ShapeKey, number: int) -> None:
         amount, ports, where = key
         self.key = key
         self.number = number
         self.unit = Unit(amount, ports)
-        self.cpus = amount.scalar("cpus")
+        #: While there are open requests: which of the quantities it is sorted by, and how much
+        #: of it a unit needs.
+        self.dimension = self.need = 0
         self.where = Where.parse(where) if where else None
         #: Its verdict may differ between agents of one kind.
         self.by_host = self.where is not None and "hostname" in self.where.names
@@ -111,9 +125,12 @@ class Want:
 class Demand:
     """All requests: which are open, and which of those to look at again."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: ClusterTotal) -> None:
+        self._total = total
         self._shapes: dict[_ShapeKey, Shape] = {}
-        self._by_cpus: SortedKeyList[Shape, tuple[int, int]] = SortedKeyList(key=_by_cpus)
+        self._sorted: list[SortedKeyList[Shape, tuple[int, int]]] = [
+            SortedKeyList(key=_need) for _ in total.divisors
+        ]
         self._shapes_made = 0
         self._declined: Deadlines[tuple[Want, Agent]] = Deadlines()
         #: How many requests are open.
@@ -178,10 +195,8 @@ class Demand:
         for want, offers in list(agent.units.items()):
             for units in list(offers):
                 self.settle(want, agent, units)
-        for want in agent.declined:
-            del want.declined[agent]
-            self._declined.drop((want, agent))
-        agent.declined.clear()
+        for want in list(agent.declined):
+            self._offer_again(want, agent)
 
     def wake(self, client: Client) -> None:
         """The client may be offered something again: all that it wants is to be looked at."""
@@ -207,10 +222,11 @@ class Demand:
         self._declined.set(key, until_ms)
         forgotten = None
         if due_ms is None:
-            if len(want.declined) >= DECLINED_MAX:
-                forgotten = next(iter(want.declined))
-                self._offer_again(want, forgotten)
-            want.declined[agent] = agent.declined[want] = None
+            declined = want.client.framework.declined
+            if len(declined) >= DECLINED_MAX:
+                of, forgotten = next(iter(declined))
+                self._offer_again(of, forgotten)
+            declined[key] = want.declined[agent] = agent.declined[want] = None
         return forgotten
 
     def declined_until_ms(self, want: Want, agent: Agent) -> int | None:
@@ -231,10 +247,8 @@ class Demand:
         """The agents that may be offered again for some request."""
         agents: dict[Agent, None] = {}
         while (key := self._declined.pop_due(now_ms)) is not None:
-            want, agent = key
-            del want.declined[agent]
-            del agent.declined[want]
-            agents[agent] = None
+            self._forget_declined(key)
+            agents[key[1]] = None
         return list(agents)
 
     def next_deadline_ms(self) -> int | None:
@@ -243,12 +257,13 @@ class Demand:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def shapes_up_to(self, cpus: int) -> Iterator[Shape]:
-        """The shapes of open requests of which a unit needs at most so many thousandths."""
-        for shape in self._by_cpus:
-            if shape.cpus > cpus:
-                return
-            yield shape
+    def shapes_up_to(self, amount: Quantities) -> Iterator[Shape]:
+        """The shapes of open requests of which `amount` may hold a unit, and perhaps some more."""
+        for shapes, there in zip(self._sorted, amount[:4], strict=True):
+            for shape in shapes:
+                if shape.need > there:
+                    break
+                yield shape
 
     def check(self, clients: Iterable[Client], agents: Iterable[Agent]) -> None:
         """Assert every invariant; for tests."""
@@ -281,7 +296,10 @@ class Demand:
         assert not offered
         assert not declined
         assert shapes == {key: shape.clients for key, shape in self._shapes.items()}
-        assert list(self._by_cpus) == sorted(self._shapes.values(), key=_by_cpus)
+        for dimension, there in enumerate(self._sorted):
+            those = [s for s in self._shapes.values() if s.dimension == dimension]
+            assert list(there) == sorted(those, key=_need)
+            assert all(shape.need == shape.unit.needs[dimension] for shape in those)
         for shape in self._shapes.values():
             assert shape.mask == sum(client.mask for client in shape.clients)
         assert all(want.open for want in self.woken)
@@ -307,7 +325,7 @@ class Demand:
         client = want.client
         shape = want.shape = self._shapes.setdefault(want.shape.key, want.shape)
         if not shape.clients:
-            self._by_cpus.add(shape)
+            self._place(shape)
         shape.clients[client] = shape.clients.get(client, 0) + 1
         shape.mask |= client.mask
         client.open[want] = None
@@ -328,7 +346,17 @@ class Demand:
             shape.mask &= ~client.mask
             if not shape.clients:
                 del self._shapes[shape.key]
-                self._by_cpus.remove(shape)
+                self._sorted[shape.dimension].remove(shape)
+
+    def _place(self, shape: Shape) -> None:
+        """Among those that need the largest part of the same; what nobody has counts as most."""
+        largest = -1.0
+        for dimension, need in enumerate(shape.unit.needs[:4]):
+            total = self._total.divisors[dimension]
+            part = need if total == INFINITY else need / total
+            if part > largest:
+                shape.dimension, shape.need, largest = dimension, need, part
+        self._sorted[shape.dimension].add(shape)
 
     def _forget(self, want: Want) -> None:
         for agent in list(want.declined):
@@ -336,9 +364,14 @@ class Demand:
         want.client.wants.pop(want.request.request_id, None)
 
     def _offer_again(self, want: Want, agent: Agent) -> None:
+        self._declined.drop((want, agent))
+        self._forget_declined((want, agent))
+
+    def _forget_declined(self, key: tuple[Want, Agent]) -> None:
+        want, agent = key
         del want.declined[agent]
         del agent.declined[want]
-        self._declined.drop((want, agent))
+        del want.client.framework.declined[key]
 
     def _shape_of(self, request: Request) -> Shape:
         key = (request.unit, request.ports, request.where)
@@ -353,5 +386,5 @@ def _same_but_count(one: Request, other: Request) -> bool:
     return (one.ports, one.where, one.policy) == (other.ports, other.where, other.policy)
 
 
-def _by_cpus(shape: Shape) -> tuple[int, int]:
-    return shape.cpus, shape.number
+def _need(shape: Shape) -> tuple[int, int]:
+    return shape.need, shape.number

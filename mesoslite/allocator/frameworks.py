@@ -6,6 +6,7 @@ from math import isfinite
 
 from mesoslite.allocator.agents import Agent
 from mesoslite.allocator.demand import Want
+from mesoslite.allocator.index import Tuning
 from mesoslite.allocator.reading import Reading
 from mesoslite.allocator.roles import Client, Framework
 from mesoslite.model import Request
@@ -20,10 +21,11 @@ class Frameworks(Reading):
         weights: Mapping[str, int | float | Fraction],
         min_allocatable: Iterable[Resources],
         offers_outstanding_max: int,
+        tuning: Tuning,
     ) -> None:
         if offers_outstanding_max < 1:
             raise ValueError(f"offers_outstanding_max is {offers_outstanding_max}, not at least 1")
-        super().__init__({r: _weight(r, w) for r, w in weights.items()}, min_allocatable)
+        super().__init__({r: _weight(r, w) for r, w in weights.items()}, min_allocatable, tuning)
         self._outstanding_max = offers_outstanding_max
 
     # --- frameworks -------------------------------------------------------------------------------

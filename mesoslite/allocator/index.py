@@ -19,6 +19,7 @@ from sortedcontainers import SortedList
 from mesoslite.allocator.agents import Agent, Kind
 from mesoslite.allocator.demand import Shape
 from mesoslite.allocator.sorter import quantities
+from mesoslite.immutable import dataclass
 from mesoslite.resources import Resources
 from mesoslite.where import Where
 
@@ -28,16 +29,29 @@ _NUMBER = AGENTS_MAX - 1
 _NUMBER_BITS = 24
 _ABSENT = -1
 _DIMENSIONS = range(4)  # cpus, mem, disk and gpus, as `quantities` has them
-_KINDS_ASKED_MAX = 256  # 0.1 us for each whose verdict is known; with more of them agents are asked
-_FACTS_ENOUGH = 256  # who is left to so few agents by what `where` requires asks no kinds
 _FEW = 8  # agents of the kinds that match are sorted if they are at most one in so many
-_ANEW = 16  # a SortedList move is 2 us, sorting anew 0.3 us for each: anew if over an eighth
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """From where on another way is cheaper. No answer depends on it: tests make it small, so that
+    clusters of three agents go all ways."""
+
+    anew_min: int = 16
+    """A SortedList move is 2 us, sorting anew 0.3 us for each: anew if over an eighth and this."""
+    kinds_asked_max: int = 256
+    """0.1 us for each whose verdict is known; with more of them agents are asked."""
+    facts_enough: int = 256
+    """Who is left to so few agents by what `where` requires asks no kinds."""
+    listed_max: int = 64
+    """Agents that changed and are sorted for each request; the index is cheaper for more."""
 
 
 class AgentIndex:
     """Which agents have so much free, say so of themselves, or are so large."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = Tuning()) -> None:  # noqa: B008 - frozen
+        self.tuning = tuning
         self._noted: dict[Agent, None] = {}
         #: By number; where nobody has it, the one who had it last.
         self._agents: list[Agent] = []
@@ -99,7 +113,7 @@ class AgentIndex:
             return {total: next(iter(those)) for total, those in self._by_total.items()}
         sizes: dict[Resources, Agent] = {}
         few = self._with_facts(shape)
-        if shape.by_host or (few is not None and len(few) <= _FACTS_ENOUGH):
+        if shape.by_host or (few is not None and len(few) <= self.tuning.facts_enough):
             for agent in few if few is not None else self._numbers:
                 if shape.is_where(agent):
                     sizes.setdefault(agent.total, agent)
@@ -162,7 +176,7 @@ class AgentIndex:
         self.settle()
         dimension, order, start = self._scarcest(shape)
         few = self._with_facts(shape)
-        if few is None or len(few) > _FACTS_ENOUGH:
+        if few is None or len(few) > self.tuning.facts_enough:
             of_kinds = self._of_kinds(shape, (len(order) - start) // _FEW)
             few = few if of_kinds is None else of_kinds
         if few is not None and len(few) < len(order) - start:
@@ -205,7 +219,7 @@ class AgentIndex:
 
     def _of_kinds(self, shape: Shape, most: int) -> dict[Agent, None] | None:
         """The agents of the kinds that are where the shape wants to be; None: more than `most`."""
-        if shape.where is None or shape.by_host or len(self._by_kind) > _KINDS_ASKED_MAX:
+        if shape.where is None or shape.by_host or len(self._by_kind) > self.tuning.kinds_asked_max:
             return None
         those: list[dict[Agent, None]] = []
         for kind, agents in self._by_kind.items():
@@ -228,7 +242,7 @@ class AgentIndex:
                 self._add(agent)
             if self._totals.get(agent) is not agent.total:
                 self._set_total(agent, agent.total)
-        if len(noted) > _ANEW + len(self) // 8:
+        if len(noted) > self.tuning.anew_min + len(self) // 8:
             for dimension in _DIMENSIONS:
                 if self._keys[dimension] is not None:
                     self._sort_anew(dimension)

@@ -14,7 +14,7 @@ of a plan has become untrue when its turn comes is left out, and another is made
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 
 from mesoslite.allocator.agents import Agent
@@ -25,10 +25,6 @@ from mesoslite.allocator.roles import Client, Role
 from mesoslite.allocator.sorter import quantities
 from mesoslite.model import Policy
 from mesoslite.resources import Resources
-
-LISTED_MAX = (
-    64  # agents that changed and are sorted for each request; the index is cheaper for more
-)
 
 PASSED_BY_MAX = 64  # agents of others' plans that a plan passes by before it shares one
 _FETCHED_FIRST = 16  # agents that a walk takes from the index at first; four times more each time
@@ -50,7 +46,7 @@ def asking(demand: Demand, agent: Agent, able: int) -> int:
     `choice` says. About 0.6 us for each shape that is not too large.
     """
     eligible = 0
-    for shape in demand.shapes_up_to(quantities(agent.free)[0]):
+    for shape in demand.shapes_up_to(quantities(agent.free)):
         those = shape.mask & able & ~eligible
         if those and shape.is_where(agent) and (agent.reserved or shape.unit.fits(agent.free, 1)):
             eligible |= those
@@ -72,15 +68,17 @@ def choice(client: Client, agent: Agent, agents: int) -> tuple[Want, int] | None
 
 
 class _Walk:
-    """The agents for requests of one shape that are spread, the most free first.
+    """The agents for requests of one shape and policy, in the order in which they are to be taken.
 
-    All requests of the shape share it in a cycle: each goes on where the last one stopped, and
-    begins again at the end. So a thousand requests look at each agent a few times, not a thousand.
+    All requests of the kind share it in a cycle, so a thousand requests look at each agent a few
+    times, not a thousand. Who spreads goes on where the last one stopped, and begins again at the
+    end; who packs leaves what still fits where it was.
     """
 
-    def __init__(self, index: AgentIndex, shape: Shape) -> None:
-        self._index = index
-        self._shape = shape
+    def __init__(self, index: AgentIndex, want: Want) -> None:
+        self._shape = want.shape
+        tightest_first = want.request.policy is Policy.BINPACK
+        self._of_index = index.tightest if tightest_first else index.most_free
         self._ahead: deque[Agent] = deque()
         self._passed: list[Agent] = []
         #: All that came from the index, which is walked anew from the front for more: agents only
@@ -99,7 +97,7 @@ class _Walk:
         """The next agent, which is not there any more unless it is given back; None: the end."""
         if not self._ahead and self._fetch:
             most = self._fetch
-            found = list(islice(self._index.most_free(self._shape), most))
+            found = list(islice(self._of_index(self._shape), most))
             self._fetch = 4 * most if len(found) == most else 0
             self._ahead.extend(agent for agent in found if agent not in self._seen)
             self._seen.update(found)
@@ -109,9 +107,9 @@ class _Walk:
         """It is there again for those who begin again."""
         self._passed.append(agent)
 
-    def leave(self, agents: Iterable[Agent]) -> None:
-        """These are next for the others."""
-        self._ahead.extendleft(agents)
+    def leave(self, agents: list[Agent]) -> None:
+        """These, which were next, are so still."""
+        self._ahead.extendleft(reversed(agents))
 
     def begin_again(self) -> None:
         """At the end: all that were passed are ahead."""
@@ -123,7 +121,9 @@ class _Walk:
 class Matching:
     """The requests that one cycle looks at, and what they plan. Lives for that cycle."""
 
-    def __init__(self, demand: Demand, index: AgentIndex, changed: Iterable[Agent], able: int):
+    def __init__(
+        self, demand: Demand, index: AgentIndex, changed: Iterable[Agent], able: int
+    ) -> None:
         self._index = index
         #: How many agents requests were compared with.
         self.compared = 0
@@ -137,7 +137,7 @@ class Matching:
         if len(demand.woken) < demand.open:
             for agent in changed:
                 self._note(demand, agent, able)
-        self._walks: dict[Shape, _Walk] = {}
+        self._walks: dict[tuple[Shape, Policy], _Walk] = {}
         #: Requests, and shapes for a role, that were found to fit nothing any more, whoever asks.
         self._unfit: set[Want | tuple[Shape, Role]] = set()
         #: The clients that were found to fit nothing any more.
@@ -170,7 +170,7 @@ class Matching:
     def _note(self, demand: Demand, agent: Agent, able: int) -> None:
         """Find out which shapes an agent that changed fits, for clients that do not look at all."""
         self.compared += 1
-        for shape in demand.shapes_up_to(quantities(agent.free)[0]):
+        for shape in demand.shapes_up_to(quantities(agent.free)):
             if not shape.mask & able or not shape.is_where(agent):
                 continue
             if agent.reserved or shape.unit.fits(agent.free, 1):
@@ -190,7 +190,7 @@ class Matching:
             while plan:
                 agent, units = plan.pop()
                 self._planned[agent] -= 1
-                units = min(units, want.fits(agent, available(agent, want.client.role)))
+                units = min(units, self._fits(want, agent))
                 if units:
                     return agent, units
             if not self._plan(want):
@@ -206,7 +206,7 @@ class Matching:
             if not steps and not want.declined:
                 self._unfit.add((shape, role))
         elif shape in self._changed:
-            few = len(self._changed[shape]) <= LISTED_MAX
+            few = len(self._changed[shape]) <= self._index.tuning.listed_max
             steps = self._listed(want) if few else self._searched(want)
             if not steps:
                 self._forget_unfit(shape)
@@ -221,91 +221,82 @@ class Matching:
         self._plans[want] = steps
         return True
 
-    def _steps(self, want: Want, agents: Iterable[Agent]) -> list[_Step]:
-        """The agents that take the open units, best first, each with how many."""
-        role = want.client.role
-        if want.request.policy is Policy.BINPACK:
-            return self._filled(want, agents)
-        found: list[Agent] = []
-        shared: list[Agent] = []  # that other plans of this cycle name, too
-        for agent in agents:
-            self.compared += 1
-            if self._planned.get(agent):
-                shared.append(agent)
-            elif want.fits(agent, available(agent, role)):
-                found.append(agent)
-                if len(found) == want.open:
-                    break
-        for agent in shared:
-            if len(found) == want.open:
-                break
-            if want.fits(agent, available(agent, role)):
-                found.append(agent)
-        each = -(-want.open // len(found)) if found else 0
-        return [(agent, each) for agent in found]
-
-    def _filled(self, want: Want, agents: Iterable[Agent]) -> list[_Step]:
-        steps: list[_Step] = []
-        left = want.open
-        for agent in agents:
-            self.compared += 1
-            units = want.fits(agent, available(agent, want.client.role))
-            if units:
-                steps.append((agent, units))
-                left -= units
-                if left <= 0:
-                    break
-        return steps
+    # --- of all agents ----------------------------------------------------------------------------
 
     def _searched(self, want: Want) -> list[_Step]:
-        """As `_steps`, of all agents."""
-        if want.request.policy is Policy.BINPACK:
-            return self._filled(want, self._index.tightest(want.shape))
-        return self._spread(want)
-
-    def _spread(self, want: Want) -> list[_Step]:
-        """Goes on in the walk of the shape, and once around if that is not enough."""
-        shape, role = want.shape, want.client.role
-        walk = self._walks.get(shape)
+        """The agents that take the open units, best first, each with how many."""
+        key = want.shape, want.request.policy
+        walk = self._walks.get(key)
         if walk is None:
-            walk = self._walks[shape] = _Walk(self._index, shape)
+            walk = self._walks[key] = _Walk(self._index, want)
+        if want.request.policy is Policy.BINPACK:
+            return self._packed(want, walk)
+        whole = walk.at_start
         found: dict[Agent, None] = {}
+        passed_by = self._go_on(want, walk, found, 0 if walk.again else PASSED_BY_MAX)
+        if len(found) < want.open and (passed_by or not whole):
+            walk.begin_again()
+            self._go_on(want, walk, found, 0)
+        return _shared_out(want, found)
+
+    def _go_on(self, want: Want, walk: _Walk, found: dict[Agent, None], pass_by: int) -> int:
+        """Find agents, as many as units are open, till the end of the walk.
+
+        So many that others plan with are passed by, at most; returns how many were.
+        """
+        passed_by = 0
         not_mine: list[Agent] = []
-        avoid = most = 0 if walk.again else PASSED_BY_MAX
-        around = whole = walk.at_start
-        while len(found) < want.open:
-            agent = walk.next()
-            if agent is None:
-                if around and (not whole or avoid == most):
-                    break
-                around, whole, avoid = True, False, 0
-                walk.begin_again()
-                continue
+        while len(found) < want.open and (agent := walk.next()) is not None:
             self.compared += 1
             if agent in found:
                 walk.passed(agent)
-            elif avoid and self._planned.get(agent):
-                avoid -= 1
+            elif passed_by < pass_by and self._planned.get(agent):
+                passed_by += 1
                 walk.passed(agent)
-            elif want.fits(agent, available(agent, role)):
+            elif self._fits(want, agent):
                 found[agent] = None
                 walk.passed(agent)
-            elif agent.reserved or agent in want.declined:
+            elif _is_for_others(want, agent):
                 not_mine.append(agent)
-            # Else it is nothing for anybody with this shape, as agents only lose in a cycle.
-        walk.leave(reversed(not_mine))
-        each = -(-want.open // len(found)) if found else 0
-        return [(agent, each) for agent in found]
+        walk.leave(not_mine)
+        return passed_by
+
+    def _packed(self, want: Want, walk: _Walk) -> list[_Step]:
+        steps: list[_Step] = []
+        stays: list[Agent] = []
+        left = want.open
+        while left > 0 and (agent := walk.next()) is not None:
+            self.compared += 1
+            if units := self._fits(want, agent):
+                steps.append((agent, units))
+                left -= units
+                stays.append(agent)
+            elif _is_for_others(want, agent):
+                stays.append(agent)
+        walk.leave(stays)
+        return steps
+
+    # --- of the agents that changed ---------------------------------------------------------------
 
     def _listed(self, want: Want) -> list[_Step]:
-        """As `_steps`, of the agents that changed: by cpus, then by mem."""
-        tightest_first = want.request.policy is Policy.BINPACK
-        in_order = sorted(
-            self._changed[want.shape],
-            key=lambda agent: quantities(agent.free)[:2],
-            reverse=not tightest_first,
-        )
-        return self._steps(want, in_order)
+        """As `_searched`, of the few agents that changed and are ordered by cpus, then by mem."""
+        pack = want.request.policy is Policy.BINPACK
+        agents = sorted(self._changed[want.shape], key=_cpus_and_mem, reverse=not pack)
+        self.compared += len(agents)
+        if not pack:
+            agents.sort(key=lambda agent: bool(self._planned.get(agent)))
+        fitting = ((agent, units) for agent in agents if (units := self._fits(want, agent)))
+        if not pack:
+            return _shared_out(want, [agent for agent, _ in islice(fitting, want.open)])
+        steps: list[_Step] = []
+        left = want.open
+        while left > 0 and (step := next(fitting, None)) is not None:
+            steps.append(step)
+            left -= step[1]
+        return steps
+
+    def _fits(self, want: Want, agent: Agent) -> int:
+        return want.fits(agent, available(agent, want.client.role))
 
     def _forget_unfit(self, shape: Shape) -> None:
         """Let those who wait for this shape go once no agent fits it, whoever asks."""
@@ -315,3 +306,22 @@ class Matching:
         else:
             del self._changed[shape]
             self._count_clients()
+
+
+def _is_for_others(want: Want, agent: Agent) -> bool:
+    """Whether an agent that does not fit a request may fit others of its shape.
+
+    If it may not, it is nothing for any of them in this cycle: agents only lose.
+    """
+    return agent.reserved or agent in want.declined
+
+
+def _shared_out(want: Want, agents: Collection[Agent]) -> list[_Step]:
+    """As many of the open units for each."""
+    each = -(-want.open // len(agents)) if agents else 0
+    return [(agent, each) for agent in agents]
+
+
+def _cpus_and_mem(agent: Agent) -> tuple[int, int]:
+    cpus, mem, *_ = quantities(agent.free)
+    return cpus, mem

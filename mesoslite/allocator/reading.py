@@ -7,7 +7,7 @@ from mesoslite.allocator.agents import Agents
 from mesoslite.allocator.demand import Demand
 from mesoslite.allocator.explain import explain_client, explain_requests
 from mesoslite.allocator.filters import Refusals
-from mesoslite.allocator.index import AgentIndex
+from mesoslite.allocator.index import AgentIndex, Tuning
 from mesoslite.allocator.invariants import check_clients, check_idle, check_ledgers, check_views
 from mesoslite.allocator.possible import Impossible, Possible
 from mesoslite.allocator.roles import Framework, Roles
@@ -24,12 +24,15 @@ _NOTHING = Resources.EMPTY
 class Reading:
     """The structures of an allocator, and the questions that change none of them."""
 
-    def __init__(self, weights: dict[str, Fraction], min_allocatable: Iterable[Resources]) -> None:
+    def __init__(
+        self, weights: dict[str, Fraction], min_allocatable: Iterable[Resources], tuning: Tuning
+    ) -> None:
+        self._tuning = tuning
         self._min_allocatable = [quantities(amount) for amount in min_allocatable]
         self._agents = Agents()
         self._roles = Roles(self._agents.total, weights)
         self._refusals = Refusals()
-        self._demand = Demand()
+        self._demand = Demand(self._agents.total)
         self._index: AgentIndex | None = None  # made for the first request
         self._possible = Possible()
         self._frameworks: dict[str, Framework] = {}
@@ -103,7 +106,7 @@ class Reading:
     def _whole_index(self) -> AgentIndex:
         """The index, with all that it does not know yet noted."""
         if self._index is None:
-            self._index = AgentIndex()
+            self._index = AgentIndex(self._tuning)
             self._index.note(self._agents)
         else:
             self._index.note(self._agents.changed)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mesoslite.allocator.sorter import SERVED_ONCE, ClusterTotal, Competitor, FairOrder, Quantities
 
 if TYPE_CHECKING:
+    from mesoslite.allocator.agents import Agent
     from mesoslite.allocator.demand import Want
 
 SETS_MAX = 64  # sets of few clients that are remembered, 300 B each
@@ -24,7 +25,15 @@ RETIRED_MAX = 64  # or as many as there are clients: what a sweep costs is then 
 class Framework:
     """A framework as the allocator sees it."""
 
-    __slots__ = ("active", "clients", "framework_id", "known", "outstanding", "outstanding_max")
+    __slots__ = (
+        "active",
+        "clients",
+        "declined",
+        "framework_id",
+        "known",
+        "outstanding",
+        "outstanding_max",
+    )
 
     def __init__(self, framework_id: str, outstanding_max: int) -> None:
         self.framework_id = framework_id
@@ -37,6 +46,8 @@ class Framework:
         #: Offers that it was granted and that are not settled, over all its roles.
         self.outstanding = 0
         self.clients: dict[str, Client] = {}
+        #: Owned by `Demand`: what it declined for its requests, the oldest first.
+        self.declined: dict[tuple[Want, Agent], None] = {}
 
 
 class Client(Competitor):

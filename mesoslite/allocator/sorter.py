@@ -24,6 +24,7 @@ from sortedcontainers import SortedList
 from mesoslite.resources import Quantities, quantities
 
 __all__ = [
+    "INFINITY",
     "SERVED_ONCE",
     "ClusterTotal",
     "Competitor",
@@ -42,7 +43,7 @@ _NOT_READY = -1
 _RANK_STEP = 1 << 16  # names that arrive in order, up or down: 32,000 before all are ranked anew
 _STALE_FEW = 8  # a SortedList move is 1 us, sorting anew 0.4 us for each: anew if over a quarter
 _ONE = Fraction(1)
-_INFINITY = float("inf")  # nobody has a share of what the cluster has none of: x / inf == 0
+INFINITY = float("inf")  # nobody has a share of what the cluster has none of: x / inf == 0
 
 
 class Holding:
@@ -106,7 +107,7 @@ class ClusterTotal(Holding):
         #: Counts the changes: every order whose keys were made for an earlier one sorts anew.
         self.version = 0
         #: cpus, mem, disk and gpus, infinity where there is none.
-        self.divisors: tuple[float, float, float, float] = (_INFINITY,) * 4
+        self.divisors: tuple[float, float, float, float] = (INFINITY,) * 4
 
     def change(self, more: Quantities, less: Quantities) -> None:
         """`more` has come and `less` has gone."""
@@ -116,10 +117,10 @@ class ClusterTotal(Holding):
         self.lose(less)
         self.version += 1
         self.divisors = (
-            self.cpus or _INFINITY,
-            self.mem or _INFINITY,
-            self.disk or _INFINITY,
-            self.gpus or _INFINITY,
+            self.cpus or INFINITY,
+            self.mem or INFINITY,
+            self.disk or INFINITY,
+            self.gpus or INFINITY,
         )
 
 

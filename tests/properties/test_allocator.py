@@ -14,7 +14,7 @@ from hypothesis import Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mesoslite.allocator import Allocator, Grant, LedgerError
+from mesoslite.allocator import Allocator, Grant, LedgerError, Tuning
 from mesoslite.explanation import Explained
 from mesoslite.model import WhyNot
 from mesoslite.resources import Resources
@@ -263,12 +263,15 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.allocator = Allocator(
-            min_allocatable=(LEAST, LEAST_OTHER), offers_outstanding_max=OUTSTANDING_MAX
-        )
-
+        self.allocator = self._allocator_of(Tuning())
         self.run_every = 1
         self.steps = 0
+
+    def _allocator_of(self, tuning: Tuning) -> Allocator:
+        least = LEAST, LEAST_OTHER
+        return Allocator(
+            min_allocatable=least, offers_outstanding_max=OUTSTANDING_MAX, tuning=tuning
+        )
 
     @initialize(run_every=st.integers(1, 4), sizes=st.lists(totals, min_size=3, max_size=3))
     def a_cluster_starts(self, run_every: int, sizes: list[Resources]) -> None:

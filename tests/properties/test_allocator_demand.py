@@ -12,7 +12,7 @@ from hypothesis import Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from mesoslite.allocator import Grant
+from mesoslite.allocator import Grant, Tuning
 from mesoslite.attributes import Attribute
 from mesoslite.explanation import Explained
 from mesoslite.model import Policy, Request, WhyNot
@@ -43,6 +43,11 @@ WHERES = ["", "", "", "rack == r1", "rack != r1", "has ssd", "level > 2 or zone 
 Who = tuple[str, str]
 Asked = tuple[str, str, str]  # framework, role, request
 
+few = st.integers(0, 3)
+#: As it is, or so small that three agents are many.
+tunings = st.just(Tuning()) | st.builds(
+    Tuning, anew_min=few, kinds_asked_max=few, facts_enough=few, listed_max=few
+)
 request_ids = st.sampled_from(["r1", "r2"])
 units_wanted = st.builds(
     lambda cpus, mem, gold, port: (
@@ -247,10 +252,17 @@ class AnyOrderOfDemand(AnyOrder):
         sizes=st.lists(totals, min_size=3, max_size=3),
         asked=st.lists(requests, min_size=1, max_size=4),
         generous=st.integers(0, 3),
+        tuning=tunings,
     )
     def a_cluster_starts(
-        self, run_every: int, sizes: list[Resources], asked: list[Request], generous: int
+        self,
+        run_every: int,
+        sizes: list[Resources],
+        asked: list[Request],
+        generous: int,
+        tuning: Tuning,
     ) -> None:
+        self.allocator = self._allocator_of(tuning)
         super().a_cluster_starts(run_every, sizes)
         for number, (framework_id, role) in enumerate(self._there()):
             if number != generous:

@@ -2,10 +2,9 @@
 
 import pytest
 
-from mesoslite.allocator import Allocator, Grant, Impossible, LedgerError
+from mesoslite.allocator import Allocator, Grant, Impossible, LedgerError, demand
 from mesoslite.allocator.agents import VERDICTS_MAX
 from mesoslite.allocator.cuts import Unit
-from mesoslite.allocator.demand import DECLINED_MAX
 from mesoslite.attributes import parse_attributes
 from mesoslite.model import Policy, Request
 from mesoslite.resources import Resources
@@ -367,15 +366,27 @@ def test_a_raised_count_a_changed_unit_and_a_revive_forget_what_was_declined() -
     assert len(run(allocator)) == 1
 
 
-def test_the_oldest_declined_agents_are_offered_again_beyond_the_limit() -> None:
-    allocator = cluster(0, "f")
-    allocator.request("f", wants(1))
-    for number in range(DECLINED_MAX + 1):
+def test_beyond_the_limit_a_framework_is_offered_again_what_it_declined_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demand, "DECLINED_MAX", 6)
+    allocator = cluster(0, "f", "g")
+    for framework_id in ("f", "g"):
+        for request_id in ("r1", "r2"):
+            allocator.request(framework_id, wants(1, request_id=request_id))
+    for number in range(3):
         allocator.add_agent(f"a{number}", ONE)
-        [grant] = allocator.allocate(0)
-        settle(allocator, grant)
-        allocator.refuse("f", "*", grant.agent_id, ONE, FOR_EVER, "r")
-    assert [grant.agent_id for grant in run(allocator)] == ["a0"]
+        while grants := allocator.allocate(0):
+            for grant in grants:
+                decline(allocator, grant)
+    allocator.add_agent("a3", ONE)
+    [grant] = allocator.allocate(0)
+    decline(allocator, grant)
+    again = allocator.allocate(0)
+    assert (grant.framework_id, grant.request_id, "a0") in {
+        (one.framework_id, "r1", one.agent_id) for one in again
+    }
+    assert {one.framework_id for one in again if one.agent_id == "a0"} == {grant.framework_id}
 
 
 def test_a_request_waits_for_what_is_not_free_yet() -> None:
@@ -496,6 +507,45 @@ def test_what_is_scarce_is_found_without_walking_through_the_rest() -> None:
     allocator.request("g", wants(1, where="hostname == h77 and not rack == r0"))
     assert [g.agent_id for g in run_once(allocator)] == ["gpus", "a77"]
     assert allocator.compared == 2
+
+
+@pytest.mark.parametrize("scarce", ["cpus", "mem"])
+def test_requests_for_more_than_an_agent_has_are_not_asked_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch, scarce: str
+) -> None:
+    """What memory is short of is found by memory: two hundred wait for it, with cpus to spare."""
+    asked: list[Unit] = []
+    fits = Unit.fits
+
+    def counted(unit: Unit, amount: Resources, most: int) -> int:
+        asked.append(unit)
+        return fits(unit, amount, most)
+
+    allocator = cluster(3, "f", total=Resources(cpus=500, mem=500))
+    for number in range(3):
+        allocator.charge("g", "*", f"a{number}", Resources.parse(f"{scarce}:499"))
+    for number in range(200):
+        unit = Resources(cpus=1, mem=1) + Resources.parse(f"{scarce}:{number + 10}")
+        allocator.request("f", wants(1, unit, request_id=f"r{number}"))
+    assert run(allocator) == []
+    monkeypatch.setattr(Unit, "fits", counted)
+    allocator.release("g", "*", "a0", Resources.parse(f"{scarce}:1"))
+    assert allocator.allocate(0) == []
+    assert allocator.free("a0").scalar(scarce) == 2_000
+    assert asked == []
+
+
+def test_a_hundred_who_pack_share_one_walk_past_the_agents_that_are_too_full() -> None:
+    frameworks = [f"f{number:02}" for number in range(100)]
+    allocator = cluster(200, *frameworks, total=Resources(cpus=2, mem=1024))  # without ports
+    for number in range(200, 300):
+        allocator.add_agent(f"a{number}", AGENT)
+    for framework_id in frameworks:
+        allocator.request(framework_id, wants(2, ports=1, policy=Policy.BINPACK))
+    grants = run_once(allocator)
+    assert sum(units(grants).values()) == 200
+    assert len(units(grants)) == 50
+    assert allocator.compared <= 200 + 2 * len(grants)
 
 
 def test_an_expression_is_asked_of_each_kind_of_agent_and_not_of_each_agent(
