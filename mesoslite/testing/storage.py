@@ -70,9 +70,13 @@ class Registry:
 
     def recover(self) -> master.Recovered:
         """What the next master starts from, with an epoch above every earlier one's."""
+        self.epoch += 1
+        return self.written()
+
+    def written(self) -> master.Recovered:
+        """All that is durable now."""
         from mesoslite.master import archive  # loads protobuf
 
-        self.epoch += 1
         records = [(kind, key, data) for (kind, key), data in self._records.items()]
         return archive.recovered(self.epoch, records)
 

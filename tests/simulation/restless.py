@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
-from mesoslite import Offer, Resources, Scheduler, Source, Task, TaskReference, TaskStatus
+from mesoslite import (
+    Entry,
+    Offer,
+    Resources,
+    Scheduler,
+    Source,
+    StoreCall,
+    StoreClosed,
+    StoreConflict,
+    StoreError,
+    StoreFull,
+    Task,
+    TaskReference,
+    TaskStatus,
+)
 from mesoslite.lifecycle import TaskState
+from tests.simulation.books import RIDES, Books
 
 TASKS_MAX = 40  # launched by one run: the rest of its life it only declines
 COMMANDS = (
@@ -42,6 +59,7 @@ class Restless(Scheduler):
         by_hand: bool,
         first: bool,
         after: Callable[[float, Callable[[], None]], None],
+        books: Books,
     ) -> None:
         self.name = name
         self.roles = roles
@@ -51,6 +69,8 @@ class Restless(Scheduler):
         """The first process of its framework, which alone uses plain ids."""
         self.run = rng.randrange(10**6)
         self.after = after
+        self.books = books
+        self.framework_id = ""
         self.calm = False
         """Launches nothing any more, and ends what would run for ever."""
         self.manner = rng.choice((*["mannerly"] * 12, "silent", "looping", "hasty"))
@@ -63,6 +83,16 @@ class Restless(Scheduler):
         self.received = 0
 
     # --- callbacks --------------------------------------------------------------------------------
+
+    async def subscribed(self, framework_id: str) -> None:
+        self.framework_id = framework_id
+        if self.rng.random() < 0.5:
+            at_least = self.books.newest(framework_id, "keep-1")
+            with suppress(StoreClosed):
+                entry = await self.store.get("keep-1")
+                version = 0 if entry is None else entry.version
+                self.books.read(framework_id, "keep-1", version, at_least)
+                await self._written("keep-1", b"x" * self.rng.randrange(60), version)
 
     def resource_offers(self, offers: Sequence[Offer]) -> None:
         rng = self.rng
@@ -113,6 +143,8 @@ class Restless(Scheduler):
     def whim(self) -> None:
         """Something that it calls out of nowhere."""
         rng = self.rng
+        if self.framework_id and rng.random() < 0.3:
+            self.keep_books()
         live = self.live()
         some = rng.choice(live) if live else "stranger"
         match rng.randrange(9):
@@ -132,6 +164,44 @@ class Restless(Scheduler):
                 for status in list(self.told.values())[-8:]:
                     if status.agent_id and not status.terminal:
                         self.message(status.task_id, status.agent_id, b"hello")
+
+    def keep_books(self) -> None:
+        """Read or write the store, sometimes with a version that may be right or wrong."""
+        rng = self.rng
+        key = rng.choice(("keep-1", "keep-2", "away-1", "away-2"))
+        version = rng.choice((None, None, 0, self.books.newest(self.framework_id, key)))
+        call: StoreCall[Any]
+        match rng.randrange(5):
+            case 0:
+                at_least = self.books.newest(self.framework_id, key)
+                call = self.store.get(key)
+                call._when_done(lambda: self._was_read(call, key, at_least))
+            case 1:
+                call = self.store.keys("keep")
+            case 2 if key.startswith("away"):
+                call = self.store.delete(key, version)
+                call._when_done(lambda: self._was_written(call, key, None))
+            case _:
+                value = b"y" * rng.choice((0, 10, 200, 900))
+                call = self.store.put(key, value, version)
+                call._when_done(lambda: self._was_written(call, key, value))
+
+    async def _written(self, key: str, value: bytes, version: int) -> None:
+        call = self.store.put(key, value, version)
+        with suppress(StoreConflict, StoreFull):
+            await call
+        self._was_written(call, key, value)
+
+    def _was_read(self, call: StoreCall[Entry | None], key: str, at_least: int) -> None:
+        with suppress(StoreError):
+            entry = call.wait()
+            version = 0 if entry is None else entry.version
+            self.books.read(self.framework_id, key, version, at_least)
+
+    def _was_written(self, call: StoreCall[int], key: str, value: bytes | None) -> None:
+        with suppress(StoreError):
+            writer = f"{self.name} {self.run}"
+            self.books.wrote(writer, self.framework_id, call.wait(), key, value)
 
     def use_what_is_held(self) -> None:
         """Launch on all offers that it holds, right now."""
@@ -181,7 +251,16 @@ class Restless(Scheduler):
         if rng.random() < 0.05:
             tasks.append(tasks[0])
             self.again.add(tasks[0].task_id)
-        self.launch(group, tasks, refuse_s=rng.choice((None, None, 0, 10)))
+        refuse_s = rng.choice((None, None, 0, 10))
+        if rng.random() < 0.15 and not self.again & {one.task_id for one in tasks}:
+            task = tasks[0]
+            changes = {RIDES + task.task_id: (b"", rng.choice((None, 0, 0, 7)))}
+            self.books.riding.add((self.name, task.task_id))
+            self.launch(group, task, refuse_s=refuse_s, store=changes)
+            for other in tasks[1:]:
+                del self.launched[other.task_id]
+        else:
+            self.launch(group, tasks, refuse_s=refuse_s)
 
     def _task(self, offer: Offer) -> Task:
         rng = self.rng

@@ -10,6 +10,7 @@ from mesoslite.model import Reason
 from mesoslite.testing import AgentNode, Container, SchedulerNode, Simulation, Watcher
 from mesoslite.testing.telling import tell_status
 from mesoslite_agent.container import ContainerExited
+from tests.simulation.books import Books
 
 Key = tuple[str, str]
 """(framework id, task id)"""
@@ -20,6 +21,7 @@ class Safety(Watcher):
 
     def __init__(self, cluster: Simulation) -> None:
         self.cluster = cluster
+        self.books = Books(cluster)
         self.of_task: dict[Key, list[Container]] = {}
         """Every container of a task, in the order of their starts."""
         self.never: dict[Key, TaskStatus] = {}
@@ -47,6 +49,8 @@ class Safety(Watcher):
         twice = [c for c in earlier if c.live and not self.given_up(c.agent)]
         assert not twice or self.given_up(container.agent), f"{key} twice: {twice}, {container}"
         earlier.append(container)
+        name = self._name_of(container.spec.framework_id)
+        self.books.started(name, *key)
         assert key not in self.never, f"{key} runs after {tell_status(self.never[key])}"
         if (end := self.ended.get(key)) is not None:
             # Its launch was on its way when an operator said that nobody is there to hear it.
@@ -58,6 +62,14 @@ class Safety(Watcher):
         """Whether an operator has said that an agent will never be back."""
         known = self.cluster.master.registry.agent(agent)
         return known is not None and known.gone_since_ms is not None
+
+    def _name_of(self, framework_id: str) -> str:
+        found = [
+            node.scheduler.name
+            for node in self.cluster.schedulers.values()
+            if node.framework_id == framework_id
+        ]
+        return found[0] if found else ""
 
     def _check_room(self, agent: str) -> None:
         """What lives on a host is never more than the host has."""

@@ -41,6 +41,8 @@ CONFIG = MasterConfig(
     agents_max=4,
     frameworks_max=4,
     requests_max=3,
+    store_bytes_max=1_000,
+    completed_frameworks_max=1,
     unacknowledged_max=3,
     short_declines_max=10,
     revives_max=3,
@@ -159,6 +161,7 @@ class Trouble:
                 by_hand=name == "gamma",
                 first=name not in self.cluster.schedulers,
                 after=self.cluster.after,
+                books=self.safety.books,
             )
             scheduler.calm = self.over
             if isinstance(scheduler, Asking):
