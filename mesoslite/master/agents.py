@@ -39,6 +39,8 @@ NEVER_RAN = (TaskState.DROPPED, TaskState.ERROR)
 #: What an agent is told that an operator gave up, and whoever reads its log.
 GONE_FOR_GOOD = "another --work-dir makes another agent of this host, without these tasks"
 
+MINUTE_MS = 60_000
+
 # --- registration ---------------------------------------------------------------------------------
 
 
@@ -214,6 +216,19 @@ def disconnected(t: Tables, agent: AgentEntry) -> None:
     offers.rescind(t, agent.offers.values())
     t.allocator.deactivate_agent(agent.info.agent_id)
     t.timers.set((Timer.AGENT, agent.info.agent_id), t.now_ms + t.config.silence_ms)
+
+
+def away_for_too_long(t: Tables, agent: AgentEntry) -> None:
+    """Give it up, or wait with that until fewer were given up within a minute."""
+    most, lately = t.config.agent_removals_per_minute, t.given_up_ms
+    while lately and lately[0] + MINUTE_MS <= t.now_ms:
+        lately.popleft()
+    if most and len(lately) >= most:
+        t.timers.set((Timer.AGENT, agent.info.agent_id), lately[0] + MINUTE_MS)
+        return
+    if most:
+        lately.append(t.now_ms)
+    give_up(t, agent)
 
 
 def give_up(t: Tables, agent: AgentEntry) -> None:

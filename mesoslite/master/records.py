@@ -69,6 +69,11 @@ class MasterConfig:
     silence_ms: int = SILENCE_MAX_MS
     reregister_ms: int = 600_000
     """How long a new master waits for the agents it knows of, as Mesos (docs/semantics.md 3.8)."""
+    agent_removals_per_minute: int = 100
+    """Agents given up in any minute because they are away, at most; 0: no bound. A rack that fails
+    has 20 to 80, and is given up at once. When more are away together it is rather the network, or
+    this master, and frameworks that start everything anew elsewhere make it worse: then there is
+    time to see to it, and to name those that are really gone (`mesoslite agent gone`)."""
     forget_unreachable_ms: int = 14 * DAY_MS
     """How long an unreachable agent is remembered, as Mesos's registry."""
     gone_agents_max: int = 10_000
@@ -334,6 +339,8 @@ class Tables:
         self.timers: Deadlines[tuple[Timer, str]] = Deadlines()
         self.awaited = 0
         """How many agents are AWAITED."""
+        self.given_up_ms: deque[int] = deque()
+        """When agents were given up for being away, within the last minute."""
         self.gone: dict[str, None] = {}
         """The ids of the agents that are GONE, in the order in which they went."""
         self.framework_count = 0

@@ -202,6 +202,14 @@ class MasterSettings:
         DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"
     )
 
+    agent_removal_rate: int = setting(
+        DEFAULTS.agent_removals_per_minute,
+        whole(0, 1_000_000),
+        "agents that are given up in a minute because they are away, at most; 0: no bound "
+        f"(default {DEFAULTS.agent_removals_per_minute})",
+        metavar="COUNT",
+    )
+
     def __post_init__(self) -> None:
         check_silence(self.heartbeat_s, self.silence_s)
         if self.zk is not None and not self.advertise and _is_any(self.host):
@@ -226,6 +234,7 @@ class MasterSettings:
             heartbeat_ms=round(self.heartbeat_s * 1_000),
             silence_ms=round(self.silence_s * 1_000),
             reregister_ms=round(self.reregister_s * 1_000),
+            agent_removals_per_minute=self.agent_removal_rate,
         )
 
 

@@ -183,7 +183,7 @@ class Master:
             case Timer.JUDGE:
                 requests.judge_all(t)
             case Timer.AGENT:
-                agents.give_up(t, t.agents[subject])
+                agents.away_for_too_long(t, t.agents[subject])
             case Timer.FORGET:
                 agents.forget(t, t.agents[subject])
                 t.emit(ForgetAgent(subject))
@@ -197,7 +197,7 @@ class Master:
         t.emit(CloseStream(stream))
         self._closed(stream)
         if agent is not None:
-            agents.give_up(t, agent)
+            agents.away_for_too_long(t, agent)
 
     # --- streams ---------------------------------------------------------------------------------
 
