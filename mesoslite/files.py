@@ -11,6 +11,9 @@ from mesoslite.model import Refusal
 
 #: What can be read: the outputs that every task has.
 FILE_NAMES = ("stdout", "stderr")
+#: Read in the same way: what the agent keeps of the attempts to run a task, whether their sandboxes
+#: are still there or not. As the protobuf message PostMortems; offset and length mean nothing.
+POST_MORTEM = "post-mortem"
 #: Bytes of one answer: a quarter of a message, so that four readers share one.
 FILE_CHUNK_BYTES_MAX = 256 * 1024
 
@@ -22,9 +25,10 @@ class FileRead:
     request: int
     """Chosen by who asks; the answer repeats it."""
     framework_id: str
+    """Empty, of a POST_MORTEM alone: whichever has such a task."""
     task_id: str
     name: str
-    """One of FILE_NAMES."""
+    """One of FILE_NAMES, or POST_MORTEM."""
     offset: int
     """Negative: so many bytes before the end."""
     length: int

@@ -44,6 +44,7 @@ from mesoslite_agent.container import ContainerEvent, ContainerPhase
 from mesoslite_agent.containers import Containers
 from mesoslite_agent.executors import Executors, executor_address
 from mesoslite_agent.launcher_client import LauncherBroken
+from mesoslite_agent.post_mortems import PostMortems
 from mesoslite_agent.protocol import (
     Abort,
     AbortStart,
@@ -53,6 +54,7 @@ from mesoslite_agent.protocol import (
     Event,
     ForgetFramework,
     ForgetTask,
+    KeepPostMortem,
     MasterSpoke,
     SaveAcknowledgement,
     SaveEpoch,
@@ -132,8 +134,11 @@ class Daemon:
         for record in recovered.tasks:
             self._executors.expect(record)
         self._link = self._new_link()
+        self._post_mortems = PostMortems(work_dir.path, self._info, self._containers.sandbox)
         self._readers = Readers(
-            functools.partial(newest_sandbox, work_dir.path), self._link.say_bulk
+            functools.partial(newest_sandbox, work_dir.path),
+            self._post_mortems.find,
+            self._link.say_bulk,
         )
         self._failure = ""
 
@@ -340,6 +345,7 @@ class Daemon:
     async def close(self) -> None:
         """Let go of containers, or end them if so set, and of the checkpoint."""
         await self._containers.close(kill=self._kill_on_exit)
+        self._post_mortems.close()
         self._checkpoint.close()
 
     def _report(self, event: ContainerEvent) -> None:
@@ -368,6 +374,8 @@ class Daemon:
             case DestroyContainer(container_id):
                 self._containers.destroy(container_id)
                 self._executors.forget(container_id)
+            case KeepPostMortem():
+                self._post_mortems.keep(effect)
             case ToExecutor(container_id, data):
                 self._executors.say(container_id, data)
             case SaveTask(record):

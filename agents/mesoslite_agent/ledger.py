@@ -6,6 +6,7 @@ The effects that a handler causes gather here, in the order in which they are ca
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mesoslite.lifecycle import TaskState
@@ -24,7 +25,7 @@ from mesoslite_agent.protocol import (
     ToMaster,
 )
 from mesoslite_agent.records import FrameworkHere, TaskHere
-from mesoslite_agent.streams import Resends, UpdateStream, newest
+from mesoslite_agent.streams import Resends, UpdateStream
 
 MESSAGE_MAX = 1_024  # characters of a status's message: a sentence, not a log
 
@@ -62,9 +63,9 @@ class Ledger:
             self.frameworks[reference.framework_id] = framework
         for stream_record in recovered.streams:
             self._recover_stream(stream_record)
-        latest = {(s.framework_id, s.task_id): newest(s) for s in recovered.streams}
+        lives = {(s.framework_id, s.task_id): s.life for s in recovered.streams}
         for record in recovered.tasks:
-            self._recover_task(record, latest.get((record.framework_id, record.task.task_id)))
+            self._recover_task(record, lives.get((record.framework_id, record.task.task_id), ()))
 
     # --- effects ----------------------------------------------------------------------------------
 
@@ -259,13 +260,12 @@ class Ledger:
     def _recover_stream(self, record: StreamRecord) -> None:
         stream = UpdateStream(record.framework_id, record.task_id)
         stream.pending.extend(record.updates)
-        status = newest(record)
-        if status is not None:
-            stream.state = status.state
+        if record.life:
+            stream.state = record.life[-1].state
         self._recovered_framework(record.framework_id).streams[record.task_id] = stream
         self.held += 1
 
-    def _recover_task(self, record: TaskRecord, latest: TaskStatus | None) -> None:
+    def _recover_task(self, record: TaskRecord, life: Sequence[TaskStatus]) -> None:
         framework = self._recovered_framework(record.framework_id)
         task_id = record.task.task_id
         stream = framework.streams.get(task_id)
@@ -273,7 +273,7 @@ class Ledger:
             stream = framework.streams[task_id] = UpdateStream(record.framework_id, task_id)
             self.held += 1
         here = framework.tasks[task_id] = TaskHere(record, framework, stream)
-        here.take_up(latest)
+        here.take_up(life)
         if not here.state.terminal:
             self.containers[record.container_id] = here
         if here.removed:

@@ -100,6 +100,11 @@ class StreamRecord:
     """Those that were, oldest first, since a task's end tells its whole life; a stream whose
     terminal update was acknowledged is no more."""
 
+    @property
+    def life(self) -> tuple[TaskStatus, ...]:
+        """All of them, oldest first."""
+        return (*self.acknowledged, *self.updates)
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -169,6 +174,20 @@ class DestroyContainer:
     """Its end is recorded: give back all that it holds but its sandbox."""
 
     container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPostMortem:
+    """An attempt is over: keep how it went, within bounds, for whoever asks later.
+
+    Said again by the next run of the agent while its end is not acknowledged.
+    """
+
+    record: TaskRecord
+    life: tuple[TaskStatus, ...]
+    """Each status of it, oldest first; the last is its end."""
+    oom: bool
+    """The memory limit killed something of it, whatever its end is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +268,7 @@ Effect = (
     | StopContainer
     | AbortStart
     | DestroyContainer
+    | KeepPostMortem
     | ToExecutor
     | Durable
 )

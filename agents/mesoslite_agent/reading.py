@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mesoslite.files import FileChunk, FileRead
+from mesoslite.files import POST_MORTEM, FileChunk, FileRead
 from mesoslite.model import Refusal
 from mesoslite_agent import sandbox
 
@@ -21,10 +21,13 @@ class Readers:
     def __init__(
         self,
         sandboxes: Callable[[str, str], Path | None],
+        post_mortems: Callable[[str, str], bytes],
         answer: Callable[[FileChunk], Awaitable[None]],
     ) -> None:
-        """`sandboxes` finds the newest sandbox of (framework id, task id); it may block."""
+        """`sandboxes` finds the newest sandbox of (framework id, task id), `post_mortems` what is
+        kept of its attempts; they may block."""
         self._sandboxes = sandboxes
+        self._post_mortems = post_mortems
         self._answer = answer
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reading")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -42,6 +45,9 @@ class Readers:
 
     def read(self, read: FileRead) -> FileChunk:
         """The answer to a question. Blocks."""
+        if read.name == POST_MORTEM:
+            data = self._post_mortems(read.framework_id, read.task_id)
+            return FileChunk(read.request, data, len(data))
         try:
             place = self._sandboxes(read.framework_id, read.task_id)
             if place is None:

@@ -5,6 +5,7 @@ Only `state.py` changes them, and only while it handles an event.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mesoslite.lifecycle import TaskState
@@ -70,6 +71,7 @@ class TaskHere:
         "ending",
         "framework",
         "grace_ms",
+        "life",
         "phase",
         "phase_told",
         "record",
@@ -102,6 +104,8 @@ class TaskHere:
         """With `ending`: how long it has from then on until SIGKILL."""
         self.signal = 0
         """The last one sent to it since the agent started."""
+        self.life: list[TaskStatus] = []
+        """Each status that was made of it, oldest first: at most 8."""
         self.attached = 0
         """How many of its processes are attached: a new one may come before the old one goes."""
 
@@ -134,10 +138,12 @@ class TaskHere:
         left_ms = self.ending.timestamp_ms + self.grace_ms - now_ms
         return now_ms + min(max(left_ms, least_ms), self.grace_ms)
 
-    def take_up(self, latest: TaskStatus | None) -> None:
+    def take_up(self, life: Sequence[TaskStatus]) -> None:
         """Be what the newest status of an earlier run of the agent says."""
         self.recovered = True
-        if latest is not None:
+        self.life += life
+        if life:
+            latest = life[-1]
             self.state = latest.state
             self.started = latest.state is TaskState.RUNNING
             self.since_ms = latest.timestamp_ms

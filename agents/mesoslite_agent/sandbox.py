@@ -111,6 +111,16 @@ def read(sandbox: Path, path: str, offset: int, length: int) -> tuple[bytes, int
         os.close(descriptor)
 
 
+def tail(sandbox: Path, path: str, length: int) -> tuple[bytes, int]:
+    """The last bytes of a file in a sandbox, and its size; as `read`. Blocks, ~20 us."""
+    descriptor = open_inside(sandbox, path)
+    try:
+        size = os.fstat(descriptor).st_size
+        return os.pread(descriptor, length, max(0, size - length)), size
+    finally:
+        os.close(descriptor)
+
+
 def open_inside(sandbox: Path, path: str) -> int:
     """A descriptor to read a regular file below the sandbox, part by part, through no link."""
     parts = [part for part in path.split("/") if part not in {"", "."}]

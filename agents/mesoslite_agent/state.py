@@ -57,6 +57,7 @@ from mesoslite_agent.protocol import (
     ExecutorAttached,
     ExecutorDetached,
     ExecutorSpoke,
+    KeepPostMortem,
     MasterSpoke,
     Recovered,
     SaveEpoch,
@@ -218,6 +219,10 @@ class Agent:
 
     def _take_up_tasks(self) -> None:
         """What an earlier run left: the launcher will tell of each, unless the host was reset."""
+        for framework in self._ledger.frameworks.values():
+            for here in framework.tasks.values():
+                if here.state.terminal:
+                    self._keep(here, oom=here.life[-1].reason is Reason.MEMORY_LIMIT)
         for here in list(self._ledger.containers.values()):
             if self._rebooted:
                 text = "its host was started again, and no container survives that"
@@ -519,7 +524,7 @@ class Agent:
         else:
             killed = here.signal == SIGKILL
             ending = endings.of_exit(event, here.record.task, here.ending, killed=killed)
-            self._end(here, ending, event.exit_code, event.signal, event.usage)
+            self._end(here, ending, event.exit_code, event.signal, event.usage, oom=event.oom)
 
     # --- messages between a framework and the processes of its tasks ------------------------------
 
@@ -552,6 +557,7 @@ class Agent:
         status = self._ledger.status(here, TaskState.KILLING, reason, text)
         here.state = TaskState.KILLING
         here.ending = status
+        here.life.append(status)
         self._grant(here, grace_ms)
         if here.removed:
             self._ledger.emit(SaveUpdate(here.record.framework_id, status))
@@ -597,7 +603,9 @@ class Agent:
 
     def _move(self, here: TaskHere, state: TaskState, reason: Reason | None, text: str) -> None:
         here.state = state
-        self._ledger.append(here.stream, self._ledger.status(here, state, reason, text))
+        status = self._ledger.status(here, state, reason, text)
+        here.life.append(status)
+        self._ledger.append(here.stream, status)
 
     def _end(
         self,
@@ -606,6 +614,8 @@ class Agent:
         exit_code: int | None = None,
         signal_number: int | None = None,
         usage: Usage | None = None,
+        *,
+        oom: bool = False,
     ) -> None:
         """The one way in which a task that had a container ends."""
         status = TaskStatus(
@@ -634,5 +644,10 @@ class Agent:
                 self._ledger.say_end_of_removed(status)
         else:
             self._ledger.append(here.stream, status)
+        here.life.append(status)
+        self._keep(here, oom=oom)
         self._ledger.emit(DestroyContainer(here.record.container_id))
         self._abort_when_empty()
+
+    def _keep(self, here: TaskHere, *, oom: bool) -> None:
+        self._ledger.emit(KeepPostMortem(here.record, tuple(here.life), oom))

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from mesoslite.deadlines import Deadlines
 from mesoslite.lifecycle import TaskState
 from mesoslite.model import TaskStatus
-from mesoslite_agent.protocol import StreamRecord
 
 RESEND_FIRST_MS = 10_000  # Mesos: STATUS_UPDATE_RETRY_INTERVAL_MIN
 RESEND_MAX_MS = 600_000  # Mesos: STATUS_UPDATE_RETRY_INTERVAL_MAX
@@ -40,12 +39,6 @@ class UpdateStream:
     def head(self) -> TaskStatus | None:
         """The one to be acknowledged next."""
         return self.pending[0] if self.pending else None
-
-
-def newest(record: StreamRecord) -> TaskStatus | None:
-    """The newest status of a recovered stream, acknowledged or not; None when there was none."""
-    both = (*record.acknowledged, *record.updates)
-    return both[-1] if both else None
 
 
 class Resends:

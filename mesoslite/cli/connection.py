@@ -30,7 +30,7 @@ from mesoslite.masters import (
     leader_told,
     parse_masters,
 )
-from mesoslite.v1 import common_pb2, operator_pb2, operator_pb2_grpc
+from mesoslite.v1 import agent_pb2, common_pb2, operator_pb2, operator_pb2_grpc
 
 #: A master answers a page of 1,000 rows in milliseconds; one that needs longer than this is lost.
 CALL_TIMEOUT_S = 10.0
@@ -271,6 +271,16 @@ class Operator:
             )
         row = only(rows, "task", some, lambda row: row.task.task_id)
         return row.task.task_id, row.framework_id
+
+    def post_mortems(
+        self, task: str, framework: str = "", agent: str = ""
+    ) -> list[agent_pb2.PostMortem]:
+        """How the attempts to run a task went, newest first. Raises Failure, NOT_FOUND for none."""
+        request = operator_pb2.GetPostMortemsRequest(
+            task_id=task, framework=framework, agent_id=agent
+        )
+        reply: operator_pb2.GetPostMortemsResponse = self._call("GetPostMortems", request)
+        return list(reply.attempts)
 
     def read_log(
         self, task: str, framework: str, name: str, *, offset: int = 0, follow: bool = False

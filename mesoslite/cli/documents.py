@@ -66,7 +66,7 @@ def _value_of(message: Message, field: Any) -> object:
         return None
     if field.enum_type is not None:
         return member_name(field.enum_type, value)
-    return value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _attribute_of(attribute: Any) -> dict[str, object]:

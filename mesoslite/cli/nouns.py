@@ -190,14 +190,22 @@ def task_show(
     context: typer.Context,
     task: _Task,
     framework: _Framework = "",
+    agent: Annotated[
+        str,
+        typer.Option(
+            "--agent",
+            metavar="AGENT",
+            help="Who had it: for one that ended so long ago that the master forgot it.",
+        ),
+    ] = "",
     master: Master = None,
     token_file: TokenFile = None,
     output: Output = None,
 ) -> None:
-    """Show all that is known of one task, with each state it was in."""
+    """Show all that is known of one task: each state it was in, and how its attempts ended."""
     from mesoslite.cli import views
 
-    views.task(chosen(context, master, token_file, output), task, framework)
+    views.task(chosen(context, master, token_file, output), task, framework, agent)
 
 
 @task_app.command("kill")

@@ -464,15 +464,20 @@ def task_page(row: operator_pb2.TaskRow) -> RenderableType:
         pairs.append(("peak memory", bytes_size(last.peak_mem_bytes)))
     if last and last.HasField("cpu_ms"):
         pairs.append(("cpu time", duration(last.cpu_ms)))
+    return Group(facts(pairs), Text(), life_table(row.statuses)) if row.statuses else facts(pairs)
+
+
+def life_table(statuses: Iterable[common_pb2.TaskStatus]) -> Table:
+    """What a task was told to be, and when, oldest first."""
     history = table("WHEN", "STATE", "REASON", "MESSAGE")
-    for status in row.statuses:
+    for status in statuses:
         history.add_row(
             moment(status.timestamp_ms),
             state(member_name(common_pb2.TaskState.DESCRIPTOR, status.state)),
             member_name(common_pb2.Reason.DESCRIPTOR, status.reason) or "-",
             plain(status.message),
         )
-    return Group(facts(pairs), Text(), history) if row.statuses else facts(pairs)
+    return history
 
 
 def offer_page(row: operator_pb2.OfferRow, now_ms: int) -> RenderableType:

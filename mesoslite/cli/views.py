@@ -11,12 +11,12 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from mesoslite.cli import documents, tables
+from mesoslite.cli import documents, post_mortems, tables
 from mesoslite.cli.connection import Operator, only
 from mesoslite.cli.console import Code, Failure, Format, emit, note, show, write_bytes
 from mesoslite.cli.options import Chosen
 from mesoslite.lifecycle import TaskState
-from mesoslite.v1 import operator_pb2
+from mesoslite.v1 import agent_pb2, common_pb2, operator_pb2
 
 
 def _connect(chosen: Chosen) -> Operator:
@@ -147,14 +147,42 @@ def tasks(chosen: Chosen, framework: str, agent: str, completed: bool) -> None:
         _print_rows(chosen, "task", rows, tables.task_table)
 
 
-def task(chosen: Chosen, some: str, framework: str) -> None:
-    """One task, by the start of its id; a completed one when no other is."""
+def task(chosen: Chosen, some: str, framework: str, agent: str) -> None:
+    """One task, by the start of its id; a completed one when no other is, and one that the master
+    has forgotten when an agent has not."""
     with _connect(chosen) as operator:
         rows = operator.tasks(some, framework=framework) or operator.tasks(
             some, framework=framework, completed=True
         )
-        row = only(rows, "task", some, lambda row: row.task.task_id)
-        _print_row(chosen, row, tables.task_page)
+        if agent:
+            known = operator.agents(agent)
+            agent = only(known, "agent", agent, lambda row: row.info.agent_id).info.agent_id
+        row = only(rows, "task", some, lambda row: row.task.task_id) if rows else None
+        attempts: list[agent_pb2.PostMortem] = []
+        why = ""
+        if row is None:
+            attempts = operator.post_mortems(some, framework, agent)
+        elif any(_terminal(status.state) for status in row.statuses):
+            try:
+                attempts = operator.post_mortems(row.task.task_id, row.framework_id, agent)
+            except Failure as failure:  # the rest of the page is worth showing all the same
+                why = str(failure)
+        if chosen.output is Format.JSON:
+            shown = {} if row is None else documents.document_of(row)
+            shown["attempts"] = [documents.document_of(one) for one in attempts]
+            emit(documents.text_of(shown))
+            return
+        if row is not None:
+            show(tables.task_page(row))
+        for one in attempts:
+            show(*post_mortems.page(one, alone=row is None))
+        if why:
+            note(f"how it ended, in detail, is not to be had: {why}")
+
+
+def _terminal(state: int) -> bool:
+    name = documents.member_name(common_pb2.TaskState.DESCRIPTOR, state) or ""
+    return name in TaskState.__members__ and TaskState[name].terminal
 
 
 def offers(chosen: Chosen) -> None:

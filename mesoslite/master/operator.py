@@ -19,6 +19,7 @@ from mesoslite.loop import Inbox
 from mesoslite.master import view
 from mesoslite.master.explain import explain
 from mesoslite.master.fates import NotExplained
+from mesoslite.master.post_mortems import post_mortems
 from mesoslite.master.protocol import (
     AgentGoneAsked,
     Answer,
@@ -28,7 +29,7 @@ from mesoslite.master.protocol import (
 )
 from mesoslite.master.reads import ReadError, Reads
 from mesoslite.master.records import AgentState, FrameworkEntry, Tables
-from mesoslite.model import Refusal
+from mesoslite.model import ID_PATTERN, Refusal
 from mesoslite.v1 import operator_pb2 as pb
 from mesoslite.version import VERSION
 from mesoslite.wire import (
@@ -86,6 +87,7 @@ class Operator:
             "Explain": _answering(pb.ExplainRequest, self.explain),
             "ListEntries": _answering(pb.ListEntriesRequest, self.list_entries),
             "GetEntry": _answering(pb.GetEntryRequest, self.get_entry),
+            "GetPostMortems": _answering(pb.GetPostMortemsRequest, self.get_post_mortems),
             "TeardownFramework": _answering(pb.TeardownFrameworkRequest, self.teardown),
             "KillTask": _answering(pb.KillTaskRequest, self.kill_task),
             "MarkAgentGone": _answering(pb.MarkAgentGoneRequest, self.mark_agent_gone),
@@ -301,6 +303,21 @@ class Operator:
 
     # --- files -----------------------------------------------------------------------------------
 
+    async def get_post_mortems(
+        self, request: pb.GetPostMortemsRequest
+    ) -> pb.GetPostMortemsResponse:
+        """How the attempts to run a task went."""
+        if ID_PATTERN.match(request.task_id) is None:
+            raise _Refused(Refusal.MALFORMED, f"{request.task_id!r} is no task id")
+        found = await post_mortems(
+            self._tables,
+            self._reads,
+            request.task_id,
+            framework=request.framework,
+            agent_id=request.agent_id,
+        )
+        return pb.GetPostMortemsResponse(attempts=found)
+
     async def read_log(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
         """A task's output, from an offset, as pieces."""
         try:
@@ -356,7 +373,7 @@ def _answering(
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"this is no {kind.DESCRIPTOR.name}"
             )
-        except _Refused as error:
+        except ReadError as error:
             await context.abort(_code_of(error), str(error))
 
     return method

@@ -137,21 +137,26 @@ class Reads:
         give_up_s = loop.time() + (AGENT_AWAY_MAX_S if follow else 0)
         while True:
             try:
-                return await self._ask(entry, name, offset)
+                return await self.ask(
+                    entry.agent_id, entry.framework_id, entry.task.task_id, name, offset
+                )
             except ReadError as error:
                 gone = error.refusal is Refusal.AGENT_AWAY
                 if not gone or self._stopping or loop.time() >= give_up_s:
                     raise
             await asyncio.sleep(POLL_MAX_S)
 
-    async def _ask(self, entry: TaskEntry, name: str, offset: int) -> FileChunk:
+    async def ask(
+        self, agent_id: str, framework_id: str, task_id: str, name: str, offset: int
+    ) -> FileChunk:
+        """Ask one agent once, after those who asked it before. Raises ReadError."""
         if self._stopping:
             raise ReadError(Refusal.AGENT_AWAY, "the master is stopping", unavailable=True)
-        agent = self._tables.agents.get(entry.agent_id)
+        agent = self._tables.agents.get(agent_id)
         stream = agent.stream if agent is not None else None
         outbox: Outbox[Any] | None = self._outbox_of(stream) if stream is not None else None
         if stream is None or outbox is None:
-            raise ReadError(Refusal.AGENT_AWAY, f"its agent {entry.agent_id} is not connected")
+            raise ReadError(Refusal.AGENT_AWAY, f"its agent {agent_id} is not connected")
         async with self._turns.setdefault(stream, asyncio.Semaphore(READS_PER_AGENT_MAX)):
             self._asked += 1
             request = self._asked
@@ -162,8 +167,8 @@ class Reads:
                     await outbox.put_bulk(
                         FileRead(
                             request,
-                            entry.framework_id,
-                            entry.task.task_id,
+                            framework_id,
+                            task_id,
                             name,
                             offset,
                             FILE_CHUNK_BYTES_MAX,
@@ -172,7 +177,7 @@ class Reads:
                     chunk = await future
             except TimeoutError:
                 raise ReadError(
-                    Refusal.AGENT_AWAY, f"its agent {entry.agent_id} does not answer"
+                    Refusal.AGENT_AWAY, f"its agent {agent_id} does not answer"
                 ) from None
             finally:
                 del self._waiting[request]

@@ -210,3 +210,45 @@ class ReadFile(_message.Message):
     offset: int
     length: int
     def __init__(self, request: _Optional[int] = ..., framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., name: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+
+class PostMortem(_message.Message):
+    __slots__ = ("framework_id", "task_id", "container_id", "agent_id", "hostname", "role", "command", "resources", "life", "oom", "stdout", "stderr")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    LIFE_FIELD_NUMBER: _ClassVar[int]
+    OOM_FIELD_NUMBER: _ClassVar[int]
+    STDOUT_FIELD_NUMBER: _ClassVar[int]
+    STDERR_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    task_id: str
+    container_id: str
+    agent_id: str
+    hostname: str
+    role: str
+    command: _containers.RepeatedScalarFieldContainer[str]
+    resources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    life: _containers.RepeatedCompositeFieldContainer[_common_pb2.TaskStatus]
+    oom: bool
+    stdout: Output
+    stderr: Output
+    def __init__(self, framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., container_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., hostname: _Optional[str] = ..., role: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., life: _Optional[_Iterable[_Union[_common_pb2.TaskStatus, _Mapping]]] = ..., oom: _Optional[bool] = ..., stdout: _Optional[_Union[Output, _Mapping]] = ..., stderr: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
+
+class Output(_message.Message):
+    __slots__ = ("tail", "size")
+    TAIL_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    tail: bytes
+    size: int
+    def __init__(self, tail: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
+
+class PostMortems(_message.Message):
+    __slots__ = ("attempts",)
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    attempts: _containers.RepeatedCompositeFieldContainer[PostMortem]
+    def __init__(self, attempts: _Optional[_Iterable[_Union[PostMortem, _Mapping]]] = ...) -> None: ...

@@ -1,3 +1,4 @@
+from mesoslite.v1 import agent_pb2 as _agent_pb2
 from mesoslite.v1 import common_pb2 as _common_pb2
 from mesoslite.v1 import scheduler_pb2 as _scheduler_pb2
 from google.protobuf.internal import containers as _containers
@@ -440,6 +441,22 @@ class MarkAgentGoneResponse(_message.Message):
     agent_id: str
     tasks: int
     def __init__(self, agent_id: _Optional[str] = ..., tasks: _Optional[int] = ...) -> None: ...
+
+class GetPostMortemsRequest(_message.Message):
+    __slots__ = ("task_id", "framework", "agent_id")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    framework: str
+    agent_id: str
+    def __init__(self, task_id: _Optional[str] = ..., framework: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
+class GetPostMortemsResponse(_message.Message):
+    __slots__ = ("attempts",)
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    attempts: _containers.RepeatedCompositeFieldContainer[_agent_pb2.PostMortem]
+    def __init__(self, attempts: _Optional[_Iterable[_Union[_agent_pb2.PostMortem, _Mapping]]] = ...) -> None: ...
 
 class ReadLogRequest(_message.Message):
     __slots__ = ("task_id", "framework", "name", "offset", "follow")

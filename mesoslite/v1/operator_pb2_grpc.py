@@ -89,6 +89,11 @@ class OperatorServiceStub:
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.SerializeToString,
                 response_deserializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.FromString,
                 _registered_method=True)
+        self.GetPostMortems = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/GetPostMortems',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.GetPostMortemsRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.GetPostMortemsResponse.FromString,
+                _registered_method=True)
         self.ReadLog = channel.unary_stream(
                 '/mesoslite.v1.OperatorService/ReadLog',
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.ReadLogRequest.SerializeToString,
@@ -168,6 +173,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPostMortems(self, request, context):
+        """How the attempts to run a task went, through the master on their agents' streams.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadLog(self, request, context):
         """The sandbox files of a task, through the master on its agent's stream.
         """
@@ -232,6 +244,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.MarkAgentGone,
                     request_deserializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.FromString,
                     response_serializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.SerializeToString,
+            ),
+            'GetPostMortems': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPostMortems,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.GetPostMortemsRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.GetPostMortemsResponse.SerializeToString,
             ),
             'ReadLog': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadLog,
@@ -536,6 +553,33 @@ class OperatorService:
             '/mesoslite.v1.OperatorService/MarkAgentGone',
             mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.SerializeToString,
             mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPostMortems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/GetPostMortems',
+            mesoslite_dot_v1_dot_operator__pb2.GetPostMortemsRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.GetPostMortemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, assert_never
 
-from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, FileChunk, FileRead
+from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, POST_MORTEM, FileChunk, FileRead
 from mesoslite.messages import (
     AcknowledgeStatus,
     AgentCall,
@@ -472,11 +472,13 @@ def _reconcile_from_wire(slot: pb.ReconcileTasks) -> ReconcileTasks:
 
 
 def _file_read_from_wire(slot: pb.ReadFile) -> FileRead:
-    if slot.name not in FILE_NAMES:
-        raise MalformedMessage("name", slot.name, f"must be {' or '.join(FILE_NAMES)}")
+    names = (*FILE_NAMES, POST_MORTEM)
+    if slot.name not in names:
+        raise MalformedMessage("name", slot.name, f"must be {' or '.join(names)}")
+    of_framework = check.identifier_or_empty if slot.name == POST_MORTEM else check.identifier
     return FileRead(
         check.number(slot.request, "request"),
-        check.identifier(slot.framework_id, "framework_id"),
+        of_framework(slot.framework_id, "framework_id"),
         check.identifier(slot.task_id, "task_id"),
         slot.name,
         check.number(slot.offset, "offset", _INT64_MIN),

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from mesoslite.attributes import Attribute
-from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, FileChunk, FileRead
+from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, POST_MORTEM, FileChunk, FileRead
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import (
     Accept,
@@ -342,6 +342,8 @@ file_reads = st.builds(
     st.sampled_from(FILE_NAMES),
     st.integers(-INT64_MAX, INT64_MAX),
     st.integers(1, FILE_CHUNK_BYTES_MAX),
+) | st.builds(
+    FileRead, numbers, st.just("") | ids, ids, st.just(POST_MORTEM), st.just(0), st.just(1)
 )
 file_chunks = st.builds(
     FileChunk,

@@ -57,6 +57,7 @@ from mesoslite_agent.protocol import (
     ExecutorAttached,
     ExecutorDetached,
     ExecutorSpoke,
+    KeepPostMortem,
     MasterSpoke,
     SaveEpoch,
     SaveUpdate,
@@ -151,6 +152,8 @@ class AnyOrder(RuleBasedStateMachine):
                     self.container_is_signalled(container_id, number)
                 case AbortStart(container_id):
                     self.container_is_given_up(container_id)
+                case KeepPostMortem(record, life, _):
+                    self.attempt_is_over(record, life)
                 case DestroyContainer(container_id):
                     gone = self.containers.pop(container_id, None)
                     assert gone is None or gone.end is not None, "a living one was destroyed"
@@ -187,6 +190,18 @@ class AnyOrder(RuleBasedStateMachine):
         self.open = self.registered = False
         self.heard.clear()
         self.introduced.clear()
+
+    def attempt_is_over(self, record: TaskRecord, life: tuple[TaskStatus, ...]) -> None:
+        """Its whole life is told, over all runs of the agent; again only while its end waits."""
+        key = record.framework_id, record.task.task_id
+        durable = self.lives.get(key, [])
+        if key[0] in self.removed and life[-1].update_id == "":
+            assert list(life[:-1]) == durable, "its end is said once, and not kept"
+        else:
+            assert list(life) == durable
+            assert key in self.disk.tasks
+        assert life[-1].terminal
+        assert life[-1].container_id == record.container_id
 
     # --- what the effects do to the world ---------------------------------------------------------
 

@@ -20,6 +20,7 @@ from mesoslite_agent.launches import containerizer_of
 from mesoslite_agent.protocol import (
     AbortStart,
     DestroyContainer,
+    KeepPostMortem,
     SaveFramework,
     SaveTask,
     SaveUpdate,
@@ -287,7 +288,8 @@ def test_every_end_is_called_by_its_cause(
     world = connected()
     world.run()
     effects = world.handle(end)
-    assert [type(effect) for effect in effects] == [SaveUpdate, ToMaster, DestroyContainer]
+    kinds = [SaveUpdate, ToMaster, KeepPostMortem, DestroyContainer]
+    assert [type(effect) for effect in effects] == kinds
     status = status_of(effects)
     assert (status.state, status.reason, status.message) == (state, reason, message)
     assert (status.exit_code, status.signal) == (end.exit_code, end.signal)

@@ -26,6 +26,7 @@ from mesoslite_agent.protocol import (
     DestroyContainer,
     ForgetFramework,
     ForgetTask,
+    KeepPostMortem,
     SaveAcknowledgement,
     SaveUpdate,
     StartContainer,
@@ -139,7 +140,8 @@ def test_a_removed_framework_ends_with_its_tasks_and_each_end_is_told_once() -> 
     assert world.hear(ShutdownFramework("f")) == []
     assert said(world.tick(1_500)) == [], "nobody is told that a start lasts"
     ended = world.handle(exited(running, None, 15))
-    assert [type(effect) for effect in ended] == [ForgetTask, ToMaster, DestroyContainer]
+    kinds = [ForgetTask, ToMaster, KeepPostMortem, DestroyContainer]
+    assert [type(effect) for effect in ended] == kinds
     status = status_of(ended)
     assert (status.state, status.update_id) == (TaskState.KILLED, "")
     assert status.reason is Reason.FRAMEWORK_REMOVED
