@@ -276,6 +276,8 @@ class Wanted:
 
     request: Request
     units: int
+    number: int = 0
+    """Of the call that it was said with."""
     told: str = ""
     """Why no agent could hold a unit of it, as its framework was told; empty: one could."""
 
