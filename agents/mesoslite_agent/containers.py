@@ -508,7 +508,7 @@ class Containers:
 
         If the answer is lost, the list of the next connection tells.
         """
-        answer = self._launcher.ask("forget", id=container_id)
+        answer = self._launcher.ask("forget", patient=True, id=container_id)
         if answer is not None:
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         return answer is not None
