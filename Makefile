@@ -6,7 +6,7 @@ BIN := .venv/bin
 CODE := mesoslite agents frameworks benchmarks protos tests
 QUICK_TESTS := tests/unit tests/properties tests/scenarios tests/planted
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench protos simulate scenarios-rewrite planted clean venv venv-containers venv-tests
+.PHONY: help demo test check bench protos simulate simulate-long scenarios-rewrite planted clean venv venv-containers venv-tests
 
 # Somebody else's environment must not leak into this one.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -37,8 +37,11 @@ bench: venv-tests ## Run all benchmarks and write docs/benchmarks.md
 protos: venv ## Generate mesoslite/v1 from protos/
 	@$(BIN)/python protos/generate.py
 
-simulate: venv ## Simulate 200 seeds, or the one of SEED=n
+simulate: venv ## Simulate 200 seeds, or tell the story of SEED=n
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))
+
+simulate-long: venv ## Simulate 10,000 seeds, on JOBS=n processes
+	@$(BIN)/python -m tests.simulation --seeds 10000 --progress $(if $(JOBS),--jobs $(JOBS))
 
 scenarios-rewrite: venv ## Write the scenarios' expected output anew; read the diff
 	@$(BIN)/python -m tests.scenarios --rewrite

@@ -23,10 +23,9 @@ def request(t: Tables, framework: FrameworkEntry, call: RequestResources) -> Non
         refused = _why_not(t, framework, one)
         if refused is not None:
             drop(t, framework, [one.request_id])  # who asked for this does not want what was before
-            told = one.request_id, t.no(refused[0]), refused[1], call.number
-            _tell(t, framework, RequestUnsatisfiable(*told))
+            _tell(t, framework, one.request_id, t.no(refused[0]), refused[1])
         elif isinstance(one, Request):
-            _take(t, framework, one, call.number)
+            _take(t, framework, one)
 
 
 def _why_not(
@@ -43,14 +42,14 @@ def _why_not(
     return None
 
 
-def _take(t: Tables, framework: FrameworkEntry, one: Request, number: int) -> None:
+def _take(t: Tables, framework: FrameworkEntry, one: Request) -> None:
     if not one.count:
         drop(t, framework, [one.request_id])
         set_demand(t, framework, one.role, on=True)
         return
     set_demand(t, framework, one.role, on=True)
     before = framework.requests.get(one.request_id)
-    framework.requests[one.request_id] = Wanted(one, one.count, number)
+    framework.requests[one.request_id] = Wanted(one, one.count)
     put_off = one.request_id in framework.conduct.ask_later
     if not (put_off or _wants_more(before, one)) or conduct.may_ask(t, framework, one):
         t.allocator.request(framework.framework_id, one)
@@ -154,8 +153,7 @@ def _judge(t: Tables, framework: FrameworkEntry, wanted: Wanted) -> None:
     impossible = t.allocator.why_impossible(one.role, one)
     message = "" if impossible is None else _missing(t, impossible, one)
     if message and message != wanted.told:
-        told = one.request_id, t.no(Refusal.NO_AGENT_FITS), message, wanted.number
-        _tell(t, framework, RequestUnsatisfiable(*told))
+        _tell(t, framework, one.request_id, t.no(Refusal.NO_AGENT_FITS), message)
     wanted.told = message
 
 
@@ -180,6 +178,9 @@ def _missing(t: Tables, impossible: Impossible, one: Request) -> str:
     return f"the nearest, {nearest}, lacks {impossible.lacks}"
 
 
-def _tell(t: Tables, framework: FrameworkEntry, told: RequestUnsatisfiable) -> None:
+def _tell(
+    t: Tables, framework: FrameworkEntry, request_id: str, refusal: Refusal, message: str
+) -> None:
     if framework.stream is not None:
+        told = RequestUnsatisfiable(request_id, refusal, message)
         t.emit(ToScheduler(framework.stream, told))

@@ -102,7 +102,8 @@ class Master:
                 self._gone_asked(event)
             case _:
                 assert_never(event)
-        return t.take_effects()
+        out, t.out = t.out, []
+        return out
 
     def next_deadline_ms(self) -> int | None:
         """When a Tick is due even if nothing happens."""

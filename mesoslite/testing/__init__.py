@@ -33,9 +33,9 @@ from mesoslite.testing.agents import AgentNode
 from mesoslite.testing.containers import Container, Fate, Run, run_as_told
 from mesoslite.testing.harness import Decisions, Harness, SessionHarness, offer, status
 from mesoslite.testing.load import Arrival, poisson
+from mesoslite.testing.masters import MasterNode
 from mesoslite.testing.meter import Measurement, OfferCounts, Point, Waits
 from mesoslite.testing.network import Weather
-from mesoslite.testing.nodes import MasterNode
 from mesoslite.testing.process import CrashPoint, SpinningError
 from mesoslite.testing.schedulers import SchedulerNode
 from mesoslite.testing.simulation import Simulation

@@ -9,7 +9,8 @@ from mesoslite.master import protocol as master
 from mesoslite.messages import AgentCall, AgentEvent
 from mesoslite.model import AgentInfo
 from mesoslite.testing.containers import Container, ContainerHost, Run
-from mesoslite.testing.nodes import Client, MasterNode
+from mesoslite.testing.masters import Masters
+from mesoslite.testing.nodes import Client
 from mesoslite.testing.storage import Checkpoint, Disk
 from mesoslite.testing.world import World
 from mesoslite_agent import protocol as agent
@@ -31,10 +32,10 @@ class AgentNode(Client[agent.Event, agent.Effect]):
         self,
         world: World,
         info: AgentInfo,
-        master_node: MasterNode,
+        masters: Masters,
         run_of: Callable[[ContainerSpec], Run],
     ) -> None:
-        super().__init__(world, info.agent_id, info.agent_id, master_node)
+        super().__init__(world, info.agent_id, info.agent_id, masters)
         self.info = info
         self.disk = Disk()
         self.checkpoint = Checkpoint(self.disk, info)
@@ -67,7 +68,7 @@ class AgentNode(Client[agent.Event, agent.Effect]):
     def reboot(self) -> None:
         """The host dies, with all containers and what its disk had not synced yet."""
         if self.process is not None:
-            self.process.stop()
+            self.process.end()
         self._down("host dies")
         lost = self.checkpoint.host_died(self.rng)
         self.containers.host_died()

@@ -1,8 +1,8 @@
 """The processes of a simulated cluster: the real machines, wired to the simulated world.
 
 Each node is a daemon without its IO: it makes its machine from what is durable, hands it what
-arrives, and performs what it asks. A node outlives the crashes of its process. Here are the master
-and what its clients share; agents are in `agents.py`, schedulers in `schedulers.py`.
+arrives, and performs what it asks. A node outlives the crashes of its process. Here is what they
+share; masters are in `masters.py`, agents in `agents.py`, schedulers in `schedulers.py`.
 
 Ten thousand idle agents say and hear 80,000 heartbeats a virtual minute: what runs for each event
 looks types up instead of matching them, and neither writes a story nor checks for a heartbeat.
@@ -12,20 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mesoslite.master import protocol as master
-from mesoslite.master.records import MasterConfig
-from mesoslite.master.state import Master
 from mesoslite.messages import Heartbeat
 from mesoslite.scheduler import protocol as session
+from mesoslite.testing.clocks import HostClock
 from mesoslite.testing.network import End
 from mesoslite.testing.process import CheckedMachine, Process, Wiring
-from mesoslite.testing.storage import Disk, Registry
 from mesoslite.testing.world import Names, World
 from mesoslite_agent import protocol as agent
 
-MASTER_HOST = "master"
+if TYPE_CHECKING:
+    from mesoslite.testing.masters import Masters
+
+STOPPED_LOOK_MS = 200  # how often what a stopped process was to do looks whether it goes on
 
 E = TypeVar("E")
 F = TypeVar("F")
@@ -53,9 +54,12 @@ class Daemon(Generic[E, F]):
         self.name = name
         self.host = host
         self.rng = world.rng(name)
+        self.clock = HostClock(world.agenda)
         self.process: Process[E, F] | None = None
         self.runs = 0
         """How often its process was started."""
+        self.stopped = False
+        """By SIGSTOP, until it goes on."""
 
     def __init_subclass__(cls) -> None:
         cls._events = Names(f"{cls.kind} event")
@@ -86,10 +90,38 @@ class Daemon(Generic[E, F]):
     ) -> Process[E, F]:
         assert self.process is None, f"{self.name} runs already"
         self.runs += 1
+        self.stopped = False
         self.world.story.note(self.name, f"starts, run {self.runs}")
-        wiring = Wiring(self.name, tick, commit, perform, self._crashed, self._turned)
+        wiring = Wiring(
+            self.name, tick, commit, self._may_speak, perform, self._crashed, self._turned
+        )
         world = self.world
-        return Process(machine, wiring, world.agenda, self.rng, world.counts)
+        return Process(machine, wiring, world.agenda, self.clock.started(), self.rng, world.counts)
+
+    def _may_speak(self) -> bool:
+        """Asked before each batch of effects: False when the process has ended itself instead."""
+        return True
+
+    def stop(self, for_ms: int) -> None:
+        """SIGSTOP: it does nothing for a while, then goes on where it was."""
+        run = self.runs
+        self.stopped = True
+        if self.process is not None:
+            self.process.stopped = True
+        self.world.story.note(self.name, f"is stopped for {for_ms / 1_000:g} s")
+
+        def resume() -> None:
+            if self.runs == run and self.stopped:
+                self.resume()
+
+        self.world.agenda.after(for_ms, resume)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.stopped = False
+        self.world.story.note(self.name, "goes on")
+        if self.process is not None:
+            self.process.resume()
 
     def _turned(self, events: Sequence[E], effects: Sequence[F]) -> None:
         world = self.world
@@ -120,7 +152,7 @@ class Daemon(Generic[E, F]):
     def crash(self) -> None:
         """Its process dies at once; what it had not committed is lost."""
         if self.process is not None:
-            self.process.stop()
+            self.process.end()
             self._down("crashes")
 
     def _sever(self, end: End) -> None:
@@ -140,17 +172,17 @@ def _is_heartbeat(what: object) -> bool:
     return word is not None and type(word(what)) is Heartbeat
 
 
-# --- the clients of the master --------------------------------------------------------------------
+# --- the clients of the masters -------------------------------------------------------------------
 
 
 class Client(Daemon[E, F]):
-    """A process that keeps one stream to the master open, as `mesoslite.link` does."""
+    """A process that keeps one stream to the leading master open, as `mesoslite.link` does."""
 
     backoff_max_ms = 0
 
-    def __init__(self, world: World, name: str, host: str, master_node: MasterNode) -> None:
+    def __init__(self, world: World, name: str, host: str, masters: Masters) -> None:
         super().__init__(world, name, host)
-        self._master = master_node
+        self._masters = masters
         self._end: End | None = None
         self._attempt = 0
 
@@ -158,8 +190,12 @@ class Client(Daemon[E, F]):
     def connected(self) -> bool:
         """Whether its stream to the master is whole, which neither side can know for sure."""
         end = self._end
-        whole = end is not None and end.peer.open and not (end.lane.cut or end.peer.lane.cut)
-        return whole and self._master.alive
+        return (
+            end is not None
+            and end.peer.open
+            and not (end.lane.cut or end.peer.lane.cut)
+            and end.peer.endpoint is self._masters.leading
+        )
 
     def received(self, end: End, message: object) -> None:
         """The master said this."""
@@ -188,7 +224,9 @@ class Client(Daemon[E, F]):
         def dial() -> None:
             if self.process is None or self.runs != run or self._end is not None:
                 return
-            if self.process.settled:
+            if self.stopped:
+                self.world.agenda.after(STOPPED_LOOK_MS, dial)
+            elif self.process.settled:
                 self._dial()
             else:  # nothing that is meant for the old stream may be said on the new one
                 self.world.agenda.after(1, dial)
@@ -197,13 +235,14 @@ class Client(Daemon[E, F]):
 
     def _dial(self) -> None:
         network = self.world.network
-        if not self._master.alive or not network.reachable(self.host, self._master.host):
+        found = self._masters.located(self.host, self.rng)
+        if not found.leading or not network.reachable(self.host, found.host):
             self._attempt += 1
             self._dial_later()
             return
         self._attempt = 0
-        self._end = network.connect(self, self.host, self._master, self._master.host)
-        self._master.accept(self._end.peer)
+        self._end = network.connect(self, self.host, found, found.host)
+        found.accept(self._end.peer)
         self.world.story.note(self.name, f"opens {self._end.name}")
         self.post(self._opened())
 
@@ -233,92 +272,3 @@ class Client(Daemon[E, F]):
 
     def _lost(self, why: str) -> E:
         raise NotImplementedError
-
-
-# --- the master -----------------------------------------------------------------------------------
-
-
-class MasterNode(Daemon[master.Event, master.Effect]):
-    """The one master of the cluster; each start of it has a higher epoch."""
-
-    kind = "master"
-
-    def __init__(self, world: World, config: MasterConfig) -> None:
-        super().__init__(world, "master", MASTER_HOST)
-        self.disk = Disk()
-        self.registry = Registry(self.disk)
-        self.config = config
-        self.machine: Master | None = None
-        self.answers: dict[int, master.Answer] = {}
-        """To operators, by the number of the request."""
-        self._streams: dict[str, End] = {}
-        self._requests = 0
-
-    def start(self) -> None:
-        """Start its process, from the registry."""
-        machine = Master(self.registry.recover(), self.config)
-        self.machine = machine
-        self.process = self._run(machine, master.Tick, self.registry.commit, self._perform)
-
-    def ask(self, make: Callable[[int], master.Event]) -> int:
-        """An operator's request; its answer is in `answers` when it has come."""
-        self._requests += 1
-        self.post(make(self._requests))
-        return self._requests
-
-    def accept(self, end: End) -> None:
-        """A peer has opened a connection to this run of the master."""
-        self._streams[end.name] = end
-
-    def received(self, end: End, message: object) -> None:
-        """A peer said this."""
-        client = end.peer.endpoint
-        assert isinstance(client, Client)
-        kind = type(message)
-        self.world.counts[self._words[kind]] += 1
-        if self.process is not None:
-            self.process.post(client.called(end.name, message), heartbeat=kind is Heartbeat)
-
-    def ended(self, end: End, why: str) -> None:
-        """A stream is over."""
-        self._streams.pop(end.name, None)
-        self.post(master.StreamClosed(end.name))
-
-    def pause(self, stream: str, *, paused: bool) -> None:
-        """The outbox of a stream is full, or no longer."""
-        if stream in self._streams:
-            event = master.StreamPaused if paused else master.StreamResumed
-            self.post(event(stream))
-
-    @property
-    def streams(self) -> list[str]:
-        """The names of the open streams, oldest first."""
-        return list(self._streams)
-
-    def _perform(self, effect: master.Effect) -> None:
-        match effect:
-            case master.ToScheduler(stream, said) | master.ToAgent(stream, said):
-                if (end := self._streams.get(stream)) is not None:
-                    end.say((self.registry.epoch, said))
-            case master.CloseStream(stream):
-                if (end := self._streams.pop(stream, None)) is not None:
-                    end.close()
-                    self.post(master.StreamClosed(stream))
-            case master.Answer():
-                self.answers[effect.request] = effect
-            case master.Warn(_, name, what, _):
-                self.world.counts[f"misconduct: {what.name}"] += 1
-                self.world.story.note(self.name, f"warns of {name}: {what.value}")
-            case _:
-                pass  # durable: committed before
-
-    def _down(self, why: str) -> None:
-        self.world.story.note(self.name, why)
-        self.process = None
-        if self.machine is not None:
-            for refusal, times in self.machine.tables.refusals.items():
-                self.world.counts[f"refusal: {refusal.name}"] += times
-        self.machine = None
-        for end in self._streams.values():
-            self._sever(end)
-        self._streams.clear()

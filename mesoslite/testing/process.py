@@ -1,7 +1,8 @@
 """A process of the simulation: a machine in the loop of `mesoslite.loop`, in virtual time.
 
 The order is that of D6: a Tick, the batch that is there, a Tick, one commit, then the
-effects. A crash loses the inbox, and the whole batch whose commit had not happened.
+effects. A crash loses the inbox, and the whole batch whose commit had not happened. A process that
+is stopped (SIGSTOP, a swapped-out host) goes on later where it was, in the middle of a turn maybe.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from mesoslite.testing.agenda import Agenda
+from mesoslite.testing.clocks import ProcessClock
 
 E = TypeVar("E")
 F = TypeVar("F")
@@ -61,7 +63,9 @@ class Wiring(Generic[E, F]):
     """As `master`, `a1` or `kafka`: for the story."""
     tick: Callable[[int], E]
     commit: Callable[[Sequence[F]], bool]
-    """Write what is durable. False: the disk is full, try again later."""
+    """Write what is durable. False: the disk is full, try again later; or the process has ended."""
+    may_speak: Callable[[], bool]
+    """Asked before anything is done. False: the process has ended itself instead."""
     perform: Callable[[F], None]
     crashed: Callable[[], None]
     """The process died of an armed crash."""
@@ -77,6 +81,7 @@ class Process(Generic[E, F]):
         machine: CheckedMachine[E, F],
         wiring: Wiring[E, F],
         agenda: Agenda,
+        clock: ProcessClock,
         rng: random.Random,
         counts: Counter[str],
     ) -> None:
@@ -84,13 +89,20 @@ class Process(Generic[E, F]):
         self.wiring = wiring
         self.alive = True
         self.armed: CrashPoint | None = None
+        self.stopped = False
+        """By SIGSTOP: what arrives waits."""
+        self.stop_amid: Callable[[], None] | None = None
+        """Called once, between the next commit and what was to be done after it, to stop it."""
         self._agenda = agenda
+        self._clock = clock
         self._rng = rng
         self._counts = counts
         self._inbox: list[E] = []
         self._news = False
         """Whether anything but heartbeats is in the inbox."""
         self._busy = False
+        self._rest: Callable[[], None] | None = None
+        """Of the turn in which it was stopped."""
         self._wake_ms: int | None = None
         self._asked: set[int] = set()
         """When the agenda wakes this process: maybe more often than `_wake_ms` needs."""
@@ -110,10 +122,21 @@ class Process(Generic[E, F]):
                 self._news = True
             self._schedule(self._agenda.now_ms + (self._rng.random() < 0.5))
 
-    def stop(self) -> None:
+    def end(self) -> None:
         """The process is gone, with its inbox and what it had not committed."""
         self.alive = False
         self._inbox.clear()
+
+    def resume(self) -> None:
+        """It goes on where it was stopped."""
+        self.stopped = False
+        rest, self._rest = self._rest, None
+        if not self.alive:
+            return
+        if rest is not None:
+            rest()
+        elif not self._busy:
+            self._schedule(self._agenda.now_ms)
 
     def _schedule(self, due_ms: int) -> None:
         """Take a turn no later than then, which is not in the past."""
@@ -129,13 +152,14 @@ class Process(Generic[E, F]):
         self._asked.discard(now_ms)
         if self.alive and not self._busy and self._wake_ms == now_ms:
             self._wake_ms = None
-            self._turn(now_ms)
+            if not self.stopped:
+                self._turn(now_ms)
         # else: an earlier turn has dealt with it
 
     def _turn(self, now_ms: int) -> None:
         inbox = self._inbox
         batch, self._inbox = inbox[:BATCH_MAX], inbox[BATCH_MAX:]
-        tick = self.wiring.tick(now_ms)
+        tick = self.wiring.tick(self._clock.read(now_ms))
         handle = self.machine.handle
         effects = [*handle(tick)]
         if batch:
@@ -156,18 +180,30 @@ class Process(Generic[E, F]):
     def _commit(self, batch: Sequence[E], effects: Sequence[F]) -> None:
         if not self.alive:
             return
+        if self.stopped:
+            self._rest = lambda: self._commit(batch, effects)
+            return
         if effects and not self.wiring.commit(effects):
-            self._counts["fault: a commit failed and was tried again"] += 1
-            self._agenda.after(COMMIT_RETRY_MS, lambda: self._commit(batch, effects))
+            if self.alive:
+                self._counts["fault: a commit failed and was tried again"] += 1
+                self._agenda.after(COMMIT_RETRY_MS, lambda: self._commit(batch, effects))
             return
         self.wiring.turned(batch, effects)
-        if effects and not self._perform(effects):
+        if effects and self.stop_amid is not None:
+            stop, self.stop_amid = self.stop_amid, None
+            self._rest = lambda: self._after_commit(effects)
+            stop()
+            return
+        self._after_commit(effects)
+
+    def _after_commit(self, effects: Sequence[F]) -> None:
+        if effects and not (self.wiring.may_speak() and self._perform(effects)):
             return
         self._busy = False
         if self._inbox:
             self._schedule(self._agenda.now_ms)
         elif (next_ms := self.machine.next_deadline_ms()) is not None:
-            self._schedule(max(next_ms, self._agenda.now_ms))
+            self._schedule(max(self._clock.due_ms(next_ms), self._agenda.now_ms))
 
     def _perform(self, effects: Sequence[F]) -> bool:
         """Whether the process is still there afterwards."""
@@ -187,7 +223,7 @@ class Process(Generic[E, F]):
         if self.armed is not point or not now:
             return False
         self._counts[f"fault: crash, {point.name}"] += 1
-        self.stop()
+        self.end()
         self.wiring.crashed()
         return True
 

@@ -14,7 +14,8 @@ from mesoslite.scheduler.calling import call, each
 from mesoslite.scheduler.scheduler import Returned, Scheduler, framework_info
 from mesoslite.scheduler.session import Session, SessionConfig
 from mesoslite.scheduler.store import StoreCall
-from mesoslite.testing.nodes import Client, MasterNode
+from mesoslite.testing.masters import Masters
+from mesoslite.testing.nodes import STOPPED_LOOK_MS, Client
 from mesoslite.testing.world import World
 
 PRINCIPAL = "local"
@@ -31,9 +32,9 @@ class SchedulerNode(Client[session.Event, session.Effect]):
     backoff_max_ms = BACKOFF_MAX_MS
 
     def __init__(
-        self, world: World, name: str, master_node: MasterNode, make: Callable[[], Scheduler]
+        self, world: World, name: str, masters: Masters, make: Callable[[], Scheduler]
     ) -> None:
-        super().__init__(world, name, name, master_node)
+        super().__init__(world, name, name, masters)
         self._make = make
         self.scheduler = make()
         """The author's object of the newest run."""
@@ -99,10 +100,12 @@ class SchedulerNode(Client[session.Event, session.Effect]):
             case session.RunCallback(callback):
                 process = self.process
                 delay_ms = self.rng.randint(0, CALLBACK_MAX_MS)
-
                 steps = self._steps(callback)
 
                 def go_on() -> None:
+                    if self.stopped and self.process is process:
+                        self.world.agenda.after(STOPPED_LOOK_MS, go_on)
+                        return
                     call = next(steps, None) if self.process is process is not None else None
                     if call is not None:
                         call._when_done(lambda: self.world.agenda.after(0, go_on))
@@ -175,7 +178,7 @@ class SchedulerNode(Client[session.Event, session.Effect]):
     def _leave(self) -> None:
         """It ends by itself: what it said before is still written."""
         if self.process is not None:
-            self.process.stop()
+            self.process.end()
         if self._end is not None:
             self._end.close()
             self._end = None

@@ -15,9 +15,9 @@ from typing import Any
 from mesoslite.attributes import parse_attributes
 from mesoslite.explanation import Explanation
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import protocol as master
 from mesoslite.master.explain import explain
 from mesoslite.master.fates import NotExplained
+from mesoslite.master.protocol import AgentGoneAsked, Answer, TaskKillAsked, TeardownAsked
 from mesoslite.master.records import MasterConfig
 from mesoslite.model import AgentInfo, Offer, Task, TaskStatus
 from mesoslite.resources import Resources
@@ -25,10 +25,11 @@ from mesoslite.scheduler.scheduler import Scheduler
 from mesoslite.testing.agenda import BEGIN_MS, Agenda
 from mesoslite.testing.agents import AgentNode
 from mesoslite.testing.containers import Container, Run, run_as_told
+from mesoslite.testing.election import ELECTION_HOST, Election
 from mesoslite.testing.load import Arrival
+from mesoslite.testing.masters import MasterNode, Masters
 from mesoslite.testing.meter import Measurement, Meter
 from mesoslite.testing.network import Network, Weather
-from mesoslite.testing.nodes import MASTER_HOST, MasterNode
 from mesoslite.testing.process import CrashPoint
 from mesoslite.testing.schedulers import SchedulerNode
 from mesoslite.testing.story import LINES_MAX, Story
@@ -40,7 +41,7 @@ Shape = str | Callable[[int], str]
 
 
 class Simulation:
-    """A master, some agents, and the schedulers that are added to it, in virtual time.
+    """A master or several, some agents, and the schedulers that are added to it, in virtual time.
 
         def test_all_naps_are_taken() -> None:
             cluster = Simulation(seed=1, agents=3, resources="cpus:4;mem:4096")
@@ -58,6 +59,10 @@ class Simulation:
 
     An exception in a callback of a scheduler is raised by `run`. With `check`, each machine
     asserts its invariants after each batch, which costs about as much time as all the rest.
+
+    With `masters` above one they elect the one that leads, through an election service that hosts
+    may be cut off from as well, with sessions of `election_session_s`. With `drift_ppm`, the clock
+    of each host runs up to so many millionths too fast or too slow.
     With `history`, every offer, status and container there ever was is kept for tests to read;
     without, memory does not grow with virtual time.
     """
@@ -72,7 +77,10 @@ class Simulation:
         region: Shape = "",
         zone: Shape = "",
         runs: Callable[[ContainerSpec], Run] = run_as_told,
+        masters: int = 1,
+        election_session_s: float = 10,
         master: MasterConfig | None = None,
+        drift_ppm: int = 0,
         weather: Weather | None = None,
         check: bool = False,
         history: bool = True,
@@ -98,14 +106,33 @@ class Simulation:
             self._meter,
             history,
         )
-        self.master = MasterNode(self._world, master or MasterConfig())
+        self.election = Election(agenda, round(election_session_s * 1_000)) if masters > 1 else None
+        """What elects the master that leads; None with a single one."""
+        names = [f"m{n}" for n in range(1, masters + 1)] if masters > 1 else ["master"]
+        config = master or MasterConfig()
+        self.masters = {n: MasterNode(self._world, n, config, self.election) for n in names}
+        """By name, which is their host as well: m1, m2, ..., or `master` alone."""
+        self._found = Masters(self._world, tuple(self.masters.values()), self.election)
         self.agents: dict[str, AgentNode] = {}
         """By name, which is their id and host as well: a1, a2, ..."""
         self.schedulers: dict[str, SchedulerNode] = {}
         """By name: the framework's, with a number for each further one of the same."""
         self._runs = runs
-        self.master.start()
+        self._drift_ppm = drift_ppm
+        self._drifts = self.rng("clocks")
+        for each in self.masters.values():
+            self._set_drift(each)
+            each.start()
         self.add_agents(agents, resources, attributes, region=region, zone=zone)
+
+    @property
+    def master(self) -> MasterNode:
+        """The master that leads; while none does, the one that led last."""
+        return self._found.leading
+
+    def _set_drift(self, node: MasterNode | AgentNode | SchedulerNode) -> None:
+        if self._drift_ppm:
+            node.clock.drift_ppm = self._drifts.randint(-self._drift_ppm, self._drift_ppm)
 
     # --- the cluster ------------------------------------------------------------------------------
 
@@ -146,7 +173,8 @@ class Simulation:
             region=_of(region, number),
             zone=_of(zone, number),
         )
-        node = AgentNode(self._world, info, self.master, self._runs)
+        node = AgentNode(self._world, info, self._found, self._runs)
+        self._set_drift(node)
         self.agents[name] = node
         self._meter.agent_added(info.resources)
         node.start()
@@ -175,15 +203,16 @@ class Simulation:
             number += 1
             name = f"{made.name}#{number}"
         node = SchedulerNode(
-            self._world, name, self.master, lambda: first.pop() if first else make()
+            self._world, name, self._found, lambda: first.pop() if first else make()
         )
+        self._set_drift(node)
         self.schedulers[name] = node
         node.start()
         return node
 
     def nodes(self) -> Iterator[Node]:
-        """All of them: the master, the agents, the schedulers."""
-        yield self.master
+        """All of them: the masters, the agents, the schedulers."""
+        yield from self.masters.values()
         yield from self.agents.values()
         yield from self.schedulers.values()
 
@@ -342,12 +371,59 @@ class Simulation:
         if node.kill_launcher():
             self.counts["fault: death of a launcher"] += 1
 
-    def partition(self, node: Node | str, *, seconds: float) -> None:
-        """Nothing passes between a node and the master for a while."""
+    def stop(self, node: Node | str, *, seconds: float, amid: bool = False) -> None:
+        """A process is stopped (SIGSTOP) for a while, and then goes on where it was.
+
+        At once, or `amid` a turn of it: what it decided is durable, and was not said yet.
+        """
+        node = self._node(node)
+        assert isinstance(node, MasterNode | AgentNode | SchedulerNode)
+        if not node.alive or node.stopped:
+            return
+        self.counts[f"fault: stop of {_kind(node)}"] += 1
+        for_ms = round(seconds * 1_000)
+        if amid and node.process is not None:
+            node.process.stop_amid = lambda: node.stop(for_ms)
+        else:
+            node.stop(for_ms)
+
+    def set_clock(self, node: Node | str, *, forward_s: float) -> None:
+        """Somebody sets the wall clock of a host, back when negative: processes that are started
+        there from now on see it."""
+        node = self._node(node)
+        assert isinstance(node, MasterNode | AgentNode | SchedulerNode)
+        self.counts["fault: a clock was set"] += 1
+        self.story.note(node.name, f"its clock is set {forward_s:+g} s")
+        node.clock.set_forward(round(forward_s * 1_000))
+
+    def lose_election(self, *, seconds: float) -> None:
+        """Nobody reaches the election service for a while, nor the registry in it."""
+        election = self.election
+        if election is not None and not election.away:
+            self.counts["fault: the election service is away"] += 1
+            self.story.note("election", f"is away for {seconds:g} s")
+            election.away = True
+            self.after(seconds, election.come_back)
+
+    def partition(
+        self, node: Node | str, other: Node | str | None = None, *, seconds: float
+    ) -> None:
+        """Nothing passes between a node and another for a while, which may be `"election"`.
+
+        Without another: between it and all masters, and for a master also all that it speaks to.
+        """
         node = self._node(node)
         self.counts["fault: partition"] += 1
-        self.story.note(node.name, f"is cut off for {seconds:g} s")
-        self._world.network.partition(node.host, MASTER_HOST, round(seconds * 1_000))
+        whom = "" if other is None else f" from {other if isinstance(other, str) else other.name}"
+        self.story.note(node.name, f"is cut off{whom} for {seconds:g} s")
+        if other is not None:
+            hosts = {ELECTION_HOST if other == ELECTION_HOST else self._node(other).host}
+        elif isinstance(node, MasterNode):
+            hosts = {ELECTION_HOST, *(each.host for each in self.nodes())}
+        else:
+            hosts = {ELECTION_HOST, *self.masters}
+        for host in sorted(hosts - {node.host}):
+            self._world.network.partition(node.host, host, round(seconds * 1_000))
 
     def cut(self, node: Node | str, *, notice_s: tuple[float | None, float | None]) -> None:
         """The connections between a node and the master break, losing some of what is on its way.
@@ -382,25 +458,28 @@ class Simulation:
         self.story.note("world", "heals")
         self._world.network.heal()
         self.master.disk.full = False
+        if self.election is not None and self.election.away:
+            self.election.come_back()
         for agent in self.agents.values():
             agent.disk.full = False
         for node in self.nodes():
-            if isinstance(node, MasterNode | AgentNode | SchedulerNode) and node.process:
-                node.process.armed = None
+            if isinstance(node, MasterNode | AgentNode | SchedulerNode):
+                if node.process:
+                    node.process.armed = node.process.stop_amid = None
+                if node.stopped:
+                    node.resume()
             self.start(node)
 
     # --- operators --------------------------------------------------------------------------------
 
     def teardown(self, framework: str) -> int:
         """An operator removes a framework, by name or id; the number of the request."""
-        return self.master.ask(lambda request: master.TeardownAsked(request, framework))
+        return self.master.ask(lambda request: TeardownAsked(request, framework))
 
     def kill_task(self, task_id: str, framework: str = "", grace_s: float | None = None) -> int:
         """An operator ends a task; the number of the request, whose answer is `answer`'s."""
         grace_ms = None if grace_s is None else round(grace_s * 1_000)
-        return self.master.ask(
-            lambda request: master.TaskKillAsked(request, task_id, framework, grace_ms)
-        )
+        return self.master.ask(lambda request: TaskKillAsked(request, task_id, framework, grace_ms))
 
     def mark_agent_gone(self, agent: AgentNode | str) -> int:
         """An operator gives an agent up for good; the number of the request.
@@ -409,9 +488,9 @@ class Simulation:
         """
         agent_id = agent if isinstance(agent, str) else agent.name
         self.counts["fault: an agent is marked as gone"] += 1
-        return self.master.ask(lambda request: master.AgentGoneAsked(request, agent_id))
+        return self.master.ask(lambda request: AgentGoneAsked(request, agent_id))
 
-    def answer(self, request: int) -> master.Answer | None:
+    def answer(self, request: int) -> Answer | None:
         """What the master answered to an operator; None while it has not."""
         return self.master.answers.get(request)
 

@@ -17,6 +17,7 @@ from mesoslite.testing.story import Story
 
 if TYPE_CHECKING:
     from mesoslite.testing.agents import AgentNode
+    from mesoslite.testing.masters import MasterNode
     from mesoslite.testing.schedulers import SchedulerNode
 
 
@@ -48,6 +49,9 @@ class Watcher:
 
     def turned(self, node: Node) -> None:
         """A process has handled and committed a batch, and has not performed it yet."""
+
+    def spoke(self, node: MasterNode) -> None:
+        """A master is about to say something, in the epoch that it holds to be its own."""
 
     def container_started(self, container: Container) -> None:
         """An agent has started a container; it is in the first phase of its start."""

@@ -218,12 +218,10 @@ class Request(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., role: _Optional[str] = ..., unit: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., count: _Optional[int] = ..., ports: _Optional[int] = ..., where: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ...) -> None: ...
 
 class RequestResources(_message.Message):
-    __slots__ = ("requests", "number")
+    __slots__ = ("requests",)
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
-    NUMBER_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[Request]
-    number: int
-    def __init__(self, requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ..., number: _Optional[int] = ...) -> None: ...
+    def __init__(self, requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ...) -> None: ...
 
 class WithdrawRequests(_message.Message):
     __slots__ = ("request_ids", "roles")
@@ -360,16 +358,14 @@ class AcceptResult(_message.Message):
     def __init__(self, number: _Optional[int] = ..., results: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[_common_pb2.Refusal, str]]] = ..., messages: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RequestUnsatisfiable(_message.Message):
-    __slots__ = ("request_id", "refusal", "message", "number")
+    __slots__ = ("request_id", "refusal", "message")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    NUMBER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     refusal: _common_pb2.Refusal
     message: str
-    number: int
-    def __init__(self, request_id: _Optional[str] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class AgentLost(_message.Message):
     __slots__ = ("agent_id",)

@@ -17,6 +17,9 @@ FAULTS = (
     "a host died with commits that were not synced",
     "a peer does not read",
     "a second scheduler of the same identity",
+    "a clock was set",
+    "a commit of an earlier leader is refused",
+    "a leader has ended by itself",
     "an agent is marked as gone",
     "crash of a master",
     "crash of a scheduler",
@@ -31,6 +34,10 @@ FAULTS = (
     "partition",
     "reboot of a host",
     "stall of a connection",
+    "stop of a master",
+    "stop of a scheduler",
+    "stop of an agent",
+    "the election service is away",
     "the master and hosts die at once",
 )
 
@@ -48,7 +55,6 @@ IMPOSSIBLE: dict[str, tuple[str, str]] = {
     "refusal: INVALID_REQUEST": ("Scheduler refuses the call", "unit/test_master_requests"),
     "refusal: INVALID_TASK": ("the wire makes it", "unit/test_master_offers"),
     "refusal: RESULT_FORGOTTEN": ("who has confirmed does not ask", "unit/test_master_offers"),
-    "refusal: UNKNOWN_AGENT": ("nobody acknowledges to a stranger", "unit/test_master_tasks"),
     "refusal: INVALID_AGENT": ("the wire refuses it", "unit/test_wire"),
     "refusal: AGENT_FULL": ("agents here are small", "unit/test_master_offers"),
     "refusal: TOO_MANY_AGENTS": ("here are as many as may be", "unit/test_master_tasks"),

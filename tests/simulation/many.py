@@ -7,9 +7,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tests.simulation.seeds import SeedFailed, play
+from tests.simulation.seeds import SeedFailed, play, shortest
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,24 @@ class Result:
     """Empty when no rule was broken."""
 
 
-def play_many(seeds: Sequence[int]) -> Iterator[Result]:
-    """Play each seed. The processes end when the iterator does."""
+def play_many(seeds: Sequence[int], processes: int | None = None) -> Iterator[Result]:
+    """Play each seed, on all processors or so many. The processes end when the iterator does.
+
+    The first failure is told by the shortest story of it that is found.
+    """
+    failed = False
+    for result in _play_all(seeds, processes or os.cpu_count()):
+        if result.failure and not failed:
+            failed = True
+            yield replace(result, failure=str(shortest(result.seed)))
+        else:
+            yield result
+
+
+def _play_all(seeds: Sequence[int], processes: int | None) -> Iterator[Result]:
     # Spawned and not forked: the caller may have threads.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
         yield from pool.map(_result_of, seeds, chunksize=4)
 
 

@@ -71,6 +71,7 @@ class Restless(Scheduler):
         self.after = after
         self.books = books
         self.framework_id = ""
+        self.tasks_max = TASKS_MAX
         self.calm = False
         """Launches nothing any more, and ends what would run for ever."""
         self.manner = rng.choice((*["mannerly"] * 12, "silent", "looping", "hasty"))
@@ -96,7 +97,7 @@ class Restless(Scheduler):
 
     def resource_offers(self, offers: Sequence[Offer]) -> None:
         rng = self.rng
-        if self.calm or len(self.launched) >= TASKS_MAX:
+        if self.calm or len(self.launched) >= self.tasks_max:
             return
         if self.manner != "mannerly" and rng.random() < 0.9:
             self._be_unruly(offers)

@@ -7,8 +7,16 @@ from collections.abc import Sequence
 from mesoslite import Offer, TaskStatus
 from mesoslite.lifecycle import TaskState, may_move
 from mesoslite.model import Reason
-from mesoslite.testing import AgentNode, Container, SchedulerNode, Simulation, Watcher
+from mesoslite.testing import (
+    AgentNode,
+    Container,
+    MasterNode,
+    SchedulerNode,
+    Simulation,
+    Watcher,
+)
 from mesoslite.testing.telling import tell_status
+from mesoslite.testing.world import Node
 from mesoslite_agent.container import ContainerExited
 from tests.simulation.books import Books
 
@@ -38,8 +46,25 @@ class Safety(Watcher):
         launched more than once."""
         self.anew: set[Key] = set()
         """Tasks that their agent has lost track of in a crash of its host."""
+        self.epochs: dict[str, int] = {}
+        """By agent: the highest of a master that it has heard of."""
         self.offered: dict[str, str] = {}
         """Offer -> to whom."""
+
+    # --- masters ----------------------------------------------------------------------------------
+
+    def turned(self, node: Node) -> None:
+        """No peer ever listens to an earlier master than it has heard of, not even after a crash
+        (D1). What an agent knows of that is synced."""
+        if isinstance(node, AgentNode) and node.machine is not None:
+            epoch = node.machine.epoch
+            assert epoch >= self.epochs.get(node.name, 0), f"{node.name} listens to {epoch} again"
+            self.epochs[node.name] = epoch
+
+    def spoke(self, node: MasterNode) -> None:
+        """Who speaks leads, and nobody has led since: else two would give away the same."""
+        newest = node.registry.epoch
+        assert node.epoch == newest, f"{node.name} of epoch {node.epoch} speaks, not {newest}"
 
     # --- containers -------------------------------------------------------------------------------
 

@@ -1,64 +1,33 @@
-"""One seed, one story: a small cluster, restless schedulers, and everything that can go wrong.
-
-For some minutes of virtual time things break while `Safety` looks on; then all is mended, and
-`liveness` asks whether everybody gets what they wait for.
-"""
+"""One seed, one story: told whole, and when it goes wrong, as short as it can be found."""
 
 from __future__ import annotations
 
-import random
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from mesoslite.master.records import MasterConfig
-from mesoslite.testing import (
-    AgentNode,
-    CrashPoint,
-    Run,
-    SchedulerNode,
-    Simulation,
-    Weather,
-    run_as_told,
-)
-from mesoslite_agent.container import ContainerSpec, Phase
-from tests.simulation.asking import Asking
-from tests.simulation.liveness import all_is_offered, demands_are_met, settle
-from tests.simulation.restless import Restless
-from tests.simulation.safety import Safety
+from tests.simulation.restless import TASKS_MAX
+from tests.simulation.trouble import Less, Trouble
 
-TROUBLE_S = (60, 400)
 STORY_TAIL_LINES = 60
-SHAPES = ("cpus:2;mem:1024", "cpus:4;mem:2048;disk:100", "cpus:8;mem:512")
-#: Small bounds, so that they are reached, and short times, so that they run out.
-CONFIG = MasterConfig(
-    weights={"ads": 2_000},
-    reregister_ms=60_000,
-    forget_unreachable_ms=120_000,
-    agents_max=4,
-    frameworks_max=4,
-    requests_max=3,
-    store_bytes_max=1_000,
-    completed_frameworks_max=1,
-    unacknowledged_max=3,
-    short_declines_max=10,
-    revives_max=3,
-)
+SHORTEN_S_MAX = 30.0  # a try takes a fifth of a second; a minute finds hardly more than half of one
+TRIES_MAX = 300
 
 
 class SeedFailed(AssertionError):
     """A seed broke a rule: with what is needed to see it again."""
 
-    def __init__(self, seed: int, why: BaseException, tail: list[str]) -> None:
+    def __init__(self, seed: int, why: BaseException, tail: list[str], shown: str = "") -> None:
         lines = "\n".join(tail)
         super().__init__(
-            f"seed {seed}, commit {_commit()}: {type(why).__name__}: {why}\n{lines}\n"
+            f"seed {seed}, commit {_commit()}: {type(why).__name__}: {why}\n{shown}{lines}\n"
             f"to see it all: make simulate SEED={seed}"
         )
         self.seed = seed
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,244 +43,108 @@ class Outcome:
 def play(seed: int, *, whole_story: bool = False) -> Outcome:
     """Tell the story of a seed. Raises SeedFailed."""
     trouble = Trouble(seed, whole_story=whole_story)
+    if (why := _wrong(trouble)) is not None:
+        raise SeedFailed(seed, why, _tail(trouble, whole_story=whole_story)) from why
     cluster = trouble.cluster
-    try:
-        trouble.play()
-    except Exception as error:
-        lines = list(cluster.story.lines())
-        tail = lines if whole_story else lines[-STORY_TAIL_LINES:]
-        raise SeedFailed(seed, error, tail) from error
-    cluster.master.crash()  # counts what it refused
+    for master in cluster.masters.values():
+        master.crash()  # counts what it refused
     return Outcome(cluster.counts, list(cluster.story.lines()), cluster.passed_s)
 
 
-class Trouble:
-    """A cluster, and who troubles it."""
-
-    def __init__(self, seed: int, *, whole_story: bool) -> None:
-        self.rng = random.Random(f"{seed}/trouble")
-        rng = self.rng
-        slow = rng.random() < 0.5  # so that cuts find something on its way
-        self.resources = rng.choice(SHAPES)
-        self.agents = rng.randint(1, CONFIG.agents_max)
-        self.cluster = Simulation(
-            seed,
-            agents=self.agents,
-            resources=self.resources,
-            runs=run_of,
-            master=CONFIG,
-            weather=Weather(0, 300, 20, 5_000) if slow else Weather(),
-            check=True,
-            story_lines_max=None if whole_story else 1_000,
-        )
-        self.safety = Safety(self.cluster)
-        self.cluster.watchers.append(self.safety)
-        self.guests: list[SchedulerNode] = []
-        """Schedulers that are only there to be refused, and go before the end."""
-        self.pace_s = rng.choice((4.0, 10.0, 25.0, 1_000.0))
-        """Between two faults, on average; the last one means: hardly any."""
-        self.over = False
-        for name in ("alpha", "beta", "gamma")[: rng.randint(1, 3)]:
-            self.add_scheduler(name)
-
-    def play(self) -> None:
-        """The whole story."""
-        rng, cluster = self.rng, self.cluster
-        self.often(self.pace_s, self.fault)
-        self.often(5.0, self.whim)
-        cluster.run(rng.uniform(*TROUBLE_S))
-        self.over = True
-        for guest in self.guests:
-            guest.crash()
-            del cluster.schedulers[guest.name]
-        cluster.heal()
-        for node in cluster.schedulers.values():
-            self.calm(node)
-        settle(cluster, self.safety)
-        demands_are_met(cluster)
-        all_is_offered(cluster)
-        settle(cluster, self.safety)
-
-    def often(self, mean_s: float, action: Callable[[], None]) -> None:
-        """Do something again and again, until the trouble is over."""
-
-        def act() -> None:
-            if not self.over:
-                action()
-                self.cluster.after(self.rng.expovariate(1 / mean_s), act)
-
-        self.cluster.after(self.rng.expovariate(1 / mean_s), act)
-
-    # --- schedulers -------------------------------------------------------------------------------
-
-    def add_scheduler(self, name: str) -> SchedulerNode:
-        """A scheduler of this name: one more process of the framework, if it is there already."""
-        roles = {"alpha": ("ads", "web"), "beta": ("*",)}.get(name, ("web", "*"))
-        kind = self.rng.choice((Restless, Restless, Asking))
-        count = 0
-
-        def make() -> Restless:
-            nonlocal count
-            count += 1
-            rng = self.cluster.rng(f"{name} {len(self.cluster.schedulers)} {count}")
-            scheduler = kind(
-                name,
-                rng,
-                roles,
-                by_hand=name == "gamma",
-                first=name not in self.cluster.schedulers,
-                after=self.cluster.after,
-                books=self.safety.books,
-            )
-            scheduler.calm = self.over
-            if isinstance(scheduler, Asking):
-                scheduler.begin()
-            return scheduler
-
-        return self.cluster.add(make)
-
-    def calm(self, node: SchedulerNode) -> None:
-        """Have the newest process of a scheduler launch nothing any more."""
-        if isinstance(node.scheduler, Restless):
-            node.scheduler.calm_down()
-
-    def whim(self) -> None:
-        """A scheduler or an operator does something out of nowhere."""
-        rng, cluster = self.rng, self.cluster
-        node = rng.choice(list(cluster.schedulers.values()))
-        if isinstance(node.scheduler, Restless) and node.alive:
-            node.scheduler.whim()
-        match rng.randrange(20):
-            case 0 | 6 | 7:
-                cluster.kill_task(self.some_task())
-            case 1:
-                cluster.kill_task("t0", rng.choice(("nobody", "alpha")), grace_s=0)
-            case 2:
-                cluster.teardown("nobody")
-            case 3 if rng.random() < 0.5:
-                cluster.teardown(node.scheduler.name)
-            case 4 if node.alive and rng.random() < 0.3:
-                node.scheduler.teardown()
-            case 5 if node.alive and rng.random() < 0.5:
-                node.scheduler.stop()
-            case 8 if rng.random() < 0.1:
-                cluster.mark_agent_gone(rng.choice(("nobody", *cluster.agents)))
-                cluster.after(rng.choice((1, 60)), self.replace_agents)
-            case _:
-                pass
-
-    def replace_agents(self) -> None:
-        """New agents come for those that are gone for good."""
-        here = [name for name in self.cluster.agents if not self.safety.given_up(name)]
-        self.cluster.add_agents(max(0, self.agents - len(here)), self.resources)
-
-    def some_task(self) -> str:
-        """A task that lives, preferably one whose id two frameworks use."""
-        ids = [c.spec.task_id for c in self.cluster.containers() if c.live]
-        twice = [task_id for task_id in ids if ids.count(task_id) > 1]
-        return self.rng.choice(twice or ids or ["t0"])
-
-    # --- faults -----------------------------------------------------------------------------------
-
-    def fault(self) -> None:
-        """One thing breaks, for a while."""
-        rng, cluster = self.rng, self.cluster
-        agent = rng.choice(list(cluster.agents.values()))
-        scheduler = rng.choice(list(cluster.schedulers.values()))
-        peer: AgentNode | SchedulerNode = rng.choice((agent, scheduler))
-        for_s = rng.choice((0.05, 1, 10, 40, 100))
-        point = rng.choice((None, *CrashPoint))
-        match rng.randrange(20):
-            case 0:
-                cluster.crash(cluster.master, down_s=rng.choice((0.1, 5, 60)), at=point)
-            case 1 | 2:
-                cluster.crash(agent, down_s=for_s, at=point)
-            case 3 if rng.random() < 0.5:
-                cluster.crash(scheduler, down_s=for_s, at=point)
-            case 4:
-                cluster.reboot(agent, down_s=rng.choice((1, 20, 200, 400)))
-            case 5:
-                cluster.kill_launcher(agent)
-            case 3 | 6 | 7:
-                notice = tuple(rng.choice((0, 0, 0.5, 10, None)) for _ in range(2))
-                cluster.cut(peer, notice_s=(notice[0], notice[1]))
-            case 8 | 9:
-                cluster.stall(peer, seconds=for_s)
-            case 10 | 11:
-                cluster.partition(peer, seconds=for_s)
-            case 12:
-                cluster.fill_disk(rng.choice((cluster.master, agent)), seconds=rng.choice((1, 15)))
-            case 13:
-                self.pause()
-            case 14:
-                self.fail_over(scheduler)
-            case 15:
-                self.crowd()
-            case 16 | 17:
-                self.catastrophe(scheduler)
-            case _:
-                cluster.cut(scheduler, notice_s=(0, 0))
-
-    def pause(self) -> None:
-        """A peer of the master does not read for a while."""
-        master = self.cluster.master
-        if master.streams:
-            stream = self.rng.choice(master.streams)
-            self.cluster.counts["fault: a peer does not read"] += 1
-            master.pause(stream, paused=True)
-            self.cluster.after(self.rng.choice((1, 20)), lambda: master.pause(stream, paused=False))
-
-    def fail_over(self, scheduler: SchedulerNode) -> None:
-        """A second process of the same framework takes over, while the first lives."""
-        few = sum(n.finish is None for n in self.cluster.schedulers.values()) < 5
-        if few and scheduler not in self.guests:
-            self.cluster.counts["fault: a second scheduler of the same identity"] += 1
-            self.add_scheduler(scheduler.scheduler.name)
-
-    def catastrophe(self, scheduler: SchedulerNode) -> None:
-        """A scheduler launches while it is cut off, then the master and hosts die, and some stay
-        away for longer than the next master waits: nobody knows what became of the launches."""
-        cluster = self.cluster
-        cluster.counts["fault: the master and hosts die at once"] += 1
-        cluster.partition(scheduler, seconds=15)
-        if isinstance(scheduler.scheduler, Restless):
-            cluster.after(1, scheduler.scheduler.use_what_is_held)
-        cluster.after(10, lambda: cluster.crash(cluster.master, down_s=1))
-        for agent in list(cluster.agents.values()):
-            if self.rng.random() < 0.6:
-                down_s = self.rng.choice((1, 120))
-                cluster.after(10, partial(cluster.reboot, agent, down_s=down_s))
-
-    def crowd(self) -> None:
-        """More frameworks come than the master takes."""
-        cluster = self.cluster
-        if len(self.guests) < 3:
-            cluster.counts["fault: more frameworks than there may be"] += 1
-            self.guests.append(self.add_scheduler(f"guest{len(self.guests)}"))
+def _wrong(trouble: Trouble) -> Exception | None:
+    try:
+        trouble.play()
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is what is looked for
+        return error
+    return None
 
 
-def run_of(spec: ContainerSpec) -> Run:
-    """What the commands of `Restless` do."""
-    match spec.command[0]:
-        case "segfault":
-            return Run(seconds=1, signal=11)
-        case "hog":
-            return Run(seconds=4, oom=True)
-        case "stubborn":
-            return Run(seconds=None, obeys_sigterm=False)
-        case "slow start":
-            return Run(seconds=5, phase_seconds=(0.3, 3, 2))
-        case "no such file":
-            return Run(fails_in=Phase.FETCH)
-        case "no root":
-            return Run(fails_in=Phase.ROOT, phase_seconds=(0, 2, 0))
-        case "no spawn":
-            return Run(fails_in=Phase.SPAWN)
-        case "echo server":
-            return Run(seconds=60, echoes=True)
-        case _:
-            # Just quick enough that nothing is told before it runs.
-            return replace(run_as_told(spec), phase_seconds=(0.3, 0.3, 0.3))
+def _tail(trouble: Trouble, *, whole_story: bool) -> list[str]:
+    lines = list(trouble.cluster.story.lines())
+    return lines if whole_story else lines[-STORY_TAIL_LINES:]
+
+
+# --- shortening -----------------------------------------------------------------------------------
+
+
+def shortest(seed: int, *, whole_story: bool = False, for_s: float = SHORTEN_S_MAX) -> SeedFailed:
+    """The shortest story of a seed that goes wrong which is found within so many seconds.
+
+    Wrong in the same way, as far as the kind of the exception tells. Raises ValueError when the
+    seed does not go wrong at all.
+    """
+    search = _Search(seed, for_s)
+    search.cut_actions()
+    search.cut_cluster()
+    search.cut_actions()
+    trouble = Trouble(seed, search.less, whole_story=whole_story)
+    why = _wrong(trouble)
+    assert why is not None, "a seed is the whole story"
+    shown = f"the shortest story that was found in {search.tries} tries: {trouble.described()}\n"
+    return SeedFailed(seed, why, _tail(trouble, whole_story=whole_story), shown)
+
+
+class _Search:
+    """Leaves out ever more, as long as what is left goes wrong."""
+
+    def __init__(self, seed: int, for_s: float) -> None:
+        self.seed = seed
+        self.less = Less()
+        self.tries = 0
+        self._until_s = time.monotonic() + for_s
+        trouble = Trouble(seed)
+        why = _wrong(trouble)
+        if why is None:
+            raise ValueError(f"seed {seed} breaks no rule")
+        self._kind = type(why)
+        # What had not happened yet when it went wrong has nothing to do with it.
+        everything = {action.number for action in trouble.actions}
+        self._left_out(replace(self.less, without=frozenset(everything - set(trouble.happened))))
+
+    @property
+    def _over(self) -> bool:
+        return self.tries >= TRIES_MAX or time.monotonic() > self._until_s
+
+    def _left_out(self, less: Less) -> bool:
+        """Whether the story goes wrong with so much less; then it is told so from now on."""
+        if self._over:
+            return False
+        self.tries += 1
+        trouble = Trouble(self.seed, less)
+        why = _wrong(trouble)
+        if type(why) is not self._kind:
+            return False
+        here = {action.number for action in trouble.actions}
+        self.less = replace(less, without=less.without | (here - set(trouble.happened)))
+        return True
+
+    def cut_actions(self) -> None:
+        """Leave out actions: half of them, then quarters, down to each by itself."""
+        size = len(self._kept())
+        while size >= 1 and not self._over:
+            cut = False
+            for part in self._parts(size):
+                cut |= self._left_out(replace(self.less, without=self.less.without | part))
+            if not cut or size > 1:
+                size //= 2
+
+    def _parts(self, size: int) -> Iterator[frozenset[int]]:
+        kept = self._kept()
+        for start in range(0, len(kept), size):
+            yield frozenset(kept[start : start + size])
+
+    def _kept(self) -> list[int]:
+        actions = Trouble(self.seed, self.less).actions
+        # The last ones first: what came first is more often what it takes.
+        return [a.number for a in reversed(actions) if a.number not in self.less.without]
+
+    def cut_cluster(self) -> None:
+        """Fewer of everything, the least first."""
+        any(self._left_out(replace(self.less, masters_max=count)) for count in (1, 2))
+        any(self._left_out(replace(self.less, schedulers_max=count)) for count in (1, 2))
+        any(self._left_out(replace(self.less, agents_max=count)) for count in (1, 2, 3))
+        halves = (1, 2, 4, 8, TASKS_MAX // 2)
+        any(self._left_out(replace(self.less, tasks_max=count)) for count in halves)
 
 
 def _commit() -> str:

@@ -8,26 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from mesoslite import Offer, Reason, Resources, Scheduler, Task, TaskState, TaskStatus, take_fitting
+from mesoslite import Offer, Reason, Resources, Scheduler, Task, TaskState, TaskStatus
 from mesoslite.explanation import FrameworkExplanation
 from mesoslite.master.state import MasterConfig
 from mesoslite.model import WhyNot
 from mesoslite.testing import CrashPoint, Run, Simulation
-
-SMALL = Resources(cpus=1, mem=64)
-
-
-class Sleepers(Scheduler):
-    """Runs its tasks, each once, as soon as there is room."""
-
-    name = "sleepers"
-
-    def __init__(self, count: int = 6, seconds: str = "5") -> None:
-        self.waiting = [Task(f"nap-{i}", ["sleep", seconds], SMALL) for i in range(count)]
-
-    def resource_offers(self, offers: Sequence[Offer]) -> None:
-        for offer in offers:
-            self.launch(offer, take_fitting(self.waiting, offer.resources))
+from tests.simulation.sleepers import SMALL, Sleepers
 
 
 def all_finished(cluster: Simulation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.census import IMPOSSIBLE, expected, missing
-from tests.simulation.seeds import SeedFailed, play
+from tests.simulation.safety import Safety
+from tests.simulation.seeds import SeedFailed, play, shortest
+from tests.simulation.trouble import Trouble
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = range(1_000, 1_020)  # not among those of the census; ~0.15 s each
@@ -49,6 +52,33 @@ def test_a_seed_that_fails_says_how_to_see_it_again() -> None:
     failed = SeedFailed(7, AssertionError("the sky fell"), ["10:00 the sky falls"])
     assert re.match(r"seed 7, commit \S+: AssertionError: the sky fell\n10:00", str(failed))
     assert str(failed).endswith("make simulate SEED=7")
+
+
+def test_the_shortest_story_is_told_of_what_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fall(*_: object) -> None:
+        raise AssertionError("the sky fell")
+
+    monkeypatch.setattr(Safety, "host_died", fall)
+    seed = next(s for s in range(50) if _counts_until_wrong(s)["fault: reboot of a host"])
+    told = str(shortest(seed, for_s=600))
+    found = re.search(r"the shortest story .* (\d+) tasks each; (.*)", told)
+    assert found is not None
+    assert found[1] == "1"
+    assert re.findall(r"(fault|whim) \d+ at", found[2]) == ["fault"]
+    assert "the sky fell" in told
+    assert told.endswith(f"make simulate SEED={seed}")
+
+
+def _counts_until_wrong(seed: int) -> Counter[str]:
+    trouble = Trouble(seed)
+    with contextlib.suppress(AssertionError):
+        trouble.play()
+    return trouble.cluster.counts
+
+
+def test_what_goes_not_wrong_can_not_be_shortened() -> None:
+    with pytest.raises(ValueError, match="breaks no rule"):
+        shortest(3)
 
 
 def test_the_census_misses_what_never_occurred_and_doubts_what_can_not() -> None:
