@@ -132,6 +132,8 @@ class RequestResources:
     """
 
     requests: tuple[Request | InvalidRequest, ...]
+    number: int = 0
+    """Counts up in a session; what is told of these requests repeats it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +295,8 @@ class StoreAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RequestUnsatisfiable:
-    """What is wrong with a request.
+    """What is wrong with a request, as it was said with that number: of one that was said anew
+    meanwhile it tells nothing.
 
     With NO_AGENT_FITS it stays in force, since an agent that fits may join; no other refusal of
     it does.
@@ -302,6 +305,7 @@ class RequestUnsatisfiable:
     request_id: str
     refusal: Refusal
     message: str
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from mesoslite_agent.containerizers import (
 )
 from mesoslite_agent.containerizers.oci import OciContainerizer
 from mesoslite_agent.containerizers.process import ProcessContainerizer
+from mesoslite_agent.launcher import remove_empty
 from mesoslite_agent.launcher_client import LauncherBroken, LauncherClient, LauncherRefused
 from mesoslite_agent.sandbox import Sandboxes
 from mesoslite_agent.starts import GIVEN_UP, Live, PlainStarts
@@ -90,12 +91,13 @@ class Containers:
         oci = OciContainerizer(work_dir, agent_id, hidden=hidden)
         best_first: tuple[Containerizer, ...] = (oci, ProcessContainerizer())
         self._containerizers = {each.name: each for each in best_first}
+        self._groups = oci.groups()
         self._launcher = LauncherClient(
             work_dir / "launcher",
             self._heard,
             self._listed,
             unattended_s=unattended_s,
-            groups=oci.groups(),
+            groups=self._groups,
         )
         self._live: dict[str, Live] = {}
         self._seen: dict[str, dict[str, Any]] | None = {}  # until `recover` has judged them
@@ -223,6 +225,8 @@ class Containers:
                 for container_id in await self._in_thread(each.held):
                     await self._release(container_id, each.name)
                 await self._in_thread(each.close)
+        else:  # the launcher will, when something is in them still; but there may be none
+            await self._in_thread(functools.partial(remove_empty, self._groups, below=False))
         await self._launcher.close()
         await asyncio.to_thread(self._threads.shutdown)
 
@@ -504,7 +508,7 @@ class Containers:
 
         If the answer is lost, the list of the next connection tells.
         """
-        answer = self._launcher.ask("forget", id=container_id)
+        answer = self._launcher.ask("forget", patient=True, id=container_id)
         if answer is not None:
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         return answer is not None

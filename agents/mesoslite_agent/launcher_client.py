@@ -28,6 +28,7 @@ READY_S_MAX = 30.0  # a new launcher first ends what an earlier one left behind
 BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 5.0
 REQUESTS_UNDER_WAY_MAX = 4_096  # more wait their turn here
+PATIENCE_S = 0.02  # of what nobody waits for: mostly another request takes it along
 READ_BYTES = 1 << 18
 INBOX_BYTES_MAX = 2 * LINE_BYTES_MAX  # of a line that does not end
 
@@ -107,6 +108,8 @@ class LauncherClient:
         self._connected = asyncio.Event()
         self._answers: dict[int, asyncio.Future[Json]] = {}
         self._unsent: list[bytes] = []
+        self._writing = False  # `_write` is about to be called
+        self._patience: asyncio.TimerHandle | None = None
         self._seq = 0
         self._room = asyncio.Semaphore(REQUESTS_UNDER_WAY_MAX)
         self._runner: asyncio.Task[None] | None = None
@@ -131,8 +134,11 @@ class LauncherClient:
                 with contextlib.suppress(ConnectionError):
                     return await self._ask({"op": op} | fields)
 
-    def ask(self, op: str, **fields: Any) -> asyncio.Future[Json] | None:
+    def ask(self, op: str, *, patient: bool = False, **fields: Any) -> asyncio.Future[Json] | None:
         """Send once, without waiting: the answer comes in the future, None if it cannot be sent.
+
+        `patient`: with the next request, after PATIENCE_S at the latest. A turn of the launcher for
+        it alone, and one of ours for the answer, are 0.2 ms.
 
         The future raises ConnectionError when the connection is lost before it. For what is asked
         often: a future is a tenth of a coroutine's task. Raises LauncherRefused for what is too
@@ -140,7 +146,7 @@ class LauncherClient:
         """
         if not self._connected.is_set() or len(self._answers) >= REQUESTS_UNDER_WAY_MAX:
             return None
-        return self._send({"op": op} | fields)
+        return self._send({"op": op} | fields, patient=patient)
 
     def flush(self) -> None:
         """Write what was asked in this turn of the loop now, and not at its end."""
@@ -166,6 +172,7 @@ class LauncherClient:
     async def close(self) -> None:
         """Let go of the launcher. It and all its containers go on."""
         self._ending = True
+        self._write()
         if self._runner is not None:
             self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -266,7 +273,7 @@ class LauncherClient:
             await self._writer.drain()
         return judge(await answer)
 
-    def _send(self, message: Json) -> asyncio.Future[Json]:
+    def _send(self, message: Json, *, patient: bool = False) -> asyncio.Future[Json]:
         """Raises LauncherRefused for what is too large, ConnectionResetError without a launcher."""
         if self._writer is None:
             raise ConnectionResetError("not connected")
@@ -277,12 +284,19 @@ class LauncherClient:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Json] = loop.create_future()
         self._answers[seq] = answer
-        if not self._unsent:
+        if patient and self._patience is None:
+            self._patience = loop.call_later(PATIENCE_S, self._write)
+        elif not (patient or self._writing):
+            self._writing = True
             loop.call_soon(self._write)
         self._unsent.append(line)
         return answer
 
     def _write(self) -> None:
+        self._writing = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         lines, self._unsent = self._unsent, []
         if lines and self._writer is not None:
             self._writer.write(b"".join(lines))

@@ -6,7 +6,7 @@ The effects that a handler causes gather here, in the order in which they are ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mesoslite.lifecycle import TaskState
@@ -54,6 +54,9 @@ class Ledger:
         self._ends_unsaid: list[TaskStatus] = []
         """Of tasks that the last registration names; no more than there were."""
         self._effects: list[Effect] = []
+        self.emit: Callable[[Effect], None] = self._effects.append
+        """Add an effect to those of the event that is being handled. Ten for each task, so no
+        method of our own."""
         self._agent_id = recovered.info.agent_id
         self._run = recovered.run
         self._updates = 0
@@ -69,13 +72,10 @@ class Ledger:
 
     # --- effects ----------------------------------------------------------------------------------
 
-    def emit(self, effect: Effect) -> None:
-        """Add an effect to those of the event that is being handled."""
-        self._effects.append(effect)
-
     def take_effects(self) -> list[Effect]:
         """All since the last time, in order."""
-        effects, self._effects = self._effects, []
+        effects = self._effects.copy()
+        self._effects.clear()
         return effects
 
     # --- the tables -------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ class Matching:
             while plan:
                 agent, units = plan.pop()
                 self._planned[agent] -= 1
-                units = min(units, self._fits(want, agent))
+                units = min(units, want.fits(agent, available(agent, want.client.role)))
                 if units:
                     return agent, units
             if not self._plan(want):
@@ -244,16 +244,18 @@ class Matching:
 
         So many that others plan with are passed by, at most; returns how many were.
         """
+        role = want.client.role
+        planned = self._planned
         passed_by = 0
         not_mine: list[Agent] = []
         while len(found) < want.open and (agent := walk.next()) is not None:
             self.compared += 1
             if agent in found:
                 walk.passed(agent)
-            elif passed_by < pass_by and self._planned.get(agent):
+            elif passed_by < pass_by and planned.get(agent):
                 passed_by += 1
                 walk.passed(agent)
-            elif self._fits(want, agent):
+            elif want.fits(agent, available(agent, role)):
                 found[agent] = None
                 walk.passed(agent)
             elif _is_for_others(want, agent):
@@ -267,7 +269,7 @@ class Matching:
         left = want.open
         while left > 0 and (agent := walk.next()) is not None:
             self.compared += 1
-            if units := self._fits(want, agent):
+            if units := _fits(want, agent):
                 steps.append((agent, units))
                 left -= units
                 stays.append(agent)
@@ -285,7 +287,7 @@ class Matching:
         self.compared += len(agents)
         if not pack:
             agents.sort(key=lambda agent: bool(self._planned.get(agent)))
-        fitting = ((agent, units) for agent in agents if (units := self._fits(want, agent)))
+        fitting = ((agent, units) for agent in agents if (units := _fits(want, agent)))
         if not pack:
             return _shared_out(want, [agent for agent, _ in islice(fitting, want.open)])
         steps: list[_Step] = []
@@ -295,9 +297,6 @@ class Matching:
             left -= step[1]
         return steps
 
-    def _fits(self, want: Want, agent: Agent) -> int:
-        return want.fits(agent, available(agent, want.client.role))
-
     def _forget_unfit(self, shape: Shape) -> None:
         """Let those who wait for this shape go once no agent fits it, whoever asks."""
         left = [a for a in self._changed[shape] if a.reserved or shape.unit.fits(a.free, 1)]
@@ -306,6 +305,10 @@ class Matching:
         else:
             del self._changed[shape]
             self._count_clients()
+
+
+def _fits(want: Want, agent: Agent) -> int:
+    return want.fits(agent, available(agent, want.client.role))
 
 
 def _is_for_others(want: Want, agent: Agent) -> bool:

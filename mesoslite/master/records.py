@@ -6,7 +6,7 @@ Only `mesoslite.master` changes them, and only while it handles an event.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
@@ -276,6 +276,8 @@ class Wanted:
 
     request: Request
     units: int
+    number: int = 0
+    """Of the call that it was said with."""
     told: str = ""
     """Why no agent could hold a unit of it, as its framework was told; empty: one could."""
 
@@ -359,11 +361,16 @@ class Tables:
         self.completed: deque[CompletedRecord] = deque(recovered.completed)
         """Oldest first, at most `completed_frameworks_max` from the first Tick on."""
         self.completed_tasks: deque[TaskEntry] = deque(maxlen=config.completed_tasks_max)
-        self.out: list[Effect] = []
+        self._out: list[Effect] = []
+        self.emit: Callable[[Effect], None] = self._out.append
+        """Do this, after all that was emitted before. Five for each task, so no method of our own.
+        """
 
-    def emit(self, effect: Effect) -> None:
-        """Do this, after all that was emitted before."""
-        self.out.append(effect)
+    def take_effects(self) -> list[Effect]:
+        """All since the last time, in order."""
+        effects = self._out.copy()
+        self._out.clear()
+        return effects
 
     def no(self, refusal: Refusal) -> Refusal:
         """Count a refusal, and give it back."""

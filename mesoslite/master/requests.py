@@ -23,9 +23,10 @@ def request(t: Tables, framework: FrameworkEntry, call: RequestResources) -> Non
         refused = _why_not(t, framework, one)
         if refused is not None:
             drop(t, framework, [one.request_id])  # who asked for this does not want what was before
-            _tell(t, framework, one.request_id, t.no(refused[0]), refused[1])
+            told = one.request_id, t.no(refused[0]), refused[1], call.number
+            _tell(t, framework, RequestUnsatisfiable(*told))
         elif isinstance(one, Request):
-            _take(t, framework, one)
+            _take(t, framework, one, call.number)
 
 
 def _why_not(
@@ -42,14 +43,14 @@ def _why_not(
     return None
 
 
-def _take(t: Tables, framework: FrameworkEntry, one: Request) -> None:
+def _take(t: Tables, framework: FrameworkEntry, one: Request, number: int) -> None:
     if not one.count:
         drop(t, framework, [one.request_id])
         set_demand(t, framework, one.role, on=True)
         return
     set_demand(t, framework, one.role, on=True)
     before = framework.requests.get(one.request_id)
-    framework.requests[one.request_id] = Wanted(one, one.count)
+    framework.requests[one.request_id] = Wanted(one, one.count, number)
     put_off = one.request_id in framework.conduct.ask_later
     if not (put_off or _wants_more(before, one)) or conduct.may_ask(t, framework, one):
         t.allocator.request(framework.framework_id, one)
@@ -153,7 +154,8 @@ def _judge(t: Tables, framework: FrameworkEntry, wanted: Wanted) -> None:
     impossible = t.allocator.why_impossible(one.role, one)
     message = "" if impossible is None else _missing(t, impossible, one)
     if message and message != wanted.told:
-        _tell(t, framework, one.request_id, t.no(Refusal.NO_AGENT_FITS), message)
+        told = one.request_id, t.no(Refusal.NO_AGENT_FITS), message, wanted.number
+        _tell(t, framework, RequestUnsatisfiable(*told))
     wanted.told = message
 
 
@@ -178,9 +180,6 @@ def _missing(t: Tables, impossible: Impossible, one: Request) -> str:
     return f"the nearest, {nearest}, lacks {impossible.lacks}"
 
 
-def _tell(
-    t: Tables, framework: FrameworkEntry, request_id: str, refusal: Refusal, message: str
-) -> None:
+def _tell(t: Tables, framework: FrameworkEntry, told: RequestUnsatisfiable) -> None:
     if framework.stream is not None:
-        told = RequestUnsatisfiable(request_id, refusal, message)
         t.emit(ToScheduler(framework.stream, told))

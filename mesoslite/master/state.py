@@ -102,8 +102,7 @@ class Master:
                 self._gone_asked(event)
             case _:
                 assert_never(event)
-        out, t.out = t.out, []
-        return out
+        return t.take_effects()
 
     def next_deadline_ms(self) -> int | None:
         """When a Tick is due even if nothing happens."""

@@ -20,6 +20,8 @@ class _Entry:
     request: Request
     wanted: int
     """Below 0 when more was launched than was wanted: a refusal then brings nothing back."""
+    said: int = 0
+    """The number of the call that said it last."""
     told: tuple[Refusal, str] | None = None
     """What the author was told of it."""
 
@@ -32,6 +34,7 @@ class Requests:
         self._flying: Counter[str] = Counter()
         """Launches that were sent and not answered, by request id."""
         self._unsaid: dict[str, None] = {}
+        self._calls = 0
         self._roles: dict[str, None] = {}
         self._roles_said: tuple[str, ...] = ()
 
@@ -111,10 +114,15 @@ class Requests:
             self._unsaid[request_id] = None
         self._forget_if_met(request_id)
 
-    def told(self, request_id: str, refusal: Refusal, message: str) -> bool:
-        """The master has told what is wrong with it. False: that is known, or it is gone."""
+    def told(self, request_id: str, refusal: Refusal, message: str, number: int) -> bool:
+        """The master has told what is wrong with it, as it was said in the call of this number.
+
+        False: that is known, or it is gone, or was said anew meanwhile.
+        """
         entry = self._entries.get(request_id)
-        if entry is None or entry.told == (refusal, message):
+        if entry is None or request_id in self._unsaid or number != entry.said:
+            return False
+        if entry.told == (refusal, message):
             return False
         entry.told = refusal, message
         if refusal is not Refusal.NO_AGENT_FITS:
@@ -148,9 +156,11 @@ class Requests:
         requests = tuple(
             replace(self._entries[i].request, count=self.wanted(i)) for i in request_ids
         )
+        self._calls += 1
         for request_id in request_ids:
+            self._entries[request_id].said = self._calls
             self._forget_if_met(request_id)
-        return [RequestResources(requests)]
+        return [RequestResources(requests, self._calls)]
 
     def _forget_if_met(self, request_id: str) -> None:
         """Nothing more is wanted, and no refusal can bring anything back."""

@@ -219,8 +219,8 @@ class Session:
             case StoreAnswer(number):
                 if t.store_calls.answered(number):
                     t.out.append(StoreAnswered(said))
-            case RequestUnsatisfiable(request_id, refusal, message):
-                if t.requests.told(request_id, refusal, message):
+            case RequestUnsatisfiable(request_id, refusal, message, number):
+                if t.requests.told(request_id, refusal, message, number):
                     t.queue.append(OnUnsatisfiable(request_id, refusal, message))
             case TaskMessage(_, agent_id, task_id, data):
                 t.queue.append(OnMessage(task_id, agent_id, data))

@@ -218,10 +218,12 @@ class Request(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., role: _Optional[str] = ..., unit: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., count: _Optional[int] = ..., ports: _Optional[int] = ..., where: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ...) -> None: ...
 
 class RequestResources(_message.Message):
-    __slots__ = ("requests",)
+    __slots__ = ("requests", "number")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[Request]
-    def __init__(self, requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ...) -> None: ...
+    number: int
+    def __init__(self, requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ..., number: _Optional[int] = ...) -> None: ...
 
 class WithdrawRequests(_message.Message):
     __slots__ = ("request_ids", "roles")
@@ -358,14 +360,16 @@ class AcceptResult(_message.Message):
     def __init__(self, number: _Optional[int] = ..., results: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[_common_pb2.Refusal, str]]] = ..., messages: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RequestUnsatisfiable(_message.Message):
-    __slots__ = ("request_id", "refusal", "message")
+    __slots__ = ("request_id", "refusal", "message", "number")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     refusal: _common_pb2.Refusal
     message: str
-    def __init__(self, request_id: _Optional[str] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
+    number: int
+    def __init__(self, request_id: _Optional[str] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
 
 class AgentLost(_message.Message):
     __slots__ = ("agent_id",)

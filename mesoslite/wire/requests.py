@@ -62,6 +62,7 @@ def write_unsatisfiable(slot: pb.RequestUnsatisfiable, event: RequestUnsatisfiab
     slot.request_id = event.request_id
     slot.refusal = REFUSALS.number[event.refusal]
     slot.message = check.cut(event.message)
+    slot.number = event.number
 
 
 def unsatisfiable_from_wire(slot: pb.RequestUnsatisfiable) -> RequestUnsatisfiable:
@@ -70,4 +71,5 @@ def unsatisfiable_from_wire(slot: pb.RequestUnsatisfiable) -> RequestUnsatisfiab
         check.identifier_or_empty(slot.request_id, "request_id"),
         REFUSALS.member(slot.refusal, "refusal"),
         check.text(slot.message, "message"),
+        check.number(slot.number, "number"),
     )

@@ -174,6 +174,7 @@ def _write_call(slot: pb.SchedulerCall, call: SchedulerCall | _Acknowledgements)
             slot.suppress.roles.extend(call.roles)
         case RequestResources():
             slot.request_resources.SetInParent()
+            slot.request_resources.number = call.number
             for request in call.requests:
                 write_request(slot.request_resources.requests.add(), request)
         case WithdrawRequests():
@@ -317,7 +318,8 @@ def _refuse_ms(value: int) -> int:
 
 def _requests_from_wire(slot: pb.RequestResources) -> RequestResources:
     check.bounded(slot.requests, "requests", limit.LIST_MAX, "requests")
-    return RequestResources(tuple([request_from_wire(request) for request in slot.requests]))
+    requests = tuple([request_from_wire(request) for request in slot.requests])
+    return RequestResources(requests, check.number(slot.number, "number"))
 
 
 def _kill_from_wire(slot: pb.Kill) -> Kill:

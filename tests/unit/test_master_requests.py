@@ -294,6 +294,18 @@ def test_ports_that_no_agent_has_are_told() -> None:
     assert told(world)[0][2] == "the nearest, a1.example (agent a1), lacks 3 ports"
 
 
+def test_what_is_told_of_a_request_names_the_call_that_said_it_last() -> None:
+    world = wanting()
+    small, large = request(1, "cpus:1;mem:64"), request(1, "cpus:6;mem:64")
+    told: list[tuple[str, int]] = []
+    for number, requests in enumerate(
+        [[small], [large, request(1, role="other", request_id="x")], [large]], 1
+    ):
+        world.call("f", RequestResources(tuple(requests), number))
+        told += [(one.request_id, one.number) for one in world.heard("f", RequestUnsatisfiable)]
+    assert told == [("r", 2), ("x", 2), ("r", 3)]
+
+
 def test_a_place_where_no_agent_is_is_told() -> None:
     world = wanting()
     ask(world, request(1, where="rack == r9"))

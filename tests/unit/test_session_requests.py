@@ -103,17 +103,17 @@ def test_what_was_requested_before_the_run_is_in_the_subscribe_and_follows_it() 
     said = bench.subscribe()
     assert isinstance(said[0], Subscribe)
     assert said[0].demand_roles == ("*",)
-    assert said[1] == RequestResources((request(3),))
+    assert said[1] == RequestResources((request(3),), 1)
 
 
 def test_a_request_is_said_at_once_and_replaces_its_predecessor() -> None:
     bench = wanting()
     assert isinstance(bench.scheduler, Wanting)
     bench.scheduler.ask(5)
-    assert bench.decides() == [RequestResources((request(5),))]
+    assert bench.decides() == [RequestResources((request(5),), 2)]
     assert bench.session.wanted("r") == 5
     bench.scheduler.ask(0)
-    assert bench.decides() == [RequestResources((request(0),))]
+    assert bench.decides() == [RequestResources((request(0),), 3)]
     assert bench.session.wanted("r") == 0
 
 
@@ -125,7 +125,7 @@ def test_a_request_of_nothing_turns_the_mode_on_from_the_start() -> None:
     subscribe, first, *_ = bench.subscribe()
     assert isinstance(subscribe, Subscribe)
     assert subscribe.demand_roles == ("*",)
-    assert first == RequestResources((request(0),))
+    assert first == RequestResources((request(0),), 1)
     bench.loses_stream()
     again, *rest = bench.subscribe()
     assert isinstance(again, Subscribe)
@@ -166,7 +166,7 @@ def test_a_mode_that_ended_while_the_subscribe_was_under_way_is_taken_back() -> 
     said = bench.hears(Subscribed("1-F1"))
     assert said[:2] == [
         WithdrawRequests((), ("*",)),
-        RequestResources((request(1, "ads", "s"),)),
+        RequestResources((request(1, "ads", "s"),), 1),
     ]
 
 
@@ -218,7 +218,7 @@ def test_after_a_loss_unanswered_accepts_come_first_and_counts_are_right_for_it(
     [accept] = match(bench, 2)
     bench.loses_stream()
     said = bench.subscribe()
-    assert [accept, RequestResources((request(1),))] == [
+    assert [accept, RequestResources((request(1),), 2)] == [
         call for call in said if isinstance(call, Accept | RequestResources)
     ]
     # The master that answers may be another one, to which both the answer and the count are new.
@@ -266,28 +266,44 @@ def test_a_launch_that_is_not_even_sent_takes_nothing() -> None:
 def test_what_no_agent_can_hold_is_told_once_and_stays_wanted() -> None:
     bench = wanting()
     told = RequestUnsatisfiable(
-        "r", Refusal.NO_AGENT_FITS, "the nearest, h1 (agent a1), lacks cpus:1"
+        "r", Refusal.NO_AGENT_FITS, "the nearest, h1 (agent a1), lacks cpus:1", 1
     )
     bench.hears(told)
     assert bench.callbacks == [OnUnsatisfiable("r", told.refusal, told.message)]
     bench.loses_stream()
     assert requested(bench.subscribe()) == [request(3)]
     bench.callbacks.clear()
-    bench.hears(told)
+    bench.hears(replace(told, number=2))
     assert bench.callbacks == []
     assert isinstance(bench.scheduler, Wanting)
     bench.scheduler.ask(4)
     bench.decides()
-    bench.hears(told)
+    bench.hears(replace(told, number=3))
     assert len(bench.callbacks) == 1
 
 
 def test_a_request_that_is_refused_otherwise_is_dropped() -> None:
     bench = wanting()
-    bench.hears(RequestUnsatisfiable("r", Refusal.INVALID_REQUEST, "why"))
+    bench.hears(RequestUnsatisfiable("r", Refusal.INVALID_REQUEST, "why", 1))
     assert bench.callbacks == [OnUnsatisfiable("r", Refusal.INVALID_REQUEST, "why")]
     bench.loses_stream()
     assert requested(bench.subscribe()) == []
+
+
+@pytest.mark.parametrize("refusal", [Refusal.TOO_MANY_REQUESTS, Refusal.NO_AGENT_FITS])
+def test_what_is_said_of_a_request_that_was_replaced_meanwhile_is_no_matter(
+    refusal: Refusal,
+) -> None:
+    """The refusal of the first crosses the second on its way, which may well be in force."""
+    bench = wanting()
+    assert isinstance(bench.scheduler, Wanting)
+    bench.scheduler.ask(5)
+    bench.decides()
+    bench.hears(RequestUnsatisfiable("r", refusal, "why", 1))
+    assert bench.callbacks == []
+    assert bench.session.wanted("r") == 5
+    bench.loses_stream()
+    assert requested(bench.subscribe()) == [request(5)]
 
 
 def test_what_is_said_of_an_unknown_request_is_no_matter() -> None:

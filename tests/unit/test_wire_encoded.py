@@ -4,6 +4,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.model import Task, TaskStatus, Uri
@@ -13,12 +15,14 @@ from mesoslite.wire import (
     MalformedMessage,
     encoded_status,
     encoded_task,
+    status_from_wire,
     status_to_wire,
     task_from_wire,
     task_to_wire,
 )
 from mesoslite.wire.encoded import KEPT_BYTES_MAX, KEPT_MAX, Encoded
 from mesoslite.wire.nouns import shape_of
+from tests.properties import strategies
 
 
 def task(task_id: str, cpus: int = 1, **more: str) -> Task:
@@ -61,6 +65,8 @@ def test_what_was_read_is_written_as_it_came() -> None:
     slot = task_to_wire(task("t"))
     read = task_from_wire(slot)
     assert encoded_task(read) == slot.SerializeToString()
+    other = task("other")
+    assert pb.Task.FromString(encoded_task(other)) == task_to_wire(other)
     assert task_to_wire(read) == slot
 
 
@@ -71,6 +77,14 @@ def test_a_changed_copy_is_encoded_anew() -> None:
     assert status_to_wire(changed).update_id == ""
     assert encoded_status(changed) != encoded_status(first)
     assert status_to_wire(first).update_id == "1.1"
+
+
+@given(st.lists(strategies.statuses, min_size=1, max_size=3))
+def test_a_status_that_is_kept_is_the_one_that_was_told(told: list[TaskStatus]) -> None:
+    for status in (*told, *told):
+        kept = pb.TaskStatus.FromString(encoded_status(status))
+        assert kept == status_to_wire(status)
+        assert status_from_wire(kept) == status
 
 
 def test_what_is_kept_is_bounded_in_number_and_in_bytes() -> None:
