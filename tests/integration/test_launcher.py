@@ -260,6 +260,26 @@ async def test_an_exit_is_told_again_until_it_is_forgotten(place: Place) -> None
     await third.end()
 
 
+async def test_what_may_wait_is_asked_all_the_same(place: Place) -> None:
+    """With the next request, by itself after a moment, or as its client goes."""
+    it = await opened(place)
+    for container_id in ("with", "alone", "last"):
+        await it.start(container_id, "true")
+        await it.over(container_id)
+    waiting = it.client.ask("forget", patient=True, id="with")
+    assert waiting is not None
+    await it.client.request("list")
+    assert waiting.done()
+    alone = it.client.ask("forget", patient=True, id="alone")
+    assert alone is not None
+    assert (await asyncio.wait_for(alone, 5))["ok"]
+    it.client.ask("forget", patient=True, id="last")
+    await it.client.close()
+    again = await opened(place)
+    assert again.last == {}
+    await again.end()
+
+
 async def test_what_runs_cannot_be_forgotten(place: Place) -> None:
     it = await opened(place)
     await it.start("runs", "sleep", "60")
