@@ -16,7 +16,8 @@ from mesoslite.allocator.filters import Bucket
 from mesoslite.allocator.roles import Client
 from mesoslite.allocator.sorter import ClusterTotal, Quantities, quantities
 from mesoslite.immutable import dataclass
-from mesoslite.resources import UNRESERVED, MixedKinds, Overlap, Resources, Shortfall
+from mesoslite.reserved import has_reserved
+from mesoslite.resources import MixedKinds, Overlap, Resources, Shortfall
 from mesoslite.where import Place
 
 if TYPE_CHECKING:
@@ -392,8 +393,3 @@ class Agents:
 
 _NO_QUANTITIES: Quantities = (0, 0, 0, 0, ())
 _GOLDEN_RATIO_MILLION = 618_034
-
-
-def has_reserved(amount: Resources) -> bool:
-    """Whether some of the amount is for some roles only."""
-    return not amount.roles() <= {UNRESERVED}

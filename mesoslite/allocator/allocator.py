@@ -21,7 +21,6 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from mesoslite.allocator.agents import Agent, View
-from mesoslite.allocator.cuts import part_of, reserved_only
 from mesoslite.allocator.demand import Want
 from mesoslite.allocator.holdings import Holdings
 from mesoslite.allocator.index import AgentIndex, Tuning
@@ -29,6 +28,7 @@ from mesoslite.allocator.matching import Matching, asking, available, choice
 from mesoslite.allocator.roles import Role
 from mesoslite.allocator.sorter import quantities
 from mesoslite.immutable import dataclass
+from mesoslite.reserved import part_of, reserved_only
 from mesoslite.resources import Resources
 
 MIN_ALLOCATABLE = (Resources(cpus="0.01"), Resources(mem=32))  # Mesos: MIN_CPUS, MIN_MEM

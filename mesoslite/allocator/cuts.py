@@ -9,10 +9,9 @@ from __future__ import annotations
 from mesoslite import ranges as spans
 from mesoslite.allocator.sorter import Quantities, quantities
 from mesoslite.ranges import Ranges
-from mesoslite.resources import UNRESERVED, Resources, split_key
+from mesoslite.resources import Resources
 
 _KEPT_MAX = 16  # amounts of so many whole units are kept for each shape, 300 B each
-_NO_ITEMS: frozenset[str] = frozenset()
 
 
 class Unit:
@@ -81,60 +80,3 @@ class Unit:
         free = amount.ranges.get("ports", ())
         named = self.amount.ranges.get("ports", ())
         return spans.lacking(named, free) if named else free
-
-
-def of_nobody(amount: Resources) -> Resources:
-    """The same amount by name, whatever role each part is reserved for. ~10 us if any is."""
-    scalars: dict[str, int] = {}
-    ranges: dict[str, list[tuple[int, int]]] = {}
-    sets: dict[str, frozenset[str]] = {}
-    for at, thousandths in amount.scalars.items():
-        name = split_key(at)[0]
-        scalars[name] = scalars.get(name, 0) + thousandths
-    for at, pairs in amount.ranges.items():
-        ranges.setdefault(split_key(at)[0], []).extend(pairs)
-    for at, items in amount.sets.items():
-        name = split_key(at)[0]
-        sets[name] = sets.get(name, _NO_ITEMS) | items
-    return Resources.from_amounts(scalars, ranges, sets)
-
-
-def reserved_only(amount: Resources) -> Resources:
-    """The part that is reserved for some role."""
-    return Resources.from_amounts(
-        {at: n for at, n in amount.scalars.items() if split_key(at)[1] != UNRESERVED},
-        {at: pairs for at, pairs in amount.ranges.items() if split_key(at)[1] != UNRESERVED},
-        {at: items for at, items in amount.sets.items() if split_key(at)[1] != UNRESERVED},
-    )
-
-
-def part_of(amount: Resources, wanted: Resources) -> Resources:
-    """The part of `amount` that is `wanted` by name: what is reserved goes first. ~20 us.
-
-    `wanted` names no roles, and `of_nobody(amount)` covers it.
-    """
-    scalars: dict[str, int] = {}
-    ranges: dict[str, Ranges] = {}
-    sets: dict[str, frozenset[str]] = {}
-    left = dict(wanted.scalars)
-    for at, thousandths in sorted(amount.scalars.items(), key=_reserved_first):
-        name = split_key(at)[0]
-        scalars[at] = min(thousandths, left.get(name, 0))
-        left[name] = left.get(name, 0) - scalars[at]
-    numbers = dict(wanted.ranges)
-    for at, pairs in sorted(amount.ranges.items(), key=_reserved_first):
-        name = split_key(at)[0]
-        wanted_here = numbers.get(name, ())
-        numbers[name] = spans.lacking(pairs, wanted_here)
-        ranges[at] = spans.lacking(numbers[name], wanted_here)
-    items_left = dict(wanted.sets)
-    for at, items in sorted(amount.sets.items(), key=_reserved_first):
-        name = split_key(at)[0]
-        sets[at] = items & items_left.get(name, _NO_ITEMS)
-        items_left[name] = items_left.get(name, _NO_ITEMS) - items
-    return Resources.from_amounts(scalars, ranges, sets)
-
-
-def _reserved_first(item: tuple[str, object]) -> tuple[bool, str]:
-    at = item[0]
-    return split_key(at)[1] == UNRESERVED, at

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from mesoslite.allocator.agents import Agent
-from mesoslite.allocator.cuts import of_nobody
 from mesoslite.allocator.demand import Demand, Want
 from mesoslite.allocator.filters import Refusals
 from mesoslite.allocator.matching import available
@@ -18,6 +17,7 @@ from mesoslite.allocator.possible import distance, size_for
 from mesoslite.allocator.roles import Client
 from mesoslite.explanation import Blocked, Explained
 from mesoslite.model import WhyNot
+from mesoslite.reserved import of_nobody
 from mesoslite.resources import Resources
 
 

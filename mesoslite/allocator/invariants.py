@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from mesoslite.allocator.agents import Agents
-from mesoslite.allocator.cuts import reserved_only
 from mesoslite.allocator.filters import Refusals
 from mesoslite.allocator.roles import Client, Framework, Roles
 from mesoslite.allocator.sorter import Competitor, Holding, Quantities, quantities
+from mesoslite.reserved import reserved_only
 from mesoslite.resources import Resources
 
 

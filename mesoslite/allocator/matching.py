@@ -18,12 +18,12 @@ from collections.abc import Collection, Iterable
 from itertools import islice
 
 from mesoslite.allocator.agents import Agent
-from mesoslite.allocator.cuts import of_nobody
 from mesoslite.allocator.demand import Demand, Shape, Want
 from mesoslite.allocator.index import AgentIndex
 from mesoslite.allocator.roles import Client, Role
 from mesoslite.allocator.sorter import quantities
 from mesoslite.model import Policy
+from mesoslite.reserved import of_nobody
 from mesoslite.resources import Resources
 
 PASSED_BY_MAX = 64  # agents of others' plans that a plan passes by before it shares one

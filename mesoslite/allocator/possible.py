@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mesoslite.allocator.agents import Agent
-from mesoslite.allocator.cuts import Unit, of_nobody
+from mesoslite.allocator.cuts import Unit
 from mesoslite.allocator.demand import Shape
 from mesoslite.allocator.index import AgentIndex
 from mesoslite.allocator.sorter import quantities
 from mesoslite.explanation import lack_text
 from mesoslite.model import Request
+from mesoslite.reserved import of_nobody
 from mesoslite.resources import Resources
 
 _KEPT_MAX = 1_000  # verdicts, 1 kB each, and as many lists of largest sizes

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableSequence, Sequence
+from dataclasses import replace
 from typing import Self
 
 from mesoslite.model import (
@@ -30,6 +31,7 @@ from mesoslite.model import (
     Uri,
     why_not_request,
 )
+from mesoslite.reserved import has_reserved, of_nobody, part_of
 from mesoslite.resources import Number, Resources, why_not_role
 from mesoslite.scheduler.protocol import (
     AcceptOffers,
@@ -386,6 +388,9 @@ def take_fitting(waiting: MutableSequence[Task], resources: Resources) -> list[T
     >>> [task.task_id for task in waiting]
     ['t3']
 
+    Of resources of which some is reserved for a role a task that names no role takes that first: it
+    is returned with the part that it takes, ``cpus(ads):2;cpus:1`` for three cpus.
+
     `waiting` is a list or a deque, and keeps its order. Takes at most 1,000, as many as `launch`
     does, and looks past at most 1,000 that do not fit: a long queue costs little for each offer.
     """
@@ -393,14 +398,16 @@ def take_fitting(waiting: MutableSequence[Task], resources: Resources) -> list[T
     passed: list[Task] = []
     too_large: set[Resources] = set()
     looked_at = 0
+    reserved = has_reserved(resources)
     for task in waiting:
         if not resources or len(passed) >= PASSED_OVER_MAX or len(taken) >= LAUNCHED_MAX:
             break
         looked_at += 1
         need = task.resources
-        if need not in too_large and resources.covers(need):
-            resources -= need
-            taken.append(task)
+        part = None if need in too_large else _part_for(need, resources, reserved=reserved)
+        if part is not None:
+            resources -= part
+            taken.append(task if part is need else replace(task, resources=part))
         else:
             too_large.add(need)  # what is left only shrinks
             passed.append(task)
@@ -413,6 +420,13 @@ def take_fitting(waiting: MutableSequence[Task], resources: Resources) -> list[T
     else:
         waiting[:looked_at] = passed
     return taken
+
+
+def _part_for(need: Resources, resources: Resources, *, reserved: bool) -> Resources | None:
+    """What of `resources` serves a need; None: they do not hold it."""
+    if not reserved or has_reserved(need):
+        return need if resources.covers(need) else None
+    return part_of(resources, need) if of_nobody(resources).covers(need) else None
 
 
 def _policy(policy: Policy | str) -> Policy:

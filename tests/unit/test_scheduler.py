@@ -271,6 +271,25 @@ def test_take_fitting_takes_in_order_what_fits_together(
     assert [one.task_id for one in waiting] == ["b", "e"]
 
 
+def test_take_fitting_takes_what_is_reserved_for_the_role_first() -> None:
+    offered = Resources.parse("cpus(ads):2;cpus:4;mem(ads):64;mem:64;ports(ads):[80-81]")
+    needs = [
+        "cpus:1;mem:32",
+        "cpus:2;mem:64;ports:[81-81]",
+        "cpus(ads):1",
+        "cpus:2;mem:64",
+        "cpus:3",
+    ]
+    waiting = [Task(f"t{n}", ["x"], Resources.parse(need)) for n, need in enumerate(needs)]
+    taken = take_fitting(waiting, offered)
+    assert [(one.task_id, str(one.resources)) for one in taken] == [
+        ("t0", "cpus(ads):1;mem(ads):32"),
+        ("t1", "cpus:1;cpus(ads):1;mem:32;mem(ads):32;ports(ads):[81-81]"),
+        ("t4", "cpus:3"),
+    ]
+    assert [one.task_id for one in waiting] == ["t2", "t3"]
+
+
 def test_take_fitting_takes_no_port_twice() -> None:
     both = [Task(f"t{n}", ["x"], Resources(cpus=1, ports=[(80, 80)])) for n in range(2)]
     assert len(take_fitting(both, Resources(cpus=4, ports=[(80, 90)]))) == 1
