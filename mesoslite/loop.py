@@ -306,11 +306,16 @@ async def _commit(
         except CommitError as error:
             waited_s = loop.time() - began_s
             if inbox.closed or (deadline_s is not None and waited_s >= deadline_s):
-                raise
+                raise CommitError(f"{error}; tried for {waited_s:.0f} s") from error
             if str(error) != failed:
                 failed = str(error)
-                log.warning("cannot write, nothing is handled until it works", why=failed)
-            health.why_not = failed
+                log.warning(
+                    "cannot write, nothing is handled until it works",
+                    why=failed,
+                    gives_up_after_s=deadline_s,
+                )
+            ends = f", ends after {deadline_s:.0f} s" if deadline_s is not None else ""
+            health.why_not = f"{failed}; tried for {waited_s:.0f} s{ends}"
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, COMMIT_RETRY_MAX_S)
         else:

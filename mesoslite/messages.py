@@ -379,7 +379,18 @@ class StatusReport:
     latest_state: TaskState
 
 
-AgentCall = Register | StatusReport | TaskMessage | Heartbeat
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """What keeps the agent from taking launches, as a full disk; empty: nothing any more.
+
+    Its daemon says it, since its machine may be waiting for the disk. Nothing of it is offered
+    meanwhile; what runs goes on. A registration means that there is nothing.
+    """
+
+    problem: str = ""
+
+
+AgentCall = Register | StatusReport | TaskMessage | Troubled | Heartbeat
 
 
 # --- an agent hears -------------------------------------------------------------------------------

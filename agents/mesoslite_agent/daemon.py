@@ -29,7 +29,7 @@ from mesoslite.link import Backoff, Ends, Link
 from mesoslite.loop import Health, Inbox, drive
 from mesoslite.masters import Locator
 from mesoslite.measures import LoopMeasures
-from mesoslite.messages import Heartbeat
+from mesoslite.messages import Heartbeat, Registered
 from mesoslite.model import AgentInfo
 from mesoslite.resources import total_of
 from mesoslite.serving import listen_http, listen_on, new_server, port_of, started
@@ -72,6 +72,7 @@ from mesoslite_agent.protocol import (
 from mesoslite_agent.reading import Readers, newest_sandbox
 from mesoslite_agent.settings import HTTP_PORT, AgentSettings
 from mesoslite_agent.state import Agent, AgentConfig
+from mesoslite_agent.trouble import Trouble
 
 if TYPE_CHECKING:
     from mesoslite.http import HttpServer
@@ -102,6 +103,8 @@ class Daemon:
         self._health = Health()
         self._measures = LoopMeasures()
         self._heard = asyncio.Event()  # a master has answered
+        self._streams = 0
+        self._registered_on: int | None = None  # the number of the stream that is open
         self._checkpoint = Checkpoint(work_dir, settings.boot_id or host.boot_id())
         agent_id = self._checkpoint.agent_id
         self._containers = Containers(
@@ -139,6 +142,14 @@ class Daemon:
             functools.partial(newest_sandbox, work_dir.path),
             self._post_mortems.find,
             self._link.say_bulk,
+        )
+        self._trouble = Trouble(
+            work_dir.path,
+            self._health,
+            lambda: self._containers.problem,
+            lambda: self._registered_on,
+            self._link.say,
+            settings.heartbeat_s,
         )
         self._failure = ""
 
@@ -179,15 +190,25 @@ class Daemon:
                 if isinstance(event, FileRead):
                     self._readers.ask(event)
                 else:
+                    if isinstance(event, Registered):
+                        self._registered_on = self._streams
                     heard.append(MasterSpoke(epoch_seen, event))
             return heard
+
+        def opened() -> Event:
+            self._streams += 1
+            return StreamOpened()
+
+        def lost(_why: str) -> Event:
+            self._registered_on = None
+            return StreamLost()
 
         ends: Ends[AgentSays, Event] = Ends(
             method=METHOD,
             pack=agent_requests,
             parse=parse,
-            opened=StreamOpened,
-            lost=lambda _why: StreamLost(),
+            opened=opened,
+            lost=lost,
             still_there=lambda: MasterSpoke(epoch_seen, Heartbeat()),
             denied=lambda _refusal, _why: None,
         )
@@ -204,11 +225,9 @@ class Daemon:
     def why_not_ready(self) -> str:
         """Why no task can be launched here now, in one line; empty: registered, durable, and
         containers can be started."""
-        if not self._health.ready:
-            return self._health.why_not
-        if not self._agent.registered:
+        if self._health.ready and not self._agent.registered:
             return f"not registered with the master, {self._settings.master}"
-        return self._containers.problem or ""
+        return self._trouble.problem
 
     async def run(self) -> None:
         """Serve until stopped. Raises StartError, BindError and what the machine's loop raises."""
@@ -249,11 +268,12 @@ class Daemon:
         collecting = asyncio.create_task(self._collect())
         stopped = asyncio.create_task(self._stopping.wait())
         settling = asyncio.create_task(self._settle(http))
+        watching = asyncio.create_task(self._trouble.watch())
         work = {driving, linking, settling, stopped}
         await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         self._health.why_not = "stopping"
         log.info("the agent is stopping", why=self._failure or "it was asked to")
-        for task in (collecting, stopped):
+        for task in (collecting, watching, stopped):
             task.cancel()
         await self._stop_speaking(linking)
         await server.stop(grace=0)

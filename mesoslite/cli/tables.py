@@ -342,11 +342,13 @@ def offer_table(offers: Sequence[operator_pb2.OfferRow], now_ms: int, wide: bool
 def agent_page(row: operator_pb2.AgentRow) -> RenderableType:
     """`agent show`."""
     info = row.info
+    problem = [("problem", Text(one_line(row.problem), style="yellow"))] if row.problem else []
     return facts(
         [
             ("agent", info.agent_id),
             ("host", plain(info.hostname)),
             ("state", state(row.state)),
+            *problem,
             ("since", moment(row.since_ms)),
             ("tasks", str(row.tasks)),
             ("resources", text_of(info.resources)),

@@ -62,7 +62,8 @@ def register(t: Tables, stream: str, call: Register) -> None:
         _returns(t, agent, call)
     before = agent.state
     agent.info, agent.boot_id, agent.stream = call.agent, call.boot_id, stream
-    agent.state, agent.since_ms, agent.paused = AgentState.ACTIVE, t.now_ms, False
+    agent.state, agent.since_ms = AgentState.ACTIVE, t.now_ms
+    agent.paused, agent.problem = False, ""
     agent.introduced = {framework.framework_id for framework in call.frameworks}
     t.greet(stream, agent_id=agent_id)
     t.emit(ToAgent(stream, Registered()))
@@ -202,6 +203,29 @@ def _pass_on_what_was_asked(t: Tables, agent: AgentEntry, call: Register) -> Non
                     KillTask(entry.framework_id, entry.task.task_id, entry.kill_grace_ms),
                 )
             )
+
+
+# --- standing by ----------------------------------------------------------------------------------
+
+
+def pause(t: Tables, agent: AgentEntry, *, paused: bool) -> None:
+    """It does not read what it is sent, or does so again."""
+    _stand_by(t, agent, paused, agent.problem)
+
+
+def troubled(t: Tables, agent: AgentEntry, problem: str) -> None:
+    """It can take no launches now, or (empty) can again. What runs on it goes on."""
+    if problem:
+        offers.rescind(t, agent.offers.values())
+    _stand_by(t, agent, agent.paused, problem)
+
+
+def _stand_by(t: Tables, agent: AgentEntry, paused: bool, problem: str) -> None:
+    before, now = agent.paused or bool(agent.problem), paused or bool(problem)
+    agent.paused, agent.problem = paused, problem
+    if before != now:
+        turn = t.allocator.deactivate_agent if now else t.allocator.activate_agent
+        turn(agent.info.agent_id)
 
 
 # --- going away -----------------------------------------------------------------------------------

@@ -133,7 +133,11 @@ class Operator:
         answer = pb.ListAgentsResponse()
         for row in page.rows:
             slot = answer.agents.add(
-                state=row.state.value, since_ms=row.since_ms, tasks=row.tasks, boot_id=row.boot_id
+                state=row.state.value,
+                since_ms=row.since_ms,
+                tasks=row.tasks,
+                boot_id=row.boot_id,
+                problem=row.problem,
             )
             write_agent_info(slot.info, row.info)
             write_resources(slot.allocated, row.allocated)

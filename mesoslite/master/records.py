@@ -158,6 +158,9 @@ class AgentEntry:
     boot_id: str = ""
     stream: str | None = None
     paused: bool = False
+    """It does not read what it is sent."""
+    problem: str = ""
+    """Why it takes no launches now, as it says itself; empty: it does."""
     tasks: dict[tuple[str, str], TaskEntry] = field(default_factory=dict)
     """By (framework id, task id)."""
     offers: dict[str, OutstandingOffer] = field(default_factory=dict)

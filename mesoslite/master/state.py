@@ -59,6 +59,7 @@ from mesoslite.messages import (
     Suppress,
     TaskMessage,
     Teardown,
+    Troubled,
     WithdrawRequests,
     WriteStore,
 )
@@ -214,9 +215,7 @@ class Master:
             switch = t.allocator.deactivate_framework if paused else t.allocator.activate_framework
             switch(framework.framework_id)
         elif (agent := t.agent_on(stream)) is not None:
-            agent.paused = paused
-            turn = t.allocator.deactivate_agent if paused else t.allocator.activate_agent
-            turn(agent.info.agent_id)
+            agents.pause(t, agent, paused=paused)
 
     def _scheduler_called(self, stream: str, principal: str, call: SchedulerCall) -> None:
         t = self.tables
@@ -287,6 +286,8 @@ class Master:
                 tasks.report(t, agent, call)
             case TaskMessage():
                 tasks.message_from_task(t, agent, call)
+            case Troubled():
+                agents.troubled(t, agent, call.problem)
             case Heartbeat():
                 if call.number:
                     t.emit(ToAgent(stream, call))

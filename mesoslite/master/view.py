@@ -58,6 +58,8 @@ class AgentRow:
     allocated: Resources
     offered: Resources
     tasks: int
+    problem: str
+    """Why it takes no launches though it is active; empty: it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,7 @@ def _agent_row(agent: AgentEntry) -> AgentRow:
         _scalars(e.task.resources for e in agent.tasks.values() if e.holds),
         _scalars(o.resources for o in agent.offers.values()),
         sum(not e.state.terminal for e in agent.tasks.values()),
+        agent.problem if agent.stream is not None else "",
     )
 
 

@@ -22,7 +22,7 @@ class ConnectResponse(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[AgentEvent, _Mapping]]] = ...) -> None: ...
 
 class AgentCall(_message.Message):
-    __slots__ = ("register_begin", "register_part", "register_end", "statuses", "message", "heartbeat", "file_chunk")
+    __slots__ = ("register_begin", "register_part", "register_end", "statuses", "message", "heartbeat", "file_chunk", "troubled")
     REGISTER_BEGIN_FIELD_NUMBER: _ClassVar[int]
     REGISTER_PART_FIELD_NUMBER: _ClassVar[int]
     REGISTER_END_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class AgentCall(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     FILE_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    TROUBLED_FIELD_NUMBER: _ClassVar[int]
     register_begin: RegisterBegin
     register_part: RegisterPart
     register_end: RegisterEnd
@@ -37,7 +38,14 @@ class AgentCall(_message.Message):
     message: _common_pb2.TaskMessage
     heartbeat: _common_pb2.Heartbeat
     file_chunk: FileChunk
-    def __init__(self, register_begin: _Optional[_Union[RegisterBegin, _Mapping]] = ..., register_part: _Optional[_Union[RegisterPart, _Mapping]] = ..., register_end: _Optional[_Union[RegisterEnd, _Mapping]] = ..., statuses: _Optional[_Union[StatusReports, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., file_chunk: _Optional[_Union[FileChunk, _Mapping]] = ...) -> None: ...
+    troubled: Troubled
+    def __init__(self, register_begin: _Optional[_Union[RegisterBegin, _Mapping]] = ..., register_part: _Optional[_Union[RegisterPart, _Mapping]] = ..., register_end: _Optional[_Union[RegisterEnd, _Mapping]] = ..., statuses: _Optional[_Union[StatusReports, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., file_chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., troubled: _Optional[_Union[Troubled, _Mapping]] = ...) -> None: ...
+
+class Troubled(_message.Message):
+    __slots__ = ("problem",)
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    problem: str
+    def __init__(self, problem: _Optional[str] = ...) -> None: ...
 
 class RegisterBegin(_message.Message):
     __slots__ = ("protocol", "agent", "boot_id", "epoch_seen")

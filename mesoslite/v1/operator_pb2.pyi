@@ -109,7 +109,7 @@ class ListAgentsResponse(_message.Message):
     def __init__(self, agents: _Optional[_Iterable[_Union[AgentRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class AgentRow(_message.Message):
-    __slots__ = ("info", "state", "since_ms", "allocated", "offered", "tasks", "boot_id")
+    __slots__ = ("info", "state", "since_ms", "allocated", "offered", "tasks", "boot_id", "problem")
     INFO_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SINCE_MS_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class AgentRow(_message.Message):
     OFFERED_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     info: _common_pb2.AgentInfo
     state: str
     since_ms: int
@@ -124,7 +125,8 @@ class AgentRow(_message.Message):
     offered: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
     tasks: int
     boot_id: str
-    def __init__(self, info: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., state: _Optional[str] = ..., since_ms: _Optional[int] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., tasks: _Optional[int] = ..., boot_id: _Optional[str] = ...) -> None: ...
+    problem: str
+    def __init__(self, info: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., state: _Optional[str] = ..., since_ms: _Optional[int] = ..., allocated: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., offered: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., tasks: _Optional[int] = ..., boot_id: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ListFrameworksRequest(_message.Message):
     __slots__ = ("id", "after", "completed")

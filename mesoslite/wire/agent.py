@@ -25,6 +25,7 @@ from mesoslite.messages import (
     StatusReport,
     TaskMessage,
     TaskOnAgent,
+    Troubled,
 )
 from mesoslite.model import AgentInfo, Refusal
 from mesoslite.v1 import agent_pb2 as pb
@@ -140,6 +141,9 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
             write_heartbeat(slot.heartbeat, call)
         case TaskMessage():
             write_message(slot.message, call)
+        case Troubled():
+            slot.troubled.problem = check.cut(call.problem)
+            slot.troubled.SetInParent()
         case FileChunk():
             _write_file_chunk(slot.file_chunk, call)
         case _Begin(register):
@@ -316,6 +320,7 @@ _CALLS: dict[str, Callable[[Any], AgentSays]] = {
     "message": message_from_wire,
     "heartbeat": heartbeat_from_wire,
     "file_chunk": _file_chunk_from_wire,
+    "troubled": lambda slot: Troubled(check.text(slot.problem, "problem")),
 }
 
 # --- an agent hears -------------------------------------------------------------------------------

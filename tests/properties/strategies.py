@@ -44,6 +44,7 @@ from mesoslite.messages import (
     TaskMessage,
     TaskOnAgent,
     Teardown,
+    Troubled,
     Update,
     WithdrawRequests,
     WriteStore,
@@ -318,6 +319,7 @@ agent_calls: st.SearchStrategy[AgentCall] = st.one_of(
     registers,
     st.builds(StatusReport, statuses, st.sampled_from(TaskState)),
     task_messages,
+    st.builds(Troubled, texts),
     heartbeats,
 )
 

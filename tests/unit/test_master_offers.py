@@ -9,6 +9,7 @@ import pytest
 from mesoslite.lifecycle import TaskState
 from mesoslite.master.offers import LEASES_SPARE
 from mesoslite.master.protocol import Recovered, StreamPaused, StreamResumed
+from mesoslite.master.records import AgentState
 from mesoslite.master.state import MasterConfig
 from mesoslite.messages import (
     Accept,
@@ -20,6 +21,7 @@ from mesoslite.messages import (
     Revive,
     RunTask,
     Suppress,
+    Troubled,
 )
 from mesoslite.model import InvalidLaunch, Launch, OperationResult, Refusal
 from mesoslite.resources import Resources
@@ -195,6 +197,37 @@ def test_a_peer_that_does_not_read_is_offered_nothing_until_it_reads() -> None:
     world.agent()
     assert world.offers() == []
     world.step(StreamResumed("f"))
+    assert len(world.offers()) == 1
+
+
+def test_an_agent_in_trouble_is_not_offered_until_it_is_well_again() -> None:
+    world = World()
+    world.framework()
+    world.agent()
+    [offer] = world.offers()
+    assert [r.refusal for r in world.accept(offer, task("t1"))] == [None]
+    world.wait(5_000)
+    [rest] = world.offers()
+    world.tell("a1", Troubled("its disk is full"))
+    assert world.heard("f", Rescind) == [Rescind((rest.offer_id,))]
+    assert world.master.tables.agents["a1"].state is AgentState.ACTIVE
+    assert rest.offer_id not in world.master.tables.offers
+    world.step(StreamPaused("a1"))
+    world.step(StreamResumed("a1"))
+    world.tell("a1", Troubled("its disk is still full"))
+    world.call("f", Revive())
+    assert world.offers() == []
+    world.tell("a1", Troubled())
+    assert len(world.offers()) == 1, "what runs there was never in question"
+
+
+def test_an_agent_that_registers_anew_is_taken_for_well() -> None:
+    world = World()
+    world.agent()
+    world.tell("a1", Troubled("its disk is full"))
+    world.close("a1")
+    world.agent(stream="again")
+    world.framework()
     assert len(world.offers()) == 1
 
 
