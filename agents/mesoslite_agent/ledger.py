@@ -137,15 +137,15 @@ class Ledger:
         )
 
     def append(self, stream: UpdateStream, status: TaskStatus) -> None:
-        """Durable first; said at once when nothing older waits for its acknowledgement."""
+        """Durable first; said with the batch when nothing older waits for its acknowledgement."""
         self.emit(SaveUpdate(stream.framework_id, status))
         stream.pending.append(status)
         stream.state = status.state
         if not self.listening:
             return
         if len(stream.pending) == 1:
-            self._say_first(stream)
-        elif status.terminal:
+            self.resends.new(stream)
+        elif status.state.terminal and not self.resends.is_new(stream):
             self.resends.ended(stream, self.now_ms)
 
     def decide(
@@ -204,7 +204,8 @@ class Ledger:
         """Tell the master of an end that waits behind an older status, before the stream goes: it
         may not know of it yet, and counts what the task held until it does."""
         end = stream.pending[-1]
-        if self.listening and end.terminal and len(stream.pending) > 1:
+        said = len(stream.pending) == 1 and not self.resends.is_new(stream)
+        if self.listening and end.terminal and not said:
             self.emit(ToMaster(StatusReport(replace(end, update_id=""), end.state)))
 
     def acknowledged(self, framework_id: str, task_id: str, update_id: str) -> None:
@@ -241,7 +242,9 @@ class Ledger:
         self.resends.clear()
 
     def resend(self) -> None:
-        """Say again every head that is due."""
+        """Say every head that is new, and again every one that is due."""
+        for new in self.resends.take_new():
+            self._say_first(new)
         while (stream := self.resends.pop_due(self.now_ms)) is not None:
             self.emit(ToMaster(StatusReport(stream.pending[0], stream.state)))
 

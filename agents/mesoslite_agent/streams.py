@@ -51,6 +51,23 @@ class Resends:
 
     def __init__(self) -> None:
         self._due: Deadlines[UpdateStream] = Deadlines()
+        self._new: dict[UpdateStream, None] = {}
+
+    def new(self, stream: UpdateStream) -> None:
+        """There is a head again: it is said with the next Tick, and so with the newest state. A
+        batch of events ends with a Tick, and nothing leaves before."""
+        self._new[stream] = None
+
+    def is_new(self, stream: UpdateStream) -> bool:
+        """Whether its head was not said yet."""
+        return stream in self._new
+
+    def take_new(self) -> Iterable[UpdateStream]:
+        """Those with a head that is to be said now."""
+        if not self._new:
+            return ()
+        new, self._new = self._new, {}
+        return new
 
     def said(self, stream: UpdateStream, now_ms: int) -> None:
         """The head was said for the first time on this connection."""
@@ -63,15 +80,17 @@ class Resends:
 
     def drop(self, stream: UpdateStream) -> None:
         """The stream is no more."""
+        self._new.pop(stream, None)
         self._due.drop(stream)
 
     def clear(self) -> None:
         """Nobody listens: no head is said again until each was said anew."""
         self._due = Deadlines()
+        self._new.clear()
 
     def next_ms(self) -> int | None:
-        """When to ask for `pop_due`; None: not before another event."""
-        return self._due.next_ms()
+        """When to ask for `take_new` and `pop_due`; None: not before another event."""
+        return 0 if self._new else self._due.next_ms()
 
     def pop_due(self, now_ms: int) -> UpdateStream | None:
         """A stream whose head is to be said now; the next time is set, twice as far away."""
@@ -94,11 +113,15 @@ class Resends:
             due_ms = self._due.due_ms(stream)
             if not listening:
                 assert due_ms is None
+            elif stream in self._new:
+                assert stream.pending
             elif stream.pending:
                 assert due_ms is not None
                 assert due_ms <= stream.resend_ms
                 assert RESEND_FIRST_MS <= stream.interval_ms <= RESEND_MAX_MS
         assert len(self._due) == sum(stream in self._due for stream in known), "a forgotten stream"
+        assert self._new.keys() <= set(known), "a forgotten stream"
+        assert listening or not self._new
 
     def _at(self, stream: UpdateStream, due_ms: int) -> None:
         stream.resend_ms = due_ms

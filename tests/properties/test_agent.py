@@ -125,6 +125,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.calm += 1
         effects = self.agent.handle(event)
         self.agent.check()
+        if self.agent.next_deadline_ms() == 0:  # a status is said with the Tick that ends a batch
+            effects += self.agent.handle(Tick(self.now_ms))
+            self.agent.check()
         self.commit(effects)
         self.perform(effects)
         return effects

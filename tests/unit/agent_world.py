@@ -137,8 +137,12 @@ class World:
         self.tick()
 
     def handle(self, event: Event) -> list[Effect]:
+        """A batch of one event, with the Tick that ends it when there is a status to be said."""
         effects = self.agent.handle(event)
         self.agent.check()
+        if self.agent.next_deadline_ms() == 0:
+            effects += self.agent.handle(Tick(self.now_ms))
+            self.agent.check()
         self.disk.commit(effects)
         return effects
 

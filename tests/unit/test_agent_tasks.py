@@ -20,12 +20,14 @@ from mesoslite_agent.launches import containerizer_of
 from mesoslite_agent.protocol import (
     AbortStart,
     DestroyContainer,
+    Effect,
     KeepPostMortem,
     SaveFramework,
     SaveTask,
     SaveUpdate,
     StartContainer,
     StopContainer,
+    Tick,
     ToMaster,
 )
 from tests.unit.agent_world import (
@@ -226,7 +228,7 @@ def test_a_phase_over_its_deadline_ends_the_start(phase: Phase, limit_ms: int) -
     status = status_of(ended)
     assert (status.state, status.reason) == (TaskState.FAILED, Reason.START_TIMEOUT)
     assert phase.value in status.message
-    assert ended[-1] == DestroyContainer("1-1")
+    assert of(ended, DestroyContainer) == [DestroyContainer("1-1")]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +290,7 @@ def test_every_end_is_called_by_its_cause(
     world = connected()
     world.run()
     effects = world.handle(end)
-    kinds = [SaveUpdate, ToMaster, KeepPostMortem, DestroyContainer]
+    kinds = [SaveUpdate, KeepPostMortem, DestroyContainer, ToMaster]
     assert [type(effect) for effect in effects] == kinds
     status = status_of(effects)
     assert (status.state, status.reason, status.message) == (state, reason, message)
@@ -296,6 +298,21 @@ def test_every_end_is_called_by_its_cause(
     assert (status.cpu_ms, status.peak_mem_bytes) == (120, 4_096)
     assert (status.container_id, status.agent_id) == ("1-1", "agent-1")
     assert world.handle(end) == [DestroyContainer("1-1")], "the launcher tells it until it is told"
+
+
+def test_an_end_that_comes_in_one_batch_with_its_start_is_told_with_it() -> None:
+    """So the master frees what the task held a round trip sooner, and nothing is said again."""
+    world = connected()
+    world.launch()
+    effects: list[Effect] = []
+    for event in (ContainerStarted("1-1", 1), exited("1-1"), Tick(world.now_ms)):
+        effects += world.agent.handle(event)
+    [report] = reports(effects)
+    assert (report.status.state, report.latest_state) == (TaskState.RUNNING, TaskState.FINISHED)
+    assert effects[-1] == ToMaster(report), "behind all that is durable"
+    world.disk.commit(effects)
+    assert states(world.tick(9_999)) == []
+    assert states(world.tick(1)) == [TaskState.RUNNING]
 
 
 def test_an_end_that_overtakes_its_start_is_an_end() -> None:
@@ -313,7 +330,7 @@ def test_a_kill_is_term_then_grace_then_kill_until_it_is_over() -> None:
     world.run(task(kill_grace_ms=3_000))
     effects = world.hear(KillTask("f", "t1"))
     assert states(effects) == [TaskState.KILLING]
-    assert effects[-1] == StopContainer("1-1", SIGTERM)
+    assert of(effects, StopContainer) == [StopContainer("1-1", SIGTERM)]
     world.acknowledge(effects)
     assert world.tick(2_999) == []
     assert world.tick(1) == [StopContainer("1-1", SIGKILL)]
@@ -355,8 +372,8 @@ def test_a_later_kill_with_more_grace_leaves_the_first_in_force() -> None:
 def test_a_kill_without_grace_does_not_wait() -> None:
     world = connected()
     world.run()
-    world.hear(KillTask("f", "t1", 0))
-    assert of(world.tick(), StopContainer) == [StopContainer("1-1", SIGKILL)]
+    asked = world.hear(KillTask("f", "t1", 0))
+    assert of(asked, StopContainer)[-1] == StopContainer("1-1", SIGKILL)
 
 
 @pytest.mark.parametrize("second_ms", [60_000, 5_000])
@@ -452,8 +469,9 @@ def test_a_task_that_outlived_its_memory_limit_ends_as_it_was_asked_to(
 def test_the_sigkill_of_the_agent_is_not_taken_for_that_of_a_limit(end: ContainerExited) -> None:
     world = connected()
     world.run()
-    world.acknowledge(world.hear(KillTask("f", "t1", 0)))
-    assert of(world.tick(), StopContainer) == [StopContainer("1-1", SIGKILL)]
+    asked = world.hear(KillTask("f", "t1", 0))
+    world.acknowledge(asked)
+    assert of([*asked, *world.tick()], StopContainer)[-1] == StopContainer("1-1", SIGKILL)
     status = status_of(world.handle(end))
     assert (status.state, status.reason) == (TaskState.KILLED, Reason.KILL_ASKED)
 
