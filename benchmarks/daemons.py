@@ -255,19 +255,28 @@ def _spread(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def running_cluster(*master_flags: str) -> Iterator[Cluster]:
-    """A master that serves; at the end nothing of it is left, also after Ctrl-C."""
+def cluster_folder() -> Iterator[Path]:
+    """A folder for a cluster; at the end it is gone, also after Ctrl-C."""
     place = Path(tempfile.mkdtemp(prefix="mesoslite-bench-"))
     _spread(place)
     folder = place / "cluster"
     folder.mkdir()
-    cluster = Cluster(folder, master_flags)
     try:
-        cluster.start_master()
-        yield cluster
+        yield folder
     finally:
-        cluster.close()
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_cluster(*master_flags: str) -> Iterator[Cluster]:
+    """A master that serves; at the end nothing of it is left, also after Ctrl-C."""
+    with cluster_folder() as folder:
+        cluster = Cluster(folder, master_flags)
+        try:
+            cluster.start_master()
+            yield cluster
+        finally:
+            cluster.close()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from benchmarks import (
     allocator,
     counts,
     crowd,
+    failover,
     fill,
     hour,
     idle,
@@ -20,6 +21,7 @@ from benchmarks import (
 from benchmarks.allocator import Size
 from benchmarks.counts import Window
 from benchmarks.crowd import Held, Offered
+from benchmarks.failover import Members
 from benchmarks.fill import Cluster
 from benchmarks.hour import Virtual
 from benchmarks.idle import Rest
@@ -99,6 +101,18 @@ WORKLOADS: tuple[Workload[Any], ...] = (
         memory.memory,
         (Passing(tasks=100_000, offers=10_000_000),),
         note=f"Offers: the machine alone. Tasks: a swarm of one. {SCRIPTED}",
+    ),
+    Workload(
+        "restart-master",
+        failover.restart_master,
+        (Members(agents=4), Members(agents=1_000), Members(agents=10_000)),
+        SWARM,
+    ),
+    Workload(
+        "failover",
+        failover.failover,
+        (Members(agents=500),),
+        f"{failover.SESSION_NOTE} {SWARM}",
     ),
     Workload("restart-agent", restart.restart_agent, (Running(tasks=50),)),
     Workload("reuse", latency.reuse, (Samples(samples=200),)),

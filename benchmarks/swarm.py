@@ -29,7 +29,7 @@ from mesoslite.credentials import find_token_file, read_tokens
 from mesoslite.daemon import settle_memory, stop_with_stdin
 from mesoslite.database import WorkDir
 from mesoslite.files import FileRead
-from mesoslite.link import Backoff, Ends, Link
+from mesoslite.link import AGENT_BACKOFF, Ends, Link
 from mesoslite.logs import set_up_logs
 from mesoslite.loop import Inbox, drive
 from mesoslite.masters import WAYS, LeaderWatch, Locator, Masters, parse_masters
@@ -139,7 +139,7 @@ class SwarmAgent:
             ),
             self._inbox,
             token=lambda: token,
-            backoff=Backoff(),
+            backoff=AGENT_BACKOFF,
             rng=self._rng,
         )
         async with asyncio.TaskGroup() as both:

@@ -46,19 +46,29 @@ log = structlog.get_logger("mesoslite.link")
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to wait before dialling again: random, up to `first_s` x 2^n, at most `max_s`.
+    """How long to wait before dialling again: a random part of a share of the time it was away.
 
-    A master that is started again is found at once: whoever waits has waited for as long as it was
-    away, twice at most. Random so that ten thousand agents do not come back at the same instant;
-    each dial has CONNECT_TIMEOUT_S, so those that a busy master keeps waiting do not dial more.
+    So whoever lost a master that is started again is back soon after it, however long that took,
+    and one that stays away is dialled less and less. Random so that ten thousand agents do not come
+    back at the same instant; each dial has CONNECT_TIMEOUT_S, so those that a busy master keeps
+    waiting do not dial more.
     """
 
-    first_s: float = 0.05
+    first_s: float
+    """The least that the share is."""
+    share: float
+    """Of the time since the last steady stream ended."""
     max_s: float = 10.0
 
-    def delay_s(self, attempt: int, rng: random.Random) -> float:
-        """The wait before attempt 0, 1, 2, ... in a row."""
-        return rng.uniform(0, min(self.first_s * 2 ** min(attempt, 30), self.max_s))
+    def delay_s(self, away_s: float, rng: random.Random) -> float:
+        """The wait before the next dial."""
+        return rng.uniform(0, min(max(self.first_s, self.share * away_s), self.max_s))
+
+
+#: Back within a fifth of the master's absence: there are few of them, and people wait for them.
+SCHEDULER_BACKOFF = Backoff(first_s=0.05, share=0.2)
+#: 10,000 agents knock 68,000 times in the first second, 8,000 in the sixth, 2,000 from then on.
+AGENT_BACKOFF = Backoff(first_s=0.25, share=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +151,19 @@ class Link(Generic[C, E]):
 
     async def run(self) -> None:
         """Dial, and dial again, until `close`. Cancel it when it may be waiting to dial."""
-        attempt = 0
+        loop = asyncio.get_running_loop()
+        left_s = loop.time()
         try:
             while not self._closed:
-                lasted_s = await self._dial()
-                # Whom a master takes and drops at once must not be back at once, for ever.
-                attempt = 0 if lasted_s >= STEADY_S else attempt + 1
+                if await self._dial() >= STEADY_S:
+                    left_s = loop.time()
+                # Else it goes on: whom a master takes and drops at once must not be back at once.
                 # Nothing that the machine says for the old stream may come after the new one opens.
                 await self._inbox.settled()
                 if self._closed:
                     break
-                if await self._locator.pause(self._backoff.delay_s(attempt, self._rng)):
+                delay_s = self._backoff.delay_s(loop.time() - left_s, self._rng)
+                if await self._locator.pause(delay_s):
                     await asyncio.sleep(self._backoff.delay_s(0, self._rng))
         finally:
             await self._locator.close()

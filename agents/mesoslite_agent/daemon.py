@@ -25,7 +25,7 @@ from mesoslite.daemon import StartError, check_host, port_told, run_daemon, sett
 from mesoslite.database import WorkDir
 from mesoslite.files import FileRead
 from mesoslite.health import health_handler
-from mesoslite.link import Backoff, Ends, Link
+from mesoslite.link import AGENT_BACKOFF, Ends, Link
 from mesoslite.loop import Health, Inbox, drive
 from mesoslite.masters import Locator
 from mesoslite.measures import LoopMeasures
@@ -217,7 +217,7 @@ class Daemon:
             ends,
             self._inbox,
             token=lambda: read_tokens(self._token_file).own,
-            backoff=Backoff(),
+            backoff=AGENT_BACKOFF,
             rng=random.Random(self._info.agent_id + secrets.token_hex(8)),
         )
 

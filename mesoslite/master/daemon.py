@@ -176,6 +176,7 @@ class _Daemon:
             await asyncio.gather(winning, return_exceptions=True)
             return
         seat = winning.result()
+        log.info("this master is elected", node=seat.node)
         keeping = asyncio.create_task(seat.keep())
         try:
             registry = await ZooKeeperRegistry.opened(seat)

@@ -24,7 +24,7 @@ import structlog
 
 from mesoslite.clock import Clock
 from mesoslite.credentials import TokenFileError, find_token_file, read_tokens
-from mesoslite.link import Backoff, Ends, Link
+from mesoslite.link import SCHEDULER_BACKOFF, Ends, Link
 from mesoslite.loop import Inbox, drive
 from mesoslite.masters import Locator, find_masters
 from mesoslite.messages import Accept, AcceptResult, Decline, Heartbeat, SchedulerCall
@@ -154,7 +154,7 @@ class Driver:
             ),
             self._inbox,
             token=self._token,
-            backoff=Backoff(),
+            backoff=SCHEDULER_BACKOFF,
             rng=random.Random(secrets.randbits(64)),
         )
         self._no_token = ""

@@ -72,7 +72,7 @@ class Caller:
             ends,
             self.inbox,
             token=self.shown,
-            backoff=Backoff(0.01, 0.05),
+            backoff=Backoff(first_s=0.01, share=0.1, max_s=0.05),
             rng=random.Random(1),
         )
         self.now_ms = now_ms
