@@ -167,7 +167,9 @@ class Session:
         t = self.tables
         if t.over:
             return None
-        due = [t.offers.next_expiry_ms(), t.reconciliation.next_ms(), t.teardown_ends_ms]
+        due = [t.offers.next_expiry_ms(), t.reconciliation.next_ms()]
+        if not t.stopping:
+            due.append(t.teardown_ends_ms)  # else it is over when the callback that runs returns
         if t.stream is not Stream.CLOSED:
             due += [t.heard_ms + SILENCE_MAX_MS, t.beat_ms + HEARTBEAT_INTERVAL_MS]
         return min((at for at in due if at is not None), default=None)
@@ -303,6 +305,7 @@ class Session:
             t.say(Heartbeat(t.beats))
         if t.teardown_ends_ms is not None:
             t.stopping = t.stopping or now_ms >= t.teardown_ends_ms
+            streaming.give_up_store_calls(t)
         elif t.subscribed:
             streaming.confirm(t)
             for question in t.reconciliation.tick(now_ms):

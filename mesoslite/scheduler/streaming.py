@@ -102,6 +102,7 @@ def refused(t: Tables, refusal: Refusal, message: str) -> None:
         return
     if refusal is Refusal.FRAMEWORK_REMOVED and t.tearing_down:
         t.stopping = True
+        give_up_store_calls(t)
     elif refusal in PASSING_REFUSALS:
         drop(t, f"refused: {message or refusal.value}")
     else:
@@ -116,6 +117,8 @@ def give_up_store_calls(t: Tables) -> None:
     """The session ends, so a callback must not wait for an answer that no master gives."""
     if t.fatal is not None:
         refusal, message = t.fatal.refusal, t.fatal.message
+    elif t.tearing_down and (t.stopping or not t.subscribed):
+        refusal, message = Refusal.FRAMEWORK_REMOVED, "the framework is torn down with its store"
     elif t.stopping and not t.subscribed:
         refusal, message = Refusal.NOT_SUBSCRIBED, "the scheduler stops, and no master is heard"
     else:

@@ -44,10 +44,12 @@ from mesoslite.scheduler.protocol import (
     StoreCalled,
     StreamLost,
     StreamOpened,
+    Teardown,
     Tick,
     ToMaster,
 )
 from mesoslite.scheduler.session import Session, SessionConfig
+from mesoslite.scheduler.streaming import TEARDOWN_WAIT_MS
 from mesoslite.testing import Harness, SessionHarness, offer, status
 
 SMALL = Resources(cpus=1, mem=32)
@@ -266,6 +268,9 @@ def test_a_callback_that_waits_for_the_store_is_not_what_stops_the_reading() -> 
         (StreamLost("cut"), Decided(Stop())),
         (Decided(Stop()), StreamLost("cut")),
         (MasterSpoke(1, Refused(Refusal.FENCED)),),
+        (Decided(Teardown()), MasterSpoke(1, Refused(Refusal.FRAMEWORK_REMOVED))),
+        (Decided(Teardown()), StreamLost("cut")),
+        (Decided(Teardown()), Tick(TEARDOWN_WAIT_MS)),
     ],
 )
 def test_nobody_waits_for_an_answer_that_no_master_will_give(ends: tuple[Event, ...]) -> None:

@@ -28,6 +28,7 @@ from mesoslite.messages import (
     Update,
 )
 from mesoslite.model import OperationResult, Reason, Refusal, Source, TaskReference
+from mesoslite.scheduler import protocol
 from mesoslite.scheduler.launches import STATE_OF_REFUSED
 from mesoslite.scheduler.protocol import (
     CallbackReturned,
@@ -49,7 +50,7 @@ from mesoslite.scheduler.protocol import (
     StreamOpened,
     Tick,
 )
-from mesoslite.scheduler.streaming import PASSING_REFUSALS
+from mesoslite.scheduler.streaming import PASSING_REFUSALS, TEARDOWN_WAIT_MS
 from mesoslite.testing import SessionHarness, offer, status
 from tests.unit.session_bench import (
     DONE,
@@ -527,6 +528,16 @@ def test_teardown_survives_a_lost_stream_and_a_silent_master() -> None:
     assert kinds(bench.subscribe()) == ["Subscribe", "Teardown"]
     bench.passes(10)
     assert bench.finish == Finish()
+
+
+def test_a_teardown_that_is_over_waits_for_the_callback_that_runs_and_burns_no_time() -> None:
+    session = busy_session()
+    session.handle(Decided(protocol.Teardown()))
+    session.handle(Tick(TEARDOWN_WAIT_MS))
+    due_ms = session.next_deadline_ms()
+    assert due_ms is not None
+    assert due_ms > TEARDOWN_WAIT_MS
+    assert session.handle(CallbackReturned()) == [Finish()]
 
 
 def test_nothing_follows_the_end() -> None:
