@@ -20,6 +20,7 @@ from mesoslite.testing.world import Node
 from mesoslite_agent.container import ContainerExited
 from tests.simulation.books import Books
 
+NOBODY_KNOWS = (Reason.HOST_REBOOTED, Reason.LAUNCHER_TERMINATED)
 Key = tuple[str, str]
 """(framework id, task id)"""
 
@@ -172,15 +173,18 @@ class Safety(Watcher):
                 assert any(_exit_code(c) == 0 for c in containers), (
                     f"{tell_status(status)}: {containers}"
                 )
-            case TaskState.FAILED if status.exit_code is not None or status.signal is not None:
-                ends = [(_exit_code(c), _signal(c)) for c in containers]
-                assert (status.exit_code, status.signal) in ends, (
-                    f"{tell_status(status)}: {containers}"
-                )
             case TaskState.ERROR:
+                assert not containers, f"{tell_status(status)}: {containers}"
+            case TaskState.DROPPED if key not in self.anew:
                 assert not containers, f"{tell_status(status)}: {containers}"
             case _:
                 pass
+        if status.terminal and status.container_id:
+            its = next((c for c in containers if c.spec.container_id == status.container_id), None)
+            end = (None, None) if its is None else (_exit_code(its), _signal(its))
+            if status.reason in NOBODY_KNOWS:
+                end = (None, None)
+            assert (status.exit_code, status.signal) == end, f"{tell_status(status)}: {its}"
 
 
 def _exit_code(container: Container) -> int | None:
