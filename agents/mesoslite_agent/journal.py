@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+from binascii import crc32
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -101,24 +102,35 @@ class Journal:
         self._unwritten: list[bytes] = []
         self._fd = -1
         self._torn = False
+        self.damaged = 0
+        """Lines that `load` could not use, but for one that was torn."""
 
     def load(self) -> tuple[str | None, dict[str, Container]]:
-        """The boot that it was written in, and the containers that are not forgotten."""
+        """The boot that it was written in, and the containers that are not forgotten.
+
+        A line that is not as it was written costs what it said, no more, and counts as `damaged`:
+        of a container without its intent the record still tells which process it is, one without
+        its record is found by its intent, and one without its end was lost.
+        """
         boot, containers = None, dict[str, Container]()
         try:
-            text = self._path.read_text(errors="replace")
+            data = self._path.read_bytes()
         except FileNotFoundError:
             return None, {}
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn line
-                entry: Json = json.loads(line)
+        *lines, torn = data.split(b"\n")  # the last one ends where its launcher did
+        for line in [*lines, torn]:
+            entry = unsealed(line)
+            if entry is None:
+                self.damaged += bool(line) and line is not torn
+                continue
+            with contextlib.suppress(KeyError, TypeError):
                 match entry["is"]:
                     case "boot":
                         boot = str(entry["boot"])
                     case "intent":
                         containers[entry["id"]] = Container(entry["id"], entry)
                     case "record":
-                        container = containers[entry["id"]]
+                        container = containers.setdefault(entry["id"], Container(entry["id"], {}))
                         container.state = "started"
                         container.pid, container.start = entry["pid"], entry["start"]
                     case "end":
@@ -138,7 +150,7 @@ class Journal:
             if container.end:
                 entries.append(ended(container))
         fresh = self._path.with_name("journal.new")
-        fresh.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        fresh.write_bytes(b"".join(map(sealed, entries)))
         fresh.replace(self._path)
         if self._fd >= 0:
             os.close(self._fd)
@@ -147,7 +159,7 @@ class Journal:
 
     def add(self, entry: Json) -> None:
         """Take one entry for the next `write`."""
-        self._unwritten.append(json.dumps(entry).encode() + b"\n")
+        self._unwritten.append(sealed(entry))
 
     def write(self, containers: dict[str, Container]) -> None:
         """Append what was added since the last time, ~8 us for all of it.
@@ -167,6 +179,28 @@ class Journal:
             raise OSError(f"only a part could be written to {self._path}")
         if self._lines > JOURNAL_LINES_SLACK + 4 * len(containers):
             self.rewrite(containers.values())
+
+
+def sealed(entry: Json) -> bytes:
+    """One line: a checksum of the rest, in eight hexadecimal digits, and the entry as JSON."""
+    text = json.dumps(entry).encode()
+    return b"%08x %b\n" % (crc32(text), text)
+
+
+def unsealed(line: bytes) -> Json | None:
+    """The entry of a line; None when it is not as it was written.
+
+    One that begins with its JSON is of an older launcher, which sealed nothing.
+    """
+    if not line.startswith(b"{"):
+        seal, _, line = line.partition(b" ")
+        if seal != b"%08x" % crc32(line):
+            return None
+    try:
+        entry: Any = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def intent(container: Container) -> Json:

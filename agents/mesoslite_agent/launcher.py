@@ -392,7 +392,9 @@ def main() -> int:
     journal = Journal(folder / "journal")
     boot, containers = journal.load()
     lost = [container for container in containers.values() if not container.end]
-    if boot == boot_id():
+    if journal.damaged:
+        sys.stderr.write(f"{journal.damaged} lines of the journal are damaged\n")
+    if boot in (None, boot_id()):  # of none that is known any more, pid and start time tell enough
         kill_lost(lost)
     for container in lost:
         container.lose()

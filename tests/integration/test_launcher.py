@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mesoslite_agent import launcher, lines
+from mesoslite_agent.journal import sealed, unsealed
 from mesoslite_agent.launcher_client import LauncherClient, LauncherRefused, command, launch
 from mesoslite_agent.processes import read_process
 from tests.integration.containers import Place, descriptors
@@ -324,6 +325,40 @@ async def test_a_start_without_a_record_is_found_by_its_marker(place: Place) -> 
     await it.end()
 
 
+@pytest.mark.parametrize("hit", ["boot", "intent", "record", "end"])
+async def test_a_damaged_line_of_the_journal_costs_what_it_said_and_no_process(
+    place: Place, hit: str
+) -> None:
+    it = await opened(place)
+    await it.start("runs", "sleep", "300")
+    await it.start("done", "true")
+    assert (await it.over("done"))["exit_code"] == 0
+    await until(lambda: "runs" in it.last)
+    pid = it.last["runs"]["pid"]
+    os.kill(it.pid(), signal.SIGSTOP)
+    journal = it.folder / "journal"
+    lines = journal.read_bytes().splitlines()
+    where = next(n for n, line in enumerate(lines) if f'"is": "{hit}"'.encode() in line)
+    lines[where] = lines[where].replace(b'"', b"'", 1)
+    journal.write_bytes(b"\n".join([*lines, b"nonsense", b'12345678 {"is": "forg']))
+    os.kill(it.pid(), signal.SIGKILL)
+    assert (await it.over("runs"))["lost"]
+    assert not lives(pid)
+    assert it.last["done"]["lost"] == (hit == "end")
+    assert "2 lines of the journal are damaged" in (it.folder / "launcher.log").read_text()
+    await it.end()
+
+
+def test_no_line_with_a_changed_byte_is_taken_for_what_was_written() -> None:
+    line = sealed({"is": "end", "id": "1-1", "state": "exited", "end": {"exit_code": 0}})
+    assert unsealed(line.rstrip(b"\n")) is not None
+    for at in range(len(line) - 1):
+        changed = bytearray(line.rstrip(b"\n"))
+        changed[at] ^= 1
+        assert unsealed(bytes(changed)) is None
+    assert unsealed(b'{"is": "forget", "id": "1-1"}') == {"is": "forget", "id": "1-1"}
+
+
 async def test_after_a_reboot_a_recorded_pid_is_somebody_elses(place: Place) -> None:
     folder = place.work_dir / "launcher"
     folder.mkdir()
@@ -425,8 +460,10 @@ async def test_what_it_says_of_a_start_time_is_what_the_kernel_says(place: Place
     for container_id in ids:
         await it.start(container_id, "sleep", "300")
     await until(lambda: len(it.last) == len(ids))
-    journal = map(json.loads, (it.folder / "journal").read_text().splitlines())
-    records = [entry for entry in journal if entry["is"] == "record"]
+    lines = (it.folder / "journal").read_bytes().splitlines()
+    entries = [entry for line in lines if (entry := unsealed(line))]
+    assert len(entries) == len(lines)
+    records = [entry for entry in entries if entry["is"] == "record"]
     assert [entry["id"] for entry in records] == ids
     for entry in records:
         process = read_process(entry["pid"])
