@@ -1,0 +1,171 @@
+"""What tasks themselves write of their lives, and what their framework was told: do they agree?"""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Ends that nobody can know more of: the launcher, or the host, died with the task.
+UNKNOWN_ENDS = frozenset({"LAUNCHER_TERMINATED", "HOST_REBOOTED"})
+#: How ends are told of tasks whose command never started.
+NEVER_RAN = frozenset({"DROPPED", "ERROR"})
+STOPPED = 143  # by SIGTERM, as a shell says
+SLACK_S = 5.0  # a task may have been launched before a death and started around it
+
+
+def script_of(folder: Path, task_id: str, rng: random.Random, life_s: tuple[float, float]) -> str:
+    """A shell's script that lives for a while and writes how it began and ended.
+
+    `TASK.start` has its pid, where it works and the time; it is written once, and whoever finds
+    it there writes `TASK.again`. `TASK.end` has its exit code, or -9 just before it kills itself.
+    """
+    base = shlex.quote(str(folder / "evidence" / task_id))
+    code = rng.choices([0, 7, -9], [7, 2, 1])[0]
+    ending = f"echo {code} > {base}.end; " + ("kill -9 $$" if code < 0 else f"exit {code}")
+    return (
+        f"set -C; {{ echo $$ $PWD $(date +%s.%N) > {base}.start; }} 2>/dev/null || "
+        f"echo $$ >> {base}.again; set +C; "
+        f"trap 'echo {STOPPED} > {base}.end; exit {STOPPED}' TERM; "
+        f"sleep {rng.uniform(*life_s):.1f} & wait $!; trap '' TERM; {ending}"
+    )
+
+
+@dataclass(slots=True)
+class Life:
+    """What is known of one task, from both sides."""
+
+    task_id: str
+    run: str = ""
+    launched: bool = False
+    kill_asked: bool = False
+    told: dict[tuple[str, str, int | None, int | None], int] = field(default_factory=dict)
+    """(state, reason, exit code, signal) of each end that was told -> how often."""
+    told_running: bool = False
+    started_at: float | None = None
+    place: str = ""
+    end: int | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A launcher or host was killed: its tasks' ends are nobody's to know."""
+
+    agent: str
+    at: float
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All lives, and which scheduler process was the last of each framework."""
+
+    lives: dict[str, Life] = field(default_factory=dict)
+    last_runs: set[str] = field(default_factory=set)
+    ends: Counter[str] = field(default_factory=Counter)
+    """How often each kind of end was told."""
+
+    @property
+    def launches(self) -> int:
+        """Tasks whose process really started."""
+        return sum(life.started_at is not None for life in self.lives.values())
+
+    @property
+    def completions(self) -> int:
+        """Tasks that ended by themselves, and said so."""
+        return sum(life.end is not None for life in self.lives.values())
+
+
+def read(folder: Path, frameworks: Iterable[str]) -> Evidence:
+    """Everything that was written in a chaos's folder. O(lines)."""
+    found = Evidence()
+    lives: defaultdict[str, Life] = defaultdict(lambda: Life(""))
+    for name in frameworks:
+        run = ""
+        for line in (folder / f"{name}.log").read_text().splitlines():
+            said = json.loads(line)
+            run = said["run"]
+            if "task_id" in said:
+                life = lives[said["task_id"]]
+                life.task_id = said["task_id"]
+                _take(life, said)
+        found.last_runs.add(run)
+    for path in (folder / "evidence").iterdir():
+        task_id, _, kind = path.name.rpartition(".")
+        life = lives[task_id]
+        life.task_id = task_id
+        text = path.read_text().split()
+        if kind == "start" and len(text) == 3:
+            life.place, life.started_at = text[1], float(text[2])
+        elif kind == "end" and text:
+            life.end = int(text[0])
+        elif kind == "again":
+            life.again = True
+    found.lives = dict(lives)
+    for life in found.lives.values():
+        for state, reason, _, _ in life.told:
+            found.ends[f"{state} {reason}".strip()] += 1
+    return found
+
+
+def _take(life: Life, said: Mapping[str, object]) -> None:
+    match said["is"]:
+        case "launch":
+            life.launched, life.run = True, str(said["run"])
+        case "kill":
+            life.kill_asked = True
+        case "status" if said["terminal"]:
+            end = (said["state"], said["reason"], said["exit_code"], said["signal"])
+            life.told[end] = life.told.get(end, 0) + 1  # type: ignore[index,arg-type]
+        case "status":
+            life.told_running |= said["state"] == "RUNNING"
+
+
+def wrong(found: Evidence, deaths: Iterable[Death]) -> list[str]:
+    """Every task whose two stories do not agree, and how. Empty: all is well."""
+    by_agent: defaultdict[str, list[float]] = defaultdict(list)
+    for death in deaths:
+        by_agent[death.agent].append(death.at)
+    out = []
+    for life in sorted(found.lives.values(), key=lambda life: life.task_id):
+        why = _why_wrong(life, by_agent, found.last_runs)
+        if why:
+            out.append(f"{life.task_id}: {why} ({life})")
+    return out
+
+
+def _why_wrong(life: Life, deaths: Mapping[str, list[float]], last_runs: set[str]) -> str | None:
+    started = life.started_at
+    if life.again:
+        return "its command started twice"
+    if not life.told:
+        if started is not None:
+            return "it ran, and its end was never told"
+        if life.run in last_runs:
+            return "its launch was never answered"
+        return None  # its scheduler died before the launch was said
+    if len(life.told) > 1:
+        return "several ends were told"
+    [(state, reason, exit_code, number)] = life.told
+    if state in NEVER_RAN:
+        return "it ran, and is said never to have" if started is not None else None
+    unknowable = started is None or any(
+        at >= started - SLACK_S
+        for agent, times in deaths.items()
+        if f"/{agent}/" in life.place
+        for at in times
+    )
+    if reason in UNKNOWN_ENDS:
+        return None if unknowable else "its end is told as unknowable, and nothing died"
+    if state == "KILLED":
+        return None if life.kill_asked else "it was killed, and nobody asked for it"
+    if life.end is None:
+        return f"it is told as {state} {reason}, and it wrote nothing"
+    expected = {0: ("FINISHED", 0, None), -9: ("FAILED", None, 9)}
+    if (state, exit_code, number) != expected.get(life.end, ("FAILED", life.end, None)):
+        return f"it is told as {state} {reason}, and it wrote {life.end}"
+    return None
