@@ -22,11 +22,11 @@ from pathlib import Path
 from mesoslite.cli import hosts
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Failure
+from mesoslite.testing.zookeeper import ZooKeeperServer
 from mesoslite.wire.amounts import resources_from_wire
 from tests.chaos.cluster import ChaosCluster
 from tests.chaos.evidence import read, wrong
 from tests.chaos.faults import EVERY_S, Faults
-from tests.integration.zookeeper import running_zookeeper
 
 MASTERS, AGENTS, ALIVE = 3, 5, 200
 NAMES = ("left", "right")
@@ -46,8 +46,8 @@ def play(seed: int, seconds: float, folder: Path) -> str:
     rng = random.Random(seed)
     (folder / "evidence").mkdir()
     with (
-        running_zookeeper(folder / "zookeeper") as zookeeper_port,
-        ChaosCluster(folder, zookeeper_port, rng, masters=MASTERS, agents=AGENTS) as cluster,
+        ZooKeeperServer(folder / "zookeeper") as zookeeper,
+        ChaosCluster(folder, zookeeper.port, rng, masters=MASTERS, agents=AGENTS) as cluster,
     ):
         faults = Faults(cluster, rng)
         _begin(cluster, faults)

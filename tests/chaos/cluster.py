@@ -7,7 +7,6 @@ can be cut; see `relay.py`.
 
 from __future__ import annotations
 
-import json
 import random
 import socket
 import uuid
@@ -21,6 +20,7 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
 
 from mesoslite.cli import hosts
+from mesoslite.masters import NODE_PREFIX, address_in
 from tests.chaos.relay import Relay, Relays
 from tests.chaos.services import Service
 
@@ -174,14 +174,14 @@ class ChaosCluster:
     def leader(self) -> MasterSite | None:
         """The master that was elected, as ZooKeeper has it; None while there is none."""
         try:
-            nodes = [n for n in self.zookeeper.get_children("/") if n.startswith("json.info_")]
+            nodes = [n for n in self.zookeeper.get_children("/") if n.startswith(NODE_PREFIX)]
             if not nodes:
                 return None
             data, _ = self.zookeeper.get("/" + min(nodes, key=lambda name: name[-10:]))
         except KazooException:
             return None
-        port = json.loads(data)["address"]["port"]
-        return next((m for m in self.masters if port in (m.inward.port, m.port)), None)
+        led_by = address_in(data)
+        return next((m for m in self.masters if f"127.0.0.1:{m.inward.port}" == led_by), None)
 
     # --- what a fault does ------------------------------------------------------------------------
 
