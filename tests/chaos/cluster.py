@@ -20,7 +20,8 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
 
 from mesoslite.cli import hosts
-from mesoslite.masters import NODE_PREFIX, address_in
+from mesoslite.credentials import make_token_file
+from mesoslite.masters import address_in, leading_node
 from tests.chaos.relay import Relay, Relays
 from tests.chaos.services import Service
 
@@ -72,7 +73,7 @@ class ChaosCluster:
         self.masters: list[MasterSite] = []
         self.agents: list[AgentHost] = []
         self.frameworks: list[Service] = []
-        self.zookeeper = KazooClient(f"127.0.0.1:{zookeeper_port}{ZK_PATH}")
+        self.zookeeper = KazooClient(f"127.0.0.1:{zookeeper_port}")
         self._wanted = (masters, agents)
 
     @property
@@ -98,6 +99,7 @@ class ChaosCluster:
 
     def __enter__(self) -> Self:
         hosts.adopt_orphans()
+        make_token_file(self.folder / "token")
         self._stack.enter_context(self._relays)
         self.zookeeper.start()
         masters, agents = self._wanted
@@ -174,10 +176,10 @@ class ChaosCluster:
     def leader(self) -> MasterSite | None:
         """The master that was elected, as ZooKeeper has it; None while there is none."""
         try:
-            nodes = [n for n in self.zookeeper.get_children("/") if n.startswith(NODE_PREFIX)]
-            if not nodes:
+            node = leading_node(self.zookeeper.get_children(ZK_PATH))
+            if node is None:
                 return None
-            data, _ = self.zookeeper.get("/" + min(nodes, key=lambda name: name[-10:]))
+            data, _ = self.zookeeper.get(f"{ZK_PATH}/{node}")
         except KazooException:
             return None
         led_by = address_in(data)
