@@ -6,7 +6,7 @@ BIN := .venv/bin
 CODE := mesoslite agents frameworks benchmarks protos tests
 QUICK_TESTS := tests/unit tests/properties tests/scenarios tests/planted
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench protos simulate simulate-long scenarios-rewrite planted clean venv venv-containers venv-tests
+.PHONY: help demo test check bench protos simulate chaos simulate-long scenarios-rewrite planted clean venv venv-containers venv-tests
 
 # Somebody else's environment must not leak into this one.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -42,6 +42,9 @@ simulate: venv ## Simulate 200 seeds, or tell the story of SEED=n
 
 simulate-long: venv ## Simulate 10,000 seeds, on JOBS=n processes
 	@$(BIN)/python -m tests.simulation --seeds 10000 --progress $(if $(JOBS),--jobs $(JOBS))
+
+chaos: venv-tests ## Kill, stop and cut off real processes for 3 minutes a round: ROUNDS=n SEED=n
+	@$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),1) --seed $(or $(SEED),1)
 
 scenarios-rewrite: venv ## Write the scenarios' expected output anew; read the diff
 	@$(BIN)/python -m tests.scenarios --rewrite

@@ -53,15 +53,15 @@ def end_host(work_dir: Path, agent_id: str, agent_pid: int | None) -> set[int]:
     while True:
         found = _processes(work_dir, groups, {agent_pid} if agent_pid else set())
         # Parents first, and all before any of them is waited for: nobody sees another one die.
-        for pid in sorted(found):
+        for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        killed |= found
+        killed.update(found)
         if not found:
             break
         agent_pid = None
         if time.monotonic() > deadline_s:
-            raise TimeoutError(f"processes that do not die: {sorted(found)}")
+            raise TimeoutError(f"processes that do not die: {found}")
         time.sleep(0.005)  # the kernel needs a moment to end them
         reap_orphans(killed)
     _unmount(work_dir)
@@ -75,7 +75,7 @@ def left_of(work_dir: Path, agent_ids: Iterable[str]) -> list[str]:
     groups = [group for agent_id in agent_ids for group in _groups(agent_id)]
     found = [f"cgroup {group}" for group in groups]
     found += [f"mount {where}" for where in mounted_below(work_dir.resolve())]
-    found += [f"process {pid}" for pid in sorted(_processes(work_dir, groups, set()))]
+    found += [f"process {pid}" for pid in _processes(work_dir, groups, set())]
     return found
 
 
@@ -112,8 +112,11 @@ def _remove(group: Path) -> None:
         group.parent.rmdir()
 
 
-def _processes(work_dir: Path, groups: Iterable[Path], known: set[int]) -> set[int]:
-    """What lives of a host, and everything that descends from it."""
+def _processes(work_dir: Path, groups: Iterable[Path], known: set[int]) -> list[int]:
+    """What lives of a host, and everything that descends from it: parents before their children.
+
+    Pids do not tell: they begin anew when they have reached their limit.
+    """
     parents: dict[int, int] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and (parent := _parent_of(int(entry.name))) is not None:
@@ -125,20 +128,21 @@ def _processes(work_dir: Path, groups: Iterable[Path], known: set[int]) -> set[i
                 found |= {int(pid) for pid in listing.read_text().split()} & parents.keys()
     place = os.fspath(work_dir.resolve())
     found |= {pid for pid in _descendants({os.getpid()}, parents) if _works_in(pid, place)}
-    return found | _descendants(found, parents)
+    found |= _descendants(found, parents).keys()
+    roots = {pid for pid in found if parents[pid] not in found}
+    return [*roots, *_descendants(roots, parents)]
 
 
-def _descendants(roots: set[int], parents: dict[int, int]) -> set[int]:
+def _descendants(roots: set[int], parents: dict[int, int]) -> dict[int, None]:
+    """All below the roots, a generation after the other."""
     children: dict[int, list[int]] = {}
     for pid, parent in parents.items():
         children.setdefault(parent, []).append(pid)
-    out: set[int] = set()
-    ahead = list(roots)
-    while ahead:
-        for child in children.get(ahead.pop(), ()):
-            if child not in out:
-                out.add(child)
-                ahead.append(child)
+    out: dict[int, None] = {}
+    generation = list(roots)
+    while generation:
+        generation = [child for pid in generation for child in children.get(pid, ())]
+        out.update(dict.fromkeys(generation))
     return out
 
 

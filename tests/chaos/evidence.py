@@ -12,8 +12,9 @@ from pathlib import Path
 
 #: Ends that nobody can know more of: the launcher, or the host, died with the task.
 UNKNOWN_ENDS = frozenset({"LAUNCHER_TERMINATED", "HOST_REBOOTED"})
-#: How ends are told of tasks whose command never started.
-NEVER_RAN = frozenset({"DROPPED", "ERROR"})
+#: How ends are told of tasks whose command never started. GONE: the master that was to launch it
+#: has died, its agent is there without it, and the session asked before its launch was answered.
+NEVER_RAN = frozenset({"DROPPED", "ERROR", "GONE"})
 STOPPED = 143  # by SIGTERM, as a shell says
 SLACK_S = 5.0  # a task may have been launched before a death and started around it
 
