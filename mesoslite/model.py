@@ -111,6 +111,7 @@ class Refusal(Enum):
     NO_AGENT_FITS = "no agent could hold this even if it were empty"
     TOO_MANY_REQUESTS = "the framework has as many requests as it may: withdraw some"
     INVALID_REQUEST = "the request's description is not valid"
+    UNKNOWN_REQUEST = "the framework requests nothing under this id"
     # The store
     STORE_CONFLICT = "an entry of the store has another version than the one that was expected"
     STORE_FULL = "the framework's store holds as much as it may"

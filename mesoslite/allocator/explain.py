@@ -101,16 +101,19 @@ def _whose_offer(client: Client, agent: Agent) -> WhyNot:
 
 
 def explain_requests(
-    client: Client, agents: Iterable[Agent], demand: Demand, most: int
+    client: Client, agents: Iterable[Agent], demand: Demand, most: int, request_id: str
 ) -> list[Explained]:
     """What keeps a framework from being offered more, in a role in which it says what it wants.
 
     One for each request that wants something, at most so many; one for the role if there is none.
+    Named a request, only that one, if it is of this role.
     """
     agents = list(agents)
     whole = tuple(_of_all(client, agents))
-    wanting = [want for want in client.wants.values() if want.wanted]
-    if not wanting:
+    wanting = [
+        want for named, want in client.wants.items() if want.wanted and request_id in ("", named)
+    ]
+    if not wanting and not request_id:
         outstanding = sum(offer.client is client for agent in agents for offer in agent.offers)
         blocked = whole or (Blocked(WhyNot.DEMAND_MET),)
         return [Explained(client.role.name, offers=outstanding, blocked=blocked)]

@@ -112,9 +112,11 @@ class Reading:
             self._index.note(self._agents.changed)
         return self._index
 
-    def explain(self, framework_id: str, role: str = "") -> tuple[Explained, ...]:
+    def explain(
+        self, framework_id: str, role: str = "", request_id: str = ""
+    ) -> tuple[Explained, ...]:
         """What keeps the framework from being offered more, for each of its roles and requests, or
-        those of one role.
+        those of one role, or one request.
 
         True of the moment after an `allocate`. About 10 us for each agent and request: of so many
         that more than EXPLAINED_MAX agents would be looked at, only the first are explained, and
@@ -129,8 +131,8 @@ class Reading:
             if not client.subscribed or role not in ("", client.role.name) or not left:
                 continue
             if client.demand:
-                explained += explain_requests(client, self._agents, self._demand, left)
-            else:
+                explained += explain_requests(client, self._agents, self._demand, left, request_id)
+            elif not request_id:
                 explained.append(
                     explain_client(
                         client,

@@ -201,12 +201,14 @@ class Operator:
         )
 
     def explain(
-        self, subject: str, *, framework: str = "", role: str = ""
+        self, subject: str, *, framework: str = "", role: str = "", request: str = ""
     ) -> operator_pb2.ExplainResponse:
         """Why a framework waits, or what became of a task."""
         reply: operator_pb2.ExplainResponse = self._call(
             "Explain",
-            operator_pb2.ExplainRequest(subject=subject, framework=framework, role=role),
+            operator_pb2.ExplainRequest(
+                subject=subject, framework=framework, role=role, request=request
+            ),
         )
         return reply
 

@@ -16,10 +16,10 @@ from mesoslite.cli.options import Chosen
 from mesoslite.v1 import operator_pb2
 
 
-def explain(chosen: Chosen, subject: str, framework: str, role: str) -> None:
+def explain(chosen: Chosen, subject: str, *, framework: str, role: str, request: str) -> None:
     """Ask the master why, and print what it says: the whole in one line first."""
     with Operator(chosen.master, chosen.token_file) as operator:
-        reply = operator.explain(subject, framework=framework, role=role)
+        reply = operator.explain(subject, framework=framework, role=role, request=request)
     if chosen.output is Format.JSON:
         emit(documents.text_of(documents.document_of(reply)))
     else:

@@ -273,6 +273,9 @@ def explain(
     role: Annotated[
         str, typer.Option("--role", metavar="ROLE", help="Of a framework: this role alone.")
     ] = "",
+    request: Annotated[
+        str, typer.Option("--request", metavar="ID", help="Of a framework: this request alone.")
+    ] = "",
     framework: Annotated[
         str, typer.Option("--framework", metavar="NAME", help="It is a task, of this one.")
     ] = "",
@@ -283,7 +286,8 @@ def explain(
     """Why a framework is offered no more than it is, or what became of a task."""
     from mesoslite.cli.explanations import explain
 
-    explain(chosen(context, master, token_file, output), subject, framework, role)
+    asked = chosen(context, master, token_file, output)
+    explain(asked, subject, framework=framework, role=role, request=request)
 
 
 for _noun in (agent_app, framework_app, task_app, offer_app):

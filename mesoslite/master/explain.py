@@ -30,11 +30,12 @@ HOLDERS_MAX = 20  # frameworks that are named one by one for what they were offe
 
 
 def explain(
-    t: Tables, subject: str, *, framework: str = "", role: str = ""
+    t: Tables, subject: str, *, framework: str = "", role: str = "", request: str = ""
 ) -> Explanation | NotExplained:
     """Explain a framework by id or name, else a task by id; the start of an id will do.
 
-    `framework` (id or name): the subject is a task of this one. `role`: explain this role alone.
+    `framework` (id or name): the subject is a task of this one. `role`, `request`:
+    explain this role, or the request of this id, alone.
     """
     if not framework:
         found = _frameworks(t, subject)
@@ -42,7 +43,7 @@ def explain(
             return NotExplained(Refusal.AMBIGUOUS, fates.several(subject, found))
         if found:
             [framework_id] = found
-            return _explain_framework(t, framework_id, role)
+            return _explain_framework(t, framework_id, role, request)
     return fates.explain_task(t, subject, framework)
 
 
@@ -62,7 +63,9 @@ def _frameworks(t: Tables, some: str) -> set[str]:
 # --- frameworks -----------------------------------------------------------------------------------
 
 
-def _explain_framework(t: Tables, framework_id: str, role: str) -> FrameworkExplanation:
+def _explain_framework(
+    t: Tables, framework_id: str, role: str, request: str
+) -> FrameworkExplanation | NotExplained:
     framework = t.frameworks.get(framework_id)
     if framework is None:
         record = next(one for one in t.completed if one.framework_id == framework_id)
@@ -72,11 +75,14 @@ def _explain_framework(t: Tables, framework_id: str, role: str) -> FrameworkExpl
     name = f"{framework.info.name} ({framework_id})"
     if role and role not in framework.info.roles:
         roles = [_role_unknown(framework, role)]
+    elif request and request not in framework.requests:
+        message = f"{name} requests nothing under {request!r}: it is met, withdrawn or unknown"
+        return NotExplained(Refusal.UNKNOWN_REQUEST, message)
     else:
-        told = t.allocator.explain(framework_id, role)
+        told = t.allocator.explain(framework_id, role, request)
         roles = [_explain_role(t, framework, one) for one in told]
     verdicts = dict.fromkeys(one.verdict for one in roles)
-    if more := _explainable(framework, role) - len(roles):
+    if not request and (more := _explainable(framework, role) - len(roles)):
         verdicts[f"and {more:,} more roles and requests, too many for one answer"] = None
     verdict = f"{name}: {'; '.join(verdicts)}"
     return FrameworkExplanation(framework_id, framework.info.name, verdict, tuple(roles))

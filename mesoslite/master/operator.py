@@ -57,6 +57,7 @@ SERVICE = "mesoslite.v1.OperatorService"
 _CODES = {
     Refusal.UNKNOWN_FRAMEWORK: grpc.StatusCode.NOT_FOUND,
     Refusal.UNKNOWN_TASK: grpc.StatusCode.NOT_FOUND,
+    Refusal.UNKNOWN_REQUEST: grpc.StatusCode.NOT_FOUND,
     Refusal.UNKNOWN_AGENT: grpc.StatusCode.NOT_FOUND,
     Refusal.AMBIGUOUS: grpc.StatusCode.INVALID_ARGUMENT,
     Refusal.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
@@ -250,7 +251,11 @@ class Operator:
         async with self._explaining:
             began_s = time.perf_counter()
             found = explain(
-                self._tables, request.subject, framework=request.framework, role=request.role
+                self._tables,
+                request.subject,
+                framework=request.framework,
+                role=request.role,
+                request=request.request,
             )
             # Who asks in a loop has half of the master's time at most: the next one waits as long.
             await asyncio.sleep(time.perf_counter() - began_s)

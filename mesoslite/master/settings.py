@@ -175,6 +175,11 @@ class MasterSettings:
         show=show_weights,
     )
     offer_lease_s: float = _seconds(DEFAULTS.offer_lease_ms, "how long an offer stands")
+    lease_refuse_s: float = _seconds(
+        DEFAULTS.lease_refuse_ms,
+        "that an agent is refused for a framework that let the lease of an offer of it run out; "
+        "twice as long each time",
+    )
     offers_max: int = setting(
         DEFAULTS.offers_outstanding_max,
         whole(1, 1_000_000),
@@ -228,6 +233,8 @@ class MasterSettings:
         return MasterConfig(
             weights=thousandths,
             offer_lease_ms=round(self.offer_lease_s * 1_000),
+            lease_refuse_ms=(lease_refuse_ms := round(self.lease_refuse_s * 1_000)),
+            lease_refuse_max_ms=max(lease_refuse_ms, DEFAULTS.lease_refuse_max_ms),
             offers_outstanding_max=self.offers_max,
             refuse_floor_ms=round(self.refuse_floor_s * 1_000),
             revives_per_s=self.revives_per_s,

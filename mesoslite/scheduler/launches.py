@@ -62,6 +62,7 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
     Refusal.NO_AGENT_FITS: TaskState.ERROR,
     Refusal.TOO_MANY_REQUESTS: TaskState.DROPPED,
     Refusal.INVALID_REQUEST: TaskState.DROPPED,
+    Refusal.UNKNOWN_REQUEST: TaskState.DROPPED,
     # The store
     Refusal.STORE_CONFLICT: TaskState.DROPPED,
     Refusal.STORE_FULL: TaskState.DROPPED,

@@ -494,7 +494,9 @@ class Simulation:
         """What the master answered to an operator; None while it has not."""
         return self.master.answers.get(request)
 
-    def explain(self, subject: str, *, framework: str = "", role: str = "") -> Explanation:
+    def explain(
+        self, subject: str, *, framework: str = "", role: str = "", request: str = ""
+    ) -> Explanation:
         """Why a framework is offered no more than it is, or what became of a task, by name or id.
 
         As `mesoslite explain` would say. Raises LookupError when nothing is called so, or no
@@ -502,7 +504,9 @@ class Simulation:
         """
         if self.master.machine is None:
             raise LookupError("no master is up")
-        found = explain(self.master.machine.tables, subject, framework=framework, role=role)
+        found = explain(
+            self.master.machine.tables, subject, framework=framework, role=role, request=request
+        )
         if isinstance(found, NotExplained):
             raise LookupError(f"{found.message}: {found.refusal.value}")
         return found

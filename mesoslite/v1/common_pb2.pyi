@@ -103,6 +103,7 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_AGENT_AWAY: _ClassVar[Refusal]
     REFUSAL_STORE_CONFLICT: _ClassVar[Refusal]
     REFUSAL_STORE_FULL: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_REQUEST: _ClassVar[Refusal]
 TASK_STATE_UNSPECIFIED: TaskState
 TASK_STATE_STAGING: TaskState
 TASK_STATE_STARTING: TaskState
@@ -188,6 +189,7 @@ REFUSAL_INVALID_REQUEST: Refusal
 REFUSAL_AGENT_AWAY: Refusal
 REFUSAL_STORE_CONFLICT: Refusal
 REFUSAL_STORE_FULL: Refusal
+REFUSAL_UNKNOWN_REQUEST: Refusal
 
 class Range(_message.Message):
     __slots__ = ("low", "high")

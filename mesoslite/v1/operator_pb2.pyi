@@ -297,14 +297,16 @@ class OfferRow(_message.Message):
     def __init__(self, offer_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., framework_name: _Optional[str] = ..., role: _Optional[str] = ..., agent_id: _Optional[str] = ..., agent_hostname: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., made_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("subject", "framework", "role")
+    __slots__ = ("subject", "framework", "role", "request")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
     subject: str
     framework: str
     role: str
-    def __init__(self, subject: _Optional[str] = ..., framework: _Optional[str] = ..., role: _Optional[str] = ...) -> None: ...
+    request: str
+    def __init__(self, subject: _Optional[str] = ..., framework: _Optional[str] = ..., role: _Optional[str] = ..., request: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("now_ms", "verdict", "framework", "task")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mesoslite.allocator.reading import EXPLAINED_MAX
@@ -315,6 +316,20 @@ def test_a_framework_that_requests_nothing_more_has_its_demand_met() -> None:
         1,
         [WhyNot.DEMAND_MET],
     )
+
+
+def test_one_request_of_many_can_be_asked_about() -> None:
+    many = [replace(of_unit("cpus:9;mem:64"), request_id=f"r{number}") for number in range(3)]
+    world = asking(*many)
+    found = explain(world.master.tables, "f", request="r1")
+    assert isinstance(found, FrameworkExplanation)
+    [role] = found.roles
+    assert role.request == many[1]
+    assert "more roles and requests" not in found.verdict
+    unknown = explain(world.master.tables, "f", request="r9")
+    assert isinstance(unknown, NotExplained)
+    assert unknown.refusal is Refusal.UNKNOWN_REQUEST
+    assert "'r9'" in unknown.message
 
 
 def test_what_is_free_does_not_hold_a_unit_and_by_how_much() -> None:
