@@ -197,10 +197,7 @@ class Link(Generic[C, E]):
                 if code is grpc.StatusCode.UNAUTHENTICATED:
                     self._deny(details)
                 else:
-                    leader = leader_told(await call.trailing_metadata())
-                    if leader is not None:
-                        self._locator.redirected(leader)
-                    self._complain(details)
+                    self._not_open(details, leader_told(await call.trailing_metadata()))
         self._locator.missed()
         return 0.0
 
@@ -245,6 +242,15 @@ class Link(Generic[C, E]):
         """Leave a master when another leads: it may hang, and never say so itself."""
         leader = await self._locator.moved(address)
         self.drop(f"{leader} leads now")
+
+    def _not_open(self, details: str, leader: str | None) -> None:
+        """The master that was dialled does not take the stream; `leader`: since that one leads."""
+        if leader:
+            log.info("sent to the master that leads", master=leader)
+        else:
+            self._complain(details)
+        if leader is not None:
+            self._locator.redirected(leader)
 
     def _deny(self, why: str) -> None:
         self._complain(why)

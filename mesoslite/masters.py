@@ -257,7 +257,10 @@ async def client_ended(client: Any) -> None:
     ended = asyncio.Event()
 
     def end() -> None:
-        end_client(client)
+        try:
+            end_client(client)
+        except Exception as error:  # noqa: BLE001 - kazoo's for threads that do not end has no type
+            log.debug("a client of ZooKeeper did not end well", why=repr(error))
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(ended.set)
 

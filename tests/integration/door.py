@@ -106,10 +106,11 @@ class Peer:
         return events
 
     async def ended(self) -> grpc.StatusCode:
+        """Why it ended; what was heard up to then is kept."""
         async with asyncio.timeout(DEADLINE_S):
             with contextlib.suppress(grpc.aio.AioRpcError):
-                while isinstance(await self.call.read(), bytes):
-                    pass
+                while isinstance(data := await self.call.read(), bytes):
+                    self.heard += self._parse(data)
             code: grpc.StatusCode = await self.call.code()
             return code
 

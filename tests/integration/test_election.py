@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import grpc
 import pytest
 
 from mesoslite import (
@@ -21,10 +22,14 @@ from mesoslite import (
     run_async,
     take_fitting,
 )
+from mesoslite.credentials import call_metadata, read_tokens
 from mesoslite.masters import NODE_PREFIX, new_client, parse_ensemble
+from mesoslite.messages import Heartbeat, Subscribe, Subscribed
+from mesoslite.model import FrameworkInfo
 from mesoslite.testing.zookeeper import ZooKeeperServer
 from tests.integration.containers import Place
 from tests.integration.daemons import MASTER, Daemon, environment, tried
+from tests.integration.door import SUBSCRIBE, Peer
 from tests.integration.masters import SESSION_S, Masters, masters_in
 from tests.integration.waiting import until
 
@@ -119,23 +124,32 @@ async def test_when_the_leader_is_killed_another_leads_and_no_task_is_lost(
 
 
 async def test_a_leader_that_was_paused_says_nothing_more_and_ends(masters: Masters) -> None:
-    await masters.start(2, "--heartbeat-s=0.2", "--silence-s=60")
-    await masters.start_agent("--heartbeat-s=0.2", "--silence-s=60")
-    await until(lambda: masters.agents_active() == 1)
+    """One that is not told of the new leader keeps its stream to the old one, and hears no word."""
+    await masters.start(2)
     first, second = masters.masters
-    assert first.process is not None
-    first.process.send_signal(signal.SIGSTOP)
-    await until(lambda: masters.agents_active_at(second) == 1, 40)
-    agent = masters.agents[0]
-    streams = agent.said.count("connected to the master")
-    first.process.send_signal(signal.SIGCONT)
-    assert first.process.wait(20) == 75
-    assert "leads no more" in first.said.splitlines()[-1]
+    await masters.start_agent()
+    await until(lambda: masters.agents_active_at(first) == 1)
+    metadata = call_metadata(read_tokens(masters.token_file).own)
+    async with grpc.aio.insecure_channel(address_of(first)) as channel:
+        peer = Peer(channel.stream_stream(SUBSCRIBE, None, None)(None, metadata=metadata))
+        await peer.say(Subscribe(FrameworkInfo("deaf"), "session"))
+        await peer.hear(Subscribed)
+        await peer.say(Heartbeat(1))
+        assert await peer.hear(Heartbeat) == Heartbeat(1)
+        assert first.process is not None
+        first.process.send_signal(signal.SIGSTOP)
+        await until(lambda: masters.agents_active_at(second) == 1, ELECTED_S_MAX)
+        streams = masters.agents[0].said.count("connected to the master")
+        peer.heard.clear()
+        await peer.say(Heartbeat(2))
+        first.process.send_signal(signal.SIGCONT)
+        await peer.ended()
+        assert peer.heard == []
+    assert await asyncio.to_thread(first.process.wait, 20) == 75
+    assert "this master leads no more" in first.said.splitlines()[-1]
     assert "Traceback" not in first.said
     assert masters.agents_active_at(second) == 1
-    assert agent.said.count("connected to the master") == streams, (
-        "it did not listen to the old one"
-    )
+    assert masters.agents[0].said.count("connected to the master") == streams
 
 
 async def test_a_leader_that_is_stopped_in_order_makes_room_at_once(masters: Masters) -> None:
