@@ -49,7 +49,7 @@ chaos: venv-tests ## Kill, stop and cut off real processes for 3 minutes a round
 scenarios-rewrite: venv ## Write the scenarios' expected output anew; read the diff
 	@$(BIN)/python -m tests.scenarios --rewrite
 
-planted: venv ## Plant each known bug and require a failing test, or only ONLY=03
+planted: venv-tests ## Plant each known bug and require a failing test, or only ONLY=03
 	@$(BIN)/python -m tests.planted $(if $(ONLY),--only $(ONLY))
 
 clean: ## Remove .venv and everything that was built or cached
