@@ -56,7 +56,10 @@ from mesoslite_agent.processes import OomScore, boot_id
 from mesoslite_agent.spawning import Spawner
 from mesoslite_agent.watching import Watch
 
+# Of the protocol; whoever adds an op adds one. An agent that is upgraded finds the launcher of the
+# one before it, and speaks as that does.
 VERSION = 1
+VERSION_OLDEST = 1
 
 CONTAINERS_MAX = 20_000  # running or not yet forgotten; ~2 KiB each
 REQUESTS_A_TURN = 64  # of one connection, before exits and other connections have their turn
@@ -276,13 +279,13 @@ class Launcher:
         return {}
 
     def _greet(self, connection: Connection, request: Json) -> Json:
-        if request["version"] != VERSION:
-            raise Refused("version", f"this launcher speaks version {VERSION}")
+        if not VERSION_OLDEST <= request["version"] <= VERSION:
+            raise Refused("version", f"this launcher speaks {VERSION_OLDEST} to {VERSION}")
         unattended_s = request.get("unattended_s")
         self._unattended_s = None if unattended_s is None else float(unattended_s)
         self._groups = tuple(map(str, request.get("groups") or ()))[:GROUPS_MAX]
         connection.greeted = True
-        return {"version": VERSION, "pid": os.getpid()}
+        return {"version": request["version"], "pid": os.getpid()}
 
     def _known(self, request: Json) -> Container:
         container = self._containers.get(request["id"])

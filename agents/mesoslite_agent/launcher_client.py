@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from mesoslite_agent.launcher import VERSION
+from mesoslite_agent.launcher import VERSION, VERSION_OLDEST
 from mesoslite_agent.lines import LINE_BYTES_MAX
 
 READY_S_MAX = 30.0  # a new launcher first ends what an earlier one left behind
@@ -114,6 +114,8 @@ class LauncherClient:
         self._room = asyncio.Semaphore(REQUESTS_UNDER_WAY_MAX)
         self._runner: asyncio.Task[None] | None = None
         self._ending = False
+        self.version = 0
+        """Of the protocol, as agreed with the launcher; 0: there was none yet."""
         self.problem: str | None = "not connected yet"
         """Why there is no launcher at the moment; None when there is one."""
 
@@ -259,13 +261,25 @@ class LauncherClient:
         return known
 
     async def _greet(self) -> None:
-        try:
-            await self._ask({"op": "hello", "version": VERSION} | self._wishes)
-        except LauncherRefused as refused:
-            if self._writer is not None:
-                self._writer.close()
-            raise LauncherBroken(f"the running launcher is of another version: {refused}") from None
+        self.version = await self._agree()
         await self._ask({"op": "list"})
+
+    async def _agree(self) -> int:
+        """The newest version of the protocol that both sides speak. Raises LauncherBroken."""
+        why: LauncherRefused | None = None
+        for version in range(VERSION, VERSION_OLDEST - 1, -1):
+            try:
+                await self._ask({"op": "hello", "version": version} | self._wishes)
+            except LauncherRefused as refused:
+                why = refused
+            else:
+                return version
+        if self._writer is not None:
+            self._writer.close()
+        raise LauncherBroken(
+            f"the launcher that runs is of another version ({why}), this agent speaks "
+            f"{VERSION_OLDEST} to {VERSION}: start the agent that started it, until its tasks end"
+        )
 
     async def _ask(self, message: Json) -> Json:
         answer = self._send(message)

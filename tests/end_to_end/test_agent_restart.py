@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from mesoslite import Reason, Resources, TaskState
+from mesoslite_agent.processes import read_process
 from tests.end_to_end.cluster import Agent, running_cluster
 from tests.end_to_end.recorder import Recorder, recording, task
 from tests.end_to_end.waiting import wait_until
@@ -72,6 +75,37 @@ def test_what_fifty_tasks_did_while_their_agent_was_dead_is_told_exactly() -> No
                 assert len(starts.splitlines()) == 1, "each ran once"
                 ends = [status for status in scheduler.of(name) if status.terminal]
                 assert len(ends) == (name in ending), "and ended once at most"
+
+
+@pytest.mark.parametrize("with_agent", [False, True])
+def test_what_died_with_its_launcher_is_told_so_and_no_process_of_it_is_left(
+    with_agent: bool,
+) -> None:
+    """docs/decisions.md D8: nobody can know how they ended, so nobody guesses."""
+    names = [f"lost-{n}" for n in range(5)]
+    kinds = ("process", "oci") if os.geteuid() == 0 else ("process",)
+    with running_cluster() as cluster:
+        agent = cluster.start_agent(containerizer=",".join(kinds))
+        script = "(setsid sleep 600 &) ; exec sleep 600"
+        tasks = [task(name, script, kinds[n % len(kinds)]) for n, name in enumerate(names)]
+        with recording(cluster, Recorder("bereft", tasks)) as scheduler:
+            for name in names:
+                scheduler.until(name, TaskState.RUNNING)
+            pids = [event["pid"] for event in agent.containers().values()]
+            launcher = agent.launcher_pid()
+            if with_agent:
+                agent.kill()
+            os.kill(launcher, signal.SIGKILL)
+            if with_agent:
+                agent.start()
+            for name in names:
+                status = scheduler.until(name, TaskState.FAILED)
+                assert status.reason is Reason.LAUNCHER_TERMINATED
+                assert (status.exit_code, status.signal) == (None, None)
+            assert not [pid for pid in pids if (found := read_process(pid)) and found.lives]
+            scheduler.add(task("next", "exit 5"))
+            assert scheduler.until("next", TaskState.FAILED).exit_code == 5
+            assert agent.launcher_pid() != launcher
 
 
 def over(agent: Agent) -> int:

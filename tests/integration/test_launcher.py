@@ -14,9 +14,15 @@ from typing import Any
 
 import pytest
 
-from mesoslite_agent import launcher, lines
+from mesoslite_agent import launcher, launcher_client, lines
 from mesoslite_agent.journal import sealed, unsealed
-from mesoslite_agent.launcher_client import LauncherClient, LauncherRefused, command, launch
+from mesoslite_agent.launcher_client import (
+    LauncherBroken,
+    LauncherClient,
+    LauncherRefused,
+    command,
+    launch,
+)
 from mesoslite_agent.processes import read_process
 from tests.integration.containers import Place, descriptors
 from tests.integration.waiting import until
@@ -395,6 +401,37 @@ async def test_a_pid_that_was_given_to_somebody_else_is_left_alone(place: Place)
         assert stranger.poll() is None
         stranger.kill()
     await it.end()
+
+
+async def test_a_newer_agent_speaks_as_the_older_launcher_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade of the agent must not cost what runs."""
+    older = await opened(place)
+    await older.start("runs", "sleep", "300")
+    await until(lambda: "runs" in older.last)
+    pid = older.last["runs"]["pid"]
+    await older.client.close()
+    monkeypatch.setattr(launcher_client, "VERSION", launcher.VERSION + 2)
+    newer = await opened(place)
+    assert newer.client.version == launcher.VERSION
+    assert newer.last["runs"]["pid"] == pid
+    await newer.client.request("signal", id="runs", signal=signal.SIGTERM)
+    assert (await newer.over("runs"))["signal"] == signal.SIGTERM
+    await newer.end()
+
+
+async def test_an_agent_that_does_not_speak_as_its_launcher_says_what_to_do(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = await opened(place)
+    for name in ("VERSION", "VERSION_OLDEST"):
+        monkeypatch.setattr(launcher_client, name, launcher.VERSION + 1)
+    other = LauncherClient(older.folder, lambda _: None, lambda _: None)
+    with pytest.raises(LauncherBroken, match=r"another version .* until its tasks end"):
+        await other.open(patience_s=1.0)
+    assert older.client.problem is None, "who speaks with it goes on"
+    await older.end()
 
 
 async def test_one_launcher_serves_a_directory(place: Place) -> None:

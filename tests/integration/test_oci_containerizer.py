@@ -52,6 +52,37 @@ async def test_what_worked_is_not_tried_again_by_the_next_agent(oci: Rig, tmp_pa
     assert tried() == 2
 
 
+@pytest.mark.parametrize("fails", ["is gone", "fails"])
+async def test_a_runtime_that_is_gone_or_fails_costs_new_starts_and_nothing_that_runs(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    real, stand_in = shutil.which("runc"), tmp_path / "runc"
+    stand_in.write_text(f'#!/bin/sh\nexec {real} "$@"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    rig = Rig(place)
+    await rig.containers.recover(set())
+    need_oci(rig.containers)
+    runs = spec("sh", "-c", "until [ -e go ]; do sleep 0.05; done; exit 7", containerizer="oci")
+    rig.containers.start(runs)
+    await rig.started("c1")
+    if fails == "is gone":
+        stand_in.unlink()
+    else:
+        stand_in.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    rig.containers.start(spec("true", container_id="c2", containerizer="oci"))
+    failed = await rig.failed("c2")
+    assert failed.failure is StartFailure.SPAWN_FAILED
+    assert failed.message
+    rig.file(runs, "go").touch()
+    end = await rig.ended("c1")
+    assert (end.exit_code, end.launcher_lost) == (7, False)
+    for container_id in ("c1", "c2"):
+        rig.containers.destroy(container_id)
+    await until(lambda: not mounted_below(place.work_dir))
+    await rig.containers.close(kill=True)
+
+
 async def test_a_container_ends_with_its_exit_code_and_leaves_only_its_sandbox(oci: Rig) -> None:
     task = spec("sh", "-c", "echo out; echo err >&2; pwd; exit 3", containerizer="oci")
     end = await oci.run(task)
