@@ -47,9 +47,9 @@ from mesoslite.wire.columns import together
 from mesoslite.wire.enums import REFUSALS, TASK_STATES
 from mesoslite.wire.nouns import (
     agent_info_from_wire,
-    another,
     framework_reference_from_wire,
     nested_task,
+    others_to_keep,
     shape_of,
     task_on_agent_from_wire,
     write_agent_info,
@@ -436,7 +436,7 @@ def _launches_from_wire(slot: pb.RunTasks) -> Iterable[RunTask]:
     framework_id = check.identifier(slot.framework_id, "framework_id")
     role = check.role(slot.role, "role")
     task = nested_task(slot.task)
-    more = [another(task, task_id, "more_task_ids") for task_id in slot.more_task_ids]
+    more = others_to_keep(task, slot.more_task_ids, "more_task_ids")
     return [RunTask(framework_id, role, each) for each in (task, *more)]
 
 

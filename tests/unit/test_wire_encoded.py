@@ -21,7 +21,7 @@ from mesoslite.wire import (
     task_to_wire,
 )
 from mesoslite.wire.encoded import KEPT_BYTES_MAX, KEPT_MAX, Encoded
-from mesoslite.wire.nouns import shape_of
+from mesoslite.wire.nouns import others_to_keep, shape_of
 from tests.properties import strategies
 
 
@@ -68,6 +68,14 @@ def test_what_was_read_is_written_as_it_came() -> None:
     other = task("other")
     assert pb.Task.FromString(encoded_task(other)) == task_to_wire(other)
     assert task_to_wire(read) == slot
+
+
+def test_tasks_under_other_ids_are_kept_as_they_are_written() -> None:
+    like = task_from_wire(task_to_wire(task("a")))
+    names = ["b", "c" * 127, "d" * 128]
+    for other, name in zip(others_to_keep(like, names, "ids"), names, strict=True):
+        assert other == task(name)
+        assert pb.Task.FromString(encoded_task(other)) == task_to_wire(task(name))
 
 
 def test_a_changed_copy_is_encoded_anew() -> None:
