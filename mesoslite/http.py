@@ -4,6 +4,10 @@ It runs in the daemon's own loop and reads what is there: nothing asked here cha
 only GET and HEAD are known and no request has a body. Metrics need the token unless told
 otherwise (docs/decisions.md D20: local is not trusted); the other three say nothing worth hiding,
 and probes of service managers carry no tokens. What a client may cost is bounded below.
+
+A browser on the same host is kept out: a page whose name its owner has pointed at 127.0.0.1 (DNS
+rebinding) may read answers from there as if they were its own, but it can not change the Host that
+its requests carry. So over loopback only this host's own names are answered.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import platform
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, cast
 
 import structlog
@@ -65,7 +70,7 @@ class Pages:
             exception_handlers={HTTPException: _refused, Exception: _failed},
         )
         application.router.redirect_slashes = False  # a name has one spelling
-        return _NoBodies(application)
+        return _Guarded(application)
 
     async def _healthz(self, _request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -93,19 +98,52 @@ class Pages:
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
 
-class _NoBodies:
-    """Refuses requests with a body before anything reads it, and hangs up on their senders."""
+class _Guarded:
+    """Refuses requests with a body before anything reads it, and hangs up on their senders; and
+    those for another host than this one, when they come over loopback."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
+        self._hostname = socket.gethostname().lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        for name, value in scope["headers"]:
-            if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
-                response = _error(400, "requests have no body here", {"connection": "close"})
-                await response(scope, receive, send)
-                return
-        await self._application(scope, receive, send)
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        answer = self._application
+        if any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in headers
+        ):
+            answer = _error(400, "requests have no body here", {"connection": "close"})
+        elif _is_loopback(scope["server"]) and not all(
+            self._is_here(value) for name, value in headers if name == b"host"
+        ):
+            answer = _error(421, "this host is not called so", {})
+        await answer(scope, receive, send)
+
+    def _is_here(self, value: bytes) -> bool:
+        """Whether a Host header names this host, or is an address: no rebinding makes one that."""
+        host = value.decode("latin-1").strip().lower()
+        if host.startswith("["):
+            host = host[1:].partition("]")[0]
+        else:
+            host = host.partition(":")[0].removesuffix(".")
+        return host in ("localhost", self._hostname) or _is_address(host)
+
+
+def _is_loopback(server: tuple[str, int | None] | None) -> bool:
+    """Whether a connection ends at an address that only this host reaches."""
+    if server is None or not _is_address(server[0]):
+        return False
+    address = ip_address(server[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

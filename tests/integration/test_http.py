@@ -96,6 +96,25 @@ async def test_an_unknown_path_is_a_404_in_json(path: str) -> None:
         assert (answer.status, answer.json) == (404, {"error": "Not Found"})
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST.:80", "127.0.0.1:8080", "[::1]:80", "10.1.2.3", socket.gethostname()],
+)
+async def test_over_loopback_this_host_is_answered_by_its_own_names(host: str) -> None:
+    async with served() as http:
+        assert (await asked(http, "/version", host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["rebound.example", "localhost.example:80", "127.0.0.1.example", ""]
+)
+@pytest.mark.parametrize("path", ["/version", "/readyz", "/metrics"])
+async def test_a_name_that_was_rebound_to_loopback_is_not_answered(path: str, host: str) -> None:
+    async with served(Shown(tokens=None)) as http:
+        answer = await asked(http, path, host=host)
+        assert (answer.status, answer.json) == (421, {"error": "this host is not called so"})
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
 async def test_only_get_and_head_are_known(method: str) -> None:
     async with served() as http:
@@ -149,10 +168,10 @@ async def test_without_a_token_file_metrics_are_for_nobody_and_it_says_why() -> 
     [
         b"\x00" * 1_000,
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500,
-        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * (2 * HEAD_BYTES_MAX),
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * (2 * HEAD_BYTES_MAX),
         b"GET /" + b"a" * (2 * HEAD_BYTES_MAX),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
@@ -166,7 +185,7 @@ async def test_garbage_is_answered_or_cut_and_nobody_else_notices(data: bytes) -
 
 async def test_a_request_with_a_body_is_refused_before_it_is_read() -> None:
     async with served() as http:
-        head = b"POST /metrics HTTP/1.1\r\nHost: x\r\n"
+        head = b"POST /metrics HTTP/1.1\r\nHost: localhost\r\n"
         for body in (b"Content-Length: 99999999999\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"):
             answer = await said(http, head + body)
             assert answer.startswith(b"HTTP/1.1 400 ")
@@ -176,12 +195,12 @@ async def test_a_request_with_a_body_is_refused_before_it_is_read() -> None:
 async def test_who_says_nothing_or_only_half_is_cut_in_time() -> None:
     async with served(limits=Limits(request_s=0.2)) as http:
         assert await said(http, b"") == b""
-        assert await said(http, b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: ") == b""
+        assert await said(http, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: ") == b""
 
 
 async def test_who_has_been_answered_is_cut_as_well_when_nothing_more_comes() -> None:
     async with served(limits=Limits(request_s=0.2)) as http:
-        answer = await said(http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await said(http, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
@@ -189,7 +208,7 @@ async def test_who_does_not_read_its_answers_is_cut() -> None:
     more_than_buffers_hold = Shown(why_not="x" * 50_000_000)
     async with served(more_than_buffers_hold, Limits(request_s=0.5)) as http:
         with socket.create_connection(("127.0.0.1", http.port)) as deaf:
-            deaf.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+            deaf.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             # Sending is the only way to notice without reading.
             await until(lambda: not sent(deaf, b"\r\n"))
 
@@ -218,7 +237,7 @@ async def test_a_request_that_is_being_answered_does_not_make_room_for_idle_conn
             contextlib.ExitStack() as idle,
             socket.create_connection(("127.0.0.1", http.port)) as busy,
         ):
-            busy.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            busy.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             loop = asyncio.get_running_loop()
             busy.setblocking(False)
             body = await loop.sock_recv(busy, 1)  # it is being answered
