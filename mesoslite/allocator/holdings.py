@@ -6,7 +6,7 @@ from mesoslite.allocator.agents import Agent, LedgerError
 from mesoslite.allocator.frameworks import Frameworks
 from mesoslite.allocator.roles import Client
 from mesoslite.allocator.sorter import quantities
-from mesoslite.resources import Resources
+from mesoslite.resources import MixedKinds, Overlap, Resources, total_of
 from mesoslite.where import Place
 
 
@@ -29,9 +29,12 @@ class Holdings(Frameworks):
         """
         self.remove_agent(agent_id)
         agent = self._agents.add(agent_id, total, place)
+        by_holder: dict[tuple[str, str], list[Resources]] = {}
         for framework_id, role, amount in used:
-            if amount:
-                self._hold(self._client(framework_id, role), agent, amount)
+            by_holder.setdefault((framework_id, role), []).append(amount)
+        for holder, amounts in by_holder.items():
+            for part in _together(amounts):
+                self._hold(self._client(*holder), agent, part)
 
     def remove_agent(self, agent_id: str) -> None:
         """The agent has gone. What is held of it vanishes, and its offers are settled with it."""
@@ -201,3 +204,15 @@ class Holdings(Frameworks):
         """
         dues = (self._refusals.next_deadline_ms(), self._demand.next_deadline_ms())
         return min((due for due in dues if due is not None), default=None)
+
+
+def _together(amounts: list[Resources]) -> list[Resources]:
+    """Their sum, which is held in one go: an agent of many tasks comes back at each failover.
+
+    All of them, when they can not be added: two tasks that both hold one port.
+    """
+    try:
+        whole = total_of(amounts)
+    except (Overlap, MixedKinds):
+        return [amount for amount in amounts if amount]
+    return [whole] if whole else []
