@@ -125,6 +125,33 @@ def test_tasks_outlive_the_process_of_their_framework_and_the_next_one_is_told()
             assert (framework.state, framework.info.name) == ("active", "mortal")
 
 
+def test_a_scheduler_that_restarts_with_nothing_but_its_name_goes_on_though_the_master_died() -> (
+    None
+):
+    with running_cluster() as cluster:
+        agent = cluster.start_agent()
+        tasks = (f"runs=process={RUNS}", f"ends=process={WAITS}")
+        first = cluster.program("mortal-1", "-m", "tests.end_to_end.recorder", "mortal", *tasks)
+        for task_id in ("runs", "ends"):
+            until_told(first, task_id, "RUNNING")
+        before = pids(agent, "runs")
+        first.kill()
+        cluster.kill_master()
+        (agent.sandbox("ends") / "go").touch()
+        until_ended(agent, "ends")
+        cluster.start_master()
+        with recording(cluster, Recorder("mortal")) as second:
+            assert second.until("ends", TaskState.FAILED).exit_code == 7
+            second.until("runs", TaskState.RUNNING)
+            assert second.subscriptions == [told(first)[0]["framework_id"]]
+            assert pids(agent, "runs") == before
+            assert started_once(agent, "runs", "ends")
+            second.add(task("new", RUNS))
+            second.until("new", TaskState.RUNNING)
+            second.kill("runs")
+            second.until("runs", TaskState.KILLED)
+
+
 def test_containers_outlive_their_agent_and_the_next_one_reports_what_ended_meanwhile(
     containerizer: str,
 ) -> None:
