@@ -20,3 +20,7 @@ class Clock:
     def now_ms(self) -> int:
         """The time now, in whole milliseconds, rounded down."""
         return (self._offset_ns + time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1_000_000
+
+    def boot_s(self, at_ms: int) -> float:
+        """What CLOCK_BOOTTIME shows at this time of `now_ms`: for other processes of the host."""
+        return at_ms / 1_000 - self._offset_ns / 1_000_000_000

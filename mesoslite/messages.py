@@ -27,6 +27,7 @@ from mesoslite.model import (
 )
 
 HEARTBEAT_INTERVAL_MS = 15_000
+FENCE_LEASE_MS = 3 * HEARTBEAT_INTERVAL_MS  # two may be lost or late, and no fenced task ends
 SILENCE_MAX_MS = 5 * HEARTBEAT_INTERVAL_MS  # Mesos: agent_ping_timeout x max_agent_ping_timeouts
 
 
@@ -400,6 +401,9 @@ AgentCall = Register | StatusReport | TaskMessage | Troubled | Heartbeat
 class Registered:
     """The master has taken the registration: it knows what the agent said."""
 
+    fence_lease_ms: int = 0
+    """For how long after a heartbeat that was echoed fenced tasks may run."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameworkAdded:
@@ -415,6 +419,8 @@ class RunTask:
     framework_id: str
     role: str
     task: Task
+    fence_token: int = 0
+    """Of a task with a fence: larger than that of any before it."""
 
 
 @dataclass(frozen=True, slots=True)

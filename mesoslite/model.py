@@ -72,6 +72,7 @@ class Reason(Enum):
     AGENT_REREGISTERED = "its agent came back with it"
     RECONCILIATION = "the answer to a question about its state"
     LAUNCH_REFUSED = "the master refused the launch; `refusal` says why"
+    FENCE_LEASE_OVER = "it has a fence, and its agent did not hear the master for a whole lease"
 
     __hash__ = object.__hash__
 
@@ -112,7 +113,8 @@ class Refusal(Enum):
     TOO_MANY_REQUESTS = "the framework has as many requests as it may: withdraw some"
     INVALID_REQUEST = "the request's description is not valid"
     UNKNOWN_REQUEST = "the framework requests nothing under this id"
-    # The store
+    # Fences and the store
+    FENCE_HELD = "another task has the key of the fence: it runs, or may still run"
     STORE_CONFLICT = "an entry of the store has another version than the one that was expected"
     STORE_FULL = "the framework's store holds as much as it may"
     # Other calls
@@ -335,6 +337,9 @@ class Task:
     """Processes and threads at the same time; None: the agent's default."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Anything the framework wants to find again; shown to people."""
+    fence: str | None = None
+    """At most one task of the framework runs under this key at a time: an id of its own choice, as
+    `broker-0` (docs/at-most-one.md). Its token is in MESOSLITE_FENCE_TOKEN. None: no such bound."""
 
     def __post_init__(self) -> None:
         if isinstance(self.command, str):

@@ -25,6 +25,7 @@ class StartFailure(Enum):
     FETCH_FAILED = "a file that the task needs could not be fetched"
     ROOT_FAILED = "the container's root, limits or sandbox could not be made"
     SPAWN_FAILED = "the command could not be started"
+    LEASE_OVER = "it has a fence, and the lease of its agent was over"
     CONTAINERIZER_UNAVAILABLE = "this agent cannot run the containerizer that the task asks for"
 
 
@@ -100,6 +101,8 @@ class ContainerExited:
     usage: Usage | None
     pids_exceeded: bool = False
     """True when it was killed for having more processes and threads than its limit."""
+    lease_over: bool = False
+    """True when it has a fence and was killed because its agent's lease was over."""
 
 
 ContainerEvent = ContainerPhase | ContainerStarted | ContainerStartFailed | ContainerExited

@@ -11,14 +11,14 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from mesoslite_agent import journal
+from mesoslite_agent import fencing, journal
 from mesoslite_agent.container import (
     ContainerEvent,
     ContainerExited,
@@ -49,6 +49,8 @@ FETCHES_MAX = 8  # fetchers at work at one time; each is a process of ~20 MiB
 ROOTS_MAX = 4  # threads that make and free roots, sandboxes and limits
 RUNTIMES_MAX = 4  # starts through a container runtime at one time: ~40 ms of a core each
 RELEASE_TRIES_MAX = 5
+LEASES_SINCE_VERSION = 2  # of the launcher: an older one would never end them
+LEASES_TOGETHER_MAX = 1_000  # ids of one request: ~20 kB
 CLOSE_S_MAX = 30.0
 ERROR_CHARS_MAX = 500
 
@@ -130,18 +132,40 @@ class Containers:
         """Why containers cannot be started or stopped right now; None: they can."""
         return self._launcher.problem
 
-    def start(self, spec: ContainerSpec) -> None:
-        """Begin a start. Ends in ContainerStarted or ContainerStartFailed; twice is once."""
+    def start(self, spec: ContainerSpec, lease_until_s: float | None = None) -> None:
+        """Begin a start. Ends in ContainerStarted or ContainerStartFailed; twice is once.
+
+        With `lease_until_s` the launcher kills it then, by CLOCK_BOOTTIME, unless `lease` is called
+        in time.
+        """
         if spec.container_id in self._live:
             return
-        live = Live(spec.container_id, spec.containerizer)
+        live = Live(spec.container_id, spec.containerizer, lease_until_s=lease_until_s)
         self._live[spec.container_id] = live
+        if lease_until_s is not None and 0 < self._launcher.version < LEASES_SINCE_VERSION:
+            text = "the launcher that runs is older than fences: it ends when its tasks have"
+            self._spawn(self._fail(live, StartFailure.SPAWN_FAILED, text))
+            return
         if spec.uris or spec.containerizer != ProcessContainerizer.name:
             live.starting = self._spawn(self._start(live, spec))
             return
         live.asked = asyncio.get_running_loop().create_future()
         if self._plain.add(live, spec):
             self._spawn(self._plain.run())
+
+    def lease(self, container_ids: Sequence[str], until_s: float) -> None:
+        """These, which have a lease, may run until then. Lost with the launcher: then it is early.
+
+        A launcher that cannot be told now kills them when the lease is over that it knows.
+        """
+        known = [live for i in container_ids if (live := self._live.get(i)) is not None]
+        for live in known:
+            live.lease_until_s = until_s
+        for first in range(0, len(known), LEASES_TOGETHER_MAX):
+            ids = [live.container_id for live in known[first : first + LEASES_TOGETHER_MAX]]
+            answer = self._launcher.ask("lease", ids=ids, until_s=until_s)
+            if answer is not None:
+                answer.add_done_callback(_hear_no_more)
 
     def stop(self, container_id: str, signal_number: int) -> None:
         """Send a signal to every process of a container that has started."""
@@ -252,7 +276,7 @@ class Containers:
         live.fields = launch.fields()
         self._enter(live, Phase.SPAWN)
         try:
-            answer = self._launcher.ask("start", id=live.container_id, **live.fields)
+            answer = self._launcher.ask("start", **live.request())
         except LauncherRefused as refused:
             self._spawn(self._fail(live, StartFailure.SPAWN_FAILED, str(refused)))
             return
@@ -276,7 +300,7 @@ class Containers:
         try:
             await self._launcher.until_connected()
             if not live.given_up and not live.over:  # else a start after the kill would run
-                await self._launcher.request("start", id=live.container_id, **(live.fields or {}))
+                await self._launcher.request("start", **live.request())
             live.was_asked()
         except LauncherRefused as refused:
             await self._fail(live, StartFailure.SPAWN_FAILED, str(refused))
@@ -290,7 +314,7 @@ class Containers:
                 raise _GaveUp
             live.fields = launch.fields()
             self._enter(live, Phase.SPAWN)
-            await self._launcher.request("start", id=live.container_id, **live.fields)
+            await self._launcher.request("start", **live.request())
         except (_GaveUp, asyncio.CancelledError):
             if live.given_up and live.fields is None:
                 await self._fail(live, FAILURES[live.phase], GIVEN_UP)
@@ -428,7 +452,9 @@ class Containers:
             self._has_started(live, event)
         elif event["event"] == "failed":
             live.over = True
-            self._spawn(self._fail(live, StartFailure.SPAWN_FAILED, event["error"]))
+            leased = event.get("over") == fencing.OVER
+            failure = StartFailure.LEASE_OVER if leased else StartFailure.SPAWN_FAILED
+            self._spawn(self._fail(live, failure, event["error"]))
         elif event["event"] == "exited":
             if not event["lost"]:
                 self._has_started(live, event)
@@ -468,6 +494,7 @@ class Containers:
                 launcher_lost=event["lost"],
                 usage=usage,
                 pids_exceeded=event["over"] == "pids",
+                lease_over=event["over"] == fencing.OVER,
             )
         )
 
@@ -557,6 +584,12 @@ class Containers:
 
 class _GaveUp(Exception):
     """The start was given up between two phases."""
+
+
+def _hear_no_more(answer: asyncio.Future[dict[str, Any]]) -> None:
+    """Nobody waits for it: take note of a lost connection, or asyncio would complain."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 class _Failed(Exception):

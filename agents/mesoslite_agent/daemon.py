@@ -55,6 +55,7 @@ from mesoslite_agent.protocol import (
     ForgetFramework,
     ForgetTask,
     KeepPostMortem,
+    LeaseContainers,
     MasterSpoke,
     SaveAcknowledgement,
     SaveEpoch,
@@ -98,7 +99,8 @@ class Daemon:
         self._kill_on_exit = settings.kill_on_exit
         self._stopping = stopping
         self._token_file = find_token_file(settings.token_file)
-        self._now_ms = Clock().now_ms
+        self._clock = Clock()
+        self._now_ms = self._clock.now_ms
         self._inbox: Inbox[Event] = Inbox(self._now_ms)
         self._health = Health()
         self._measures = LoopMeasures()
@@ -385,8 +387,11 @@ class Daemon:
                 self._failure = f"the master does not take this agent: {why}"
                 self._kill_on_exit |= empty
                 self._stopping.set()
-            case StartContainer(spec):
-                self._containers.start(spec)
+            case StartContainer(spec, until_ms):
+                until_s = None if until_ms is None else self._clock.boot_s(until_ms)
+                self._containers.start(spec, until_s)
+            case LeaseContainers(container_ids, until_ms):
+                self._containers.lease(container_ids, self._clock.boot_s(until_ms))
             case StopContainer(container_id, number):
                 self._containers.stop(container_id, number)
             case AbortStart(container_id):

@@ -24,6 +24,7 @@ START_FAILURES: dict[StartFailure, tuple[TaskState, Reason]] = {
     StartFailure.FETCH_FAILED: (TaskState.FAILED, Reason.FETCH_FAILED),
     StartFailure.ROOT_FAILED: (TaskState.FAILED, Reason.ROOT_FAILED),
     StartFailure.SPAWN_FAILED: (TaskState.FAILED, Reason.SPAWN_FAILED),
+    StartFailure.LEASE_OVER: (TaskState.FAILED, Reason.FENCE_LEASE_OVER),
     StartFailure.CONTAINERIZER_UNAVAILABLE: (TaskState.ERROR, Reason.CONTAINERIZER_UNAVAILABLE),
 }
 
@@ -59,6 +60,13 @@ def of_exit(
             TaskState.FAILED,
             Reason.LAUNCHER_TERMINATED,
             "the agent's launcher died, and nobody knows how the command ended",
+        )
+    if exited.lease_over:
+        return Ending(
+            TaskState.FAILED,
+            Reason.FENCE_LEASE_OVER,
+            "its agent did not hear the master for a whole lease: it was killed, for another task "
+            "may have its fence now",
         )
     # One that outlived what its limit did to a child is ended by what was asked for later. What a
     # limit ends dies of SIGKILL; `killed` says that the agent has sent one itself.

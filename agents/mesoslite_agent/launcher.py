@@ -4,9 +4,9 @@ It outlives the agent, so that an agent can crash, restart or be upgraded and no
 a child subreaper and reaps with wait4(2): exit codes, signals, peak memory and CPU time are exact,
 and they are kept in a journal until the agent says that it has them (docs/decisions.md D8, D9).
 
-Standard library alone, with `lines`, `offspring`, `watching`, `journal`, `processes` and `spawning`
-beside it, so that it stays small (~11 MiB) and nothing else of mesoslite can break a launcher that
-runs. `launcher_client.command` starts it.
+Standard library alone, with `lines`, `offspring`, `watching`, `fencing`, `journal`, `processes` and
+`spawning` beside it, so that it stays small (~11 MiB) and nothing else of mesoslite can break a
+launcher that runs. `launcher_client.command` starts it.
 
 In DIR (made 0700) are `lock` (one launcher for a DIR), `pid`, `journal` and `launcher.sock`, where
 both sides write one JSON object a line. A request has `seq` and `op`; its answer repeats `seq` and
@@ -16,7 +16,9 @@ has `ok`, and `code` and `error` when that is false. Everything else that arrive
             events arrive. `unattended_s`, if any: kill all containers once nobody has been
             connected for so long. `groups`: folders to remove at the end, as far as they are empty
   start     {id, argv, env, cwd, stdout, stderr, ... as in journal.START_FIELDS}. Idempotent by id:
-            asked twice it runs once. The outcome comes as an event
+            asked twice it runs once. The outcome comes as an event. With `lease_until_s` it is
+            killed then, by CLOCK_BOOTTIME, and its end has `over: lease`
+  lease     {ids, until_s}: these may run until then; a lease only grows
   signal    {id, signal}: to every process of the container; gives up a start that is under way
   forget    {id}: the end of the container is known for good; drops it from the journal
   list      an event for each container that is not forgotten, then the answer {count}
@@ -49,6 +51,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from mesoslite_agent.fencing import Fences
 from mesoslite_agent.journal import Container, Journal, Json, intent, kill_lost
 from mesoslite_agent.lines import CONNECTIONS_MAX, Connection, listen
 from mesoslite_agent.offspring import SWEEP_S_MAX, Offspring
@@ -58,7 +61,7 @@ from mesoslite_agent.watching import Watch
 
 # Of the protocol; whoever adds an op adds one. An agent that is upgraded finds the launcher of the
 # one before it, and speaks as that does.
-VERSION = 1
+VERSION = 2  # 2: leases
 VERSION_OLDEST = 1
 
 CONTAINERS_MAX = 20_000  # running or not yet forgotten; ~2 KiB each
@@ -96,6 +99,7 @@ class Launcher:
         self._containers = containers
         self._offspring = Offspring(journal, spawner, self._tell)
         self._watch = Watch(self._offspring)
+        self._fences = Fences(self._offspring)
         self._news: dict[str, Container] = {}  # whose state is to be told at the end of the turn
         self._connections: dict[int, Connection] = {}
         self._selector = selectors.DefaultSelector()
@@ -136,6 +140,7 @@ class Launcher:
                 self._offspring.reap()
                 self._offspring.sweep()
                 self._watch.look()
+                self._fences.look()
                 self._look_around()
                 self._write()
                 self._spread_news()
@@ -166,7 +171,9 @@ class Launcher:
         due = self._look_at
         if self._watch.due_s is not None:
             due = min(due, self._watch.due_s)
-        return max(0.0, due - time.monotonic())
+        patience_s = max(0.0, due - time.monotonic())
+        leased_s = self._fences.patience_s
+        return patience_s if leased_s is None else min(patience_s, leased_s)
 
     def _accept(self) -> None:
         link, _ = self._listener.accept()
@@ -266,6 +273,8 @@ class Launcher:
                 if not 1 <= number <= signal.SIGRTMAX:
                     raise Refused("malformed", f"{number} is not a signal")
                 self._offspring.signal(self._known(request), number)
+            case "lease":
+                self._extend(map(str, request["ids"]), float(request["until_s"]))
             case "forget":
                 self._forget(request["id"])
             case "list":
@@ -316,7 +325,17 @@ class Launcher:
         except OSError:
             del self._containers[container_id]
             raise
+        if (until_s := request.get("lease_until_s")) is not None:
+            self._fences.extend(container, float(until_s))
+            self._fences.settle()
         self._offspring.start(container, argv, env, cwd, stdout, stderr)
+
+    def _extend(self, container_ids: Iterable[str], until_s: float) -> None:
+        """Those that are not here have ended, or are not asked for yet."""
+        for container_id in container_ids:
+            if (container := self._containers.get(container_id)) is not None:
+                self._fences.extend(container, until_s)
+        self._fences.settle()
 
     def _forget(self, container_id: str) -> None:
         container = self._containers.get(container_id)

@@ -64,7 +64,9 @@ def secret_of(container_id: str, config: AgentConfig) -> str:
     return digest.hexdigest()
 
 
-def spec_of(record: TaskRecord, info: AgentInfo, config: AgentConfig) -> ContainerSpec:
+def spec_of(
+    record: TaskRecord, info: AgentInfo, config: AgentConfig, fence_token: int = 0
+) -> ContainerSpec:
     """The container of a task that can run here. Raises AssertionError for one that can not."""
     task = record.task
     containerizer = containerizer_of(task, info.containerizers)
@@ -78,6 +80,8 @@ def spec_of(record: TaskRecord, info: AgentInfo, config: AgentConfig) -> Contain
         "MESOSLITE_SECRET": record.secret,
         "MESOSLITE_TASK_ID": task.task_id,
     }
+    if task.fence is not None:
+        own |= {"MESOSLITE_FENCE": task.fence, "MESOSLITE_FENCE_TOKEN": str(fence_token)}
     # Exact: both are whole thousandths divided by 1,000, and far below 2^53.
     cpu_milli = round(task.resources.cpus * 1_000)
     mem_bytes = round(task.resources.mem * 1_000) * MIB // 1_000

@@ -115,7 +115,7 @@ class Offspring:
         self._tell(container)
 
     def _failed(self, container: Container, error: str) -> None:
-        container.end = {"error": error}
+        container.end = {"error": error, "over": container.over}
         self._over(container, "failed")
 
     def _over(self, container: Container, state: str) -> None:

@@ -152,6 +152,17 @@ class StartContainer:
     """Start this container; its phases, start, failure and end come back as events."""
 
     spec: ContainerSpec
+    lease_until_ms: int | None = None
+    """Of one with a fence: it is killed then, by the agent's clock, unless LeaseContainers comes
+    in time. None: it has no fence."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseContainers:
+    """These containers, which have a fence each, may run until then: see StartContainer."""
+
+    container_ids: tuple[str, ...]
+    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +276,7 @@ Effect = (
     | DropStream
     | Abort
     | StartContainer
+    | LeaseContainers
     | StopContainer
     | AbortStart
     | DestroyContainer

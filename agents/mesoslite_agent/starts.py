@@ -33,6 +33,12 @@ class Live:
     given_up: bool = False
     started: bool = False
     over: bool = False
+    lease_until_s: float | None = None  # of one with a fence, by CLOCK_BOOTTIME
+
+    def request(self) -> dict[str, Any]:
+        """What the launcher is asked to start, with the lease as it is now."""
+        fenced = {} if self.lease_until_s is None else {"lease_until_s": self.lease_until_s}
+        return {"id": self.container_id} | (self.fields or {}) | fenced
 
     def was_asked(self) -> None:
         """The launcher has answered the start, or will never be asked for it."""

@@ -46,6 +46,7 @@ from mesoslite_agent.container import (
     ContainerStartFailed,
     Usage,
 )
+from mesoslite_agent.leases import Lease
 from mesoslite_agent.ledger import MESSAGE_MAX, Ledger
 from mesoslite_agent.protocol import (
     Abort,
@@ -58,6 +59,7 @@ from mesoslite_agent.protocol import (
     ExecutorDetached,
     ExecutorSpoke,
     KeepPostMortem,
+    LeaseContainers,
     MasterSpoke,
     Recovered,
     SaveEpoch,
@@ -116,6 +118,7 @@ class Agent:
         self._link = Link.DOWN
         self._heartbeat_ms: int | None = None
         self._heartbeats = 0
+        self._lease = Lease()
         self._silence_ms: int | None = None
         self._ledger = Ledger(recovered)
         self._held_at_start = self._ledger.held
@@ -211,6 +214,7 @@ class Agent:
             self._drop_stream(f"no word of the master for {self._config.silence_ms / 1_000:g} s")
         if self._heartbeat_ms is not None and self._heartbeat_ms <= self._ledger.now_ms:
             self._heartbeats += 1
+            self._lease.say(self._heartbeats, self._ledger.now_ms)
             self._ledger.emit(ToMaster(Heartbeat(self._heartbeats)))
             self._heartbeat_ms = self._ledger.now_ms + self._config.heartbeat_ms
         while (here := self._timers.pop_due(self._ledger.now_ms)) is not None:
@@ -318,9 +322,9 @@ class Agent:
             case FrameworkAdded():
                 self._introduce(word.framework)
             case Heartbeat():
-                pass
+                self._echoed(word.number)
             case Registered():
-                self._registered()
+                self._registered(word.fence_lease_ms)
             case ReconcileTasks():
                 self._reconcile(word)
             case ShutdownFramework():
@@ -330,12 +334,23 @@ class Agent:
             case _:
                 assert_never(word)
 
-    def _registered(self) -> None:
+    def _registered(self, fence_lease_ms: int) -> None:
         if self._link is Link.REGISTERED:
             return
         self._link = Link.REGISTERED
-        self._heartbeat_ms = self._ledger.now_ms + self._config.heartbeat_ms
+        self._lease.begin(fence_lease_ms)
+        # With a master that gives leases at once: its echo is the first one.
+        wait_ms = 0 if fence_lease_ms else self._config.heartbeat_ms
+        self._heartbeat_ms = self._ledger.now_ms + wait_ms
         self._ledger.listen()
+
+    def _echoed(self, number: int) -> None:
+        """The master was there after this heartbeat was said: fenced tasks may run on."""
+        if self._lease.heard(number):
+            here = self._ledger.containers.items()
+            fenced = tuple(i for i, one in here if one.record.task.fence is not None)
+            if fenced:
+                self._ledger.emit(LeaseContainers(fenced, self._lease.until_ms))
 
     def _refused(self, word: Refused) -> None:
         why = word.refusal.value + (f": {word.message}" if word.message else "")
@@ -396,6 +411,11 @@ class Agent:
         if cannot is not None:
             self._ledger.decide(framework, task_id, TaskState.ERROR, cannot.reason, cannot.message)
             return
+        if run.task.fence is not None and self._lease.until_ms <= self._ledger.now_ms:
+            text = "this agent has not heard the master for a whole lease"
+            lost = Reason.FENCE_LEASE_OVER
+            self._ledger.decide(framework, task_id, TaskState.DROPPED, lost, text)
+            return
         if not framework.saved:
             framework.saved = True
             self._ledger.emit(SaveFramework(framework.reference))
@@ -412,7 +432,9 @@ class Agent:
         self._ledger.held += 1
         self._timers.set(here, self._ledger.now_ms + self._config.phase_report_ms)
         self._ledger.emit(SaveTask(record))
-        self._ledger.emit(StartContainer(launches.spec_of(record, self._info, self._config)))
+        spec = launches.spec_of(record, self._info, self._config, run.fence_token)
+        until_ms = None if run.task.fence is None else self._lease.until_ms
+        self._ledger.emit(StartContainer(spec, until_ms))
 
     def _kill(self, kill: KillTask) -> None:
         """End a task. A second kill may shorten the grace of the first, never lengthen it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import offers, requests, tasks
+from mesoslite.master import fences, offers, requests, tasks
 from mesoslite.master.protocol import (
     AgentRecord,
     CloseStream,
@@ -66,7 +66,7 @@ def register(t: Tables, stream: str, call: Register) -> None:
     agent.paused, agent.problem = False, ""
     agent.introduced = {framework.framework_id for framework in call.frameworks}
     t.greet(stream, agent_id=agent_id)
-    t.emit(ToAgent(stream, Registered()))
+    t.emit(ToAgent(stream, Registered(t.config.fence_lease_ms)))
     known = dict(agent.tasks)
     here = [_take(t, agent, task) for task in call.tasks]
     _settle_the_missing(t, agent, known, here)
@@ -80,6 +80,7 @@ def register(t: Tables, stream: str, call: Register) -> None:
             ):  # an end comes from the agent, with all that it knows
                 tasks.say(t, entry, Reason.AGENT_REREGISTERED, "its agent came back with it")
     _pass_on_what_was_asked(t, agent, call)
+    fences.registered(t, agent)
     offers.answer_waiting(t, agent)
 
 
@@ -316,6 +317,7 @@ def mark_gone(t: Tables, agent: AgentEntry) -> None:
             del framework.strays[task_id]  # nobody is there who could be told of its arrival
     if len(t.gone) > t.config.gone_agents_max:
         oldest = next(iter(t.gone))
+        fences.drop_agent(t, t.agents[oldest])
         del t.gone[oldest]
         del t.agents[oldest]
         t.emit(ForgetAgent(oldest))
@@ -337,4 +339,5 @@ def forget(t: Tables, agent: AgentEntry) -> None:
     """An agent that was unreachable for weeks is dropped, with what it had."""
     for entry in list(agent.tasks.values()):
         tasks.forget(t, entry)
+    fences.drop_agent(t, agent)
     del t.agents[agent.info.agent_id]

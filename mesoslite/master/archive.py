@@ -21,14 +21,17 @@ from mesoslite.master.protocol import (
     CompleteFramework,
     Durable,
     EntryRecord,
+    FenceRecord,
     ForgetAgent,
     ForgetCompleted,
     ForgetEntry,
+    ForgetFence,
     ForgetStore,
     FrameworkRecord,
     Recovered,
     SaveAgent,
     SaveEntry,
+    SaveFence,
     SaveFramework,
     SaveStore,
     StoreRecord,
@@ -46,7 +49,7 @@ from mesoslite.wire import (
 VERSION = 1  # of the seal, not of what is in it: protobuf takes care of that
 SEAL_BYTES = 5  # one for the version, four for the checksum
 EPOCH, AGENT, FRAMEWORK, COMPLETED = "epoch", "agent", "framework", "completed"
-STORE, ENTRY = "store", "entry"
+STORE, ENTRY, FENCE = "store", "entry", "fence"
 
 M = TypeVar("M", bound=Message)
 
@@ -110,6 +113,10 @@ def writes(effect: Durable) -> tuple[Write, ...]:
             return (entry(entry_record),)
         case ForgetEntry(framework_id, key):
             return (Delete(ENTRY, _entry_key(framework_id, key)),)
+        case SaveFence(fence_record):
+            return (fence(fence_record),)
+        case ForgetFence(framework_id, key):
+            return (Delete(FENCE, f"{framework_id}:{key}"),)
         case _:
             assert_never(effect)
 
@@ -174,6 +181,19 @@ def entry(record: EntryRecord) -> Put:
     return _sealed(ENTRY, _entry_key(record.framework_id, record.key), message)
 
 
+def fence(record: FenceRecord) -> Put:
+    """Which task has a key."""
+    message = pb.FenceRecord(
+        framework_id=record.framework_id,
+        key=record.key,
+        task_id=record.task_id,
+        agent_id=record.agent_id,
+        token=record.token,
+        lease_ms=record.lease_ms,
+    )
+    return _sealed(FENCE, f"{record.framework_id}:{record.key}", message)
+
+
 def _entry_key(framework_id: str, key: str) -> str:
     """Any printable character may be in a key; three here stand for an unusual one."""
     return f"{framework_id}:{quote(key, safe='')}"
@@ -212,6 +232,7 @@ def recovered(number: int, records: Iterable[tuple[str, str, bytes]]) -> Recover
         completed=tuple(sorted(found[COMPLETED], key=lambda o: (o.completed_ms, o.framework_id))),
         stores=tuple(sorted(found[STORE], key=lambda one: one.framework_id)),
         entries=tuple(sorted(found[ENTRY], key=lambda one: (one.framework_id, one.key))),
+        fences=tuple(sorted(found[FENCE], key=lambda one: (one.framework_id, one.key))),
     )
 
 
@@ -283,10 +304,23 @@ def _entry(content: bytes) -> EntryRecord:
     return EntryRecord(message.framework_id, message.key, Entry(message.value, message.version))
 
 
+def _fence(content: bytes) -> FenceRecord:
+    message = pb.FenceRecord.FromString(content)
+    return FenceRecord(
+        message.framework_id,
+        message.key,
+        message.task_id,
+        message.agent_id,
+        message.token,
+        message.lease_ms,
+    )
+
+
 _READERS: dict[str, Callable[[bytes], object]] = {
     AGENT: _agent,
     FRAMEWORK: _framework,
     COMPLETED: _completed,
     STORE: _store,
     ENTRY: _entry,
+    FENCE: _fence,
 }

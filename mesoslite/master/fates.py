@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mesoslite.explanation import TaskExplanation
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import view
+from mesoslite.master import fences, view
 from mesoslite.master.records import (
     AgentEntry,
     AgentState,
@@ -48,7 +48,8 @@ def remember_refused(
         return
     launches = framework.refused_launches
     launches.pop(task_id, None)
-    launches[task_id] = RefusedLaunch(result.refusal, result.message, agent_id, t.now_ms)
+    fence = "" if isinstance(operation, InvalidLaunch) else operation.task.fence or ""
+    launches[task_id] = RefusedLaunch(result.refusal, result.message, agent_id, t.now_ms, fence)
     if len(launches) > REFUSED_LAUNCHES_MAX:
         del launches[next(iter(launches))]
 
@@ -108,11 +109,20 @@ def _explain_refused(t: Tables, key: Key, launch: RefusedLaunch) -> TaskExplanat
         framework_id,
         t.frameworks[framework_id].info.name,
         f"{task_id} was refused {ago} ago: {launch.refusal.value}{detail}",
-        of_refused_launch(launch.refusal),
+        _what_helps(t, framework_id, launch),
         refusal=launch.refusal,
         agent_id=launch.agent_id,
         since_ms=launch.refused_ms,
     )
+
+
+def _what_helps(t: Tables, framework_id: str, launch: RefusedLaunch) -> str:
+    if launch.refusal is not Refusal.FENCE_HELD:
+        return of_refused_launch(launch.refusal)
+    held = t.frameworks[framework_id].fences.get(launch.fence)
+    if held is None or (left_ms := fences.left(t, held)) == 0:
+        return f"{launch.fence} is free now: launch it again"
+    return f"now {fences.told(held, left_ms)}"
 
 
 def _explain_entry(t: Tables, entry: TaskEntry) -> TaskExplanation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesoslite.master import conduct, offers, requests, store, tasks
+from mesoslite.master import conduct, fences, offers, requests, store, tasks
 from mesoslite.master.protocol import (
     CloseStream,
     CompletedRecord,
@@ -173,6 +173,8 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
         t.part(framework.stream)
     for offer in list(framework.offers.values()):
         offers.give_back(t, offer)
+    store.drop(t, framework)
+    fences.drop_framework(t, framework)
     del t.frameworks[framework.framework_id]
     del t.identities[framework.principal, framework.info.name]
     t.timers.drop((Timer.FAILOVER, framework.framework_id))
@@ -186,7 +188,6 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
     for entry in framework.tasks.values():
         if entry.state.terminal:
             tasks.forget(t, entry)
-    store.drop(t, framework)
     record = CompletedRecord(framework.framework_id, framework.principal, framework.info, t.now_ms)
     t.completed.append(record)
     t.emit(CompleteFramework(record))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mesoslite.master import store
+from mesoslite.master import fences, store
 from mesoslite.master.records import AgentState, Tables, Timer
 from mesoslite.resources import Resources, split_key
 
@@ -16,6 +16,7 @@ def check(t: Tables) -> None:
     t.allocator.check()
     t.timers.check()
     store.check(t)
+    fences.check(t)
     _check_streams(t)
     _check_offers(t)
     _check_tasks(t)

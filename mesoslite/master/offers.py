@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import conduct, fates, requests, store
+from mesoslite.master import conduct, fates, fences, requests, store
 from mesoslite.master.protocol import ToAgent, ToScheduler
 from mesoslite.master.records import (
     AgentEntry,
@@ -333,6 +333,7 @@ def _use(
             holds=True,
             since_ms=t.now_ms,
         )
+        fences.take(t, framework, entry)
         framework.tasks[task.task_id] = entry
         agent.tasks[framework.framework_id, task.task_id] = entry
         launched.append(entry)
@@ -391,7 +392,7 @@ def _why_not_launch(
         return Refusal.TOO_MANY_UNACKNOWLEDGED, f"{waiting} ends of tasks wait on this agent"
     if len(agent.tasks) >= t.config.tasks_per_agent_max:
         return Refusal.AGENT_FULL, f"it has {len(agent.tasks)}"
-    return None
+    return None if task.fence is None else fences.why_not(t, framework, task)
 
 
 def _settle(t: Tables, offers: list[OutstandingOffer], left: Resources) -> None:
@@ -423,7 +424,11 @@ def _send_launches(
         reference = FrameworkReference(framework.framework_id, framework.principal, framework.info)
         t.emit(ToAgent(agent.stream, FrameworkAdded(reference)))
     for entry in launched:
-        t.emit(ToAgent(agent.stream, RunTask(entry.framework_id, entry.role, entry.task)))
+        t.emit(
+            ToAgent(
+                agent.stream, RunTask(entry.framework_id, entry.role, entry.task, entry.fence_token)
+            )
+        )
 
 
 #: What is said of a launch that an earlier master may have sent to an agent which is not here.

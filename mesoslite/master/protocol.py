@@ -165,6 +165,20 @@ class StoreRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceRecord:
+    """Which task has a key of a framework's."""
+
+    framework_id: str
+    key: str
+    task_id: str
+    agent_id: str
+    token: int
+    """Larger than that of any fence before it."""
+    lease_ms: int
+    """As its master told the agent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """All that a master knows when it starts: its own epoch, and what is in the registry."""
 
@@ -176,6 +190,7 @@ class Recovered:
     """Oldest first."""
     stores: tuple[StoreRecord, ...] = ()
     entries: tuple[EntryRecord, ...] = ()
+    fences: tuple[FenceRecord, ...] = ()
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -269,6 +284,21 @@ class ForgetEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveFence:
+    """Durable: insert or replace, by framework id and key. Before the launch that it is for."""
+
+    record: FenceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetFence:
+    """Durable: delete, by framework id and key."""
+
+    framework_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to an operator. `refusal` None: done, and the ids say to what."""
 
@@ -309,5 +339,7 @@ Durable = (
     | ForgetStore
     | SaveEntry
     | ForgetEntry
+    | SaveFence
+    | ForgetFence
 )
 Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer | Warn

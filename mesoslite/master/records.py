@@ -19,12 +19,13 @@ from mesoslite.master.bucket import Bucket
 from mesoslite.master.protocol import (
     CompletedRecord,
     Effect,
+    FenceRecord,
     FrameworkRecord,
     Misconduct,
     Recovered,
     StoreRecord,
 )
-from mesoslite.messages import HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, Accept
+from mesoslite.messages import FENCE_LEASE_MS, HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, Accept
 from mesoslite.model import (
     DAY_MS,
     REQUESTS_MAX,
@@ -87,6 +88,8 @@ class MasterConfig:
     """Ended tasks of one framework on one agent whose end it has not acknowledged (D7)."""
     results_max: int = 10_000
     """Accept results kept for each framework until its session confirms them (D2)."""
+    fence_lease_ms: int = FENCE_LEASE_MS
+    """For how long after a heartbeat that was echoed an agent's fenced tasks may run."""
     store_bytes_max: int = 256 * 1024 * 1024
     """Of all frameworks' stores together: it is all in memory, and in the registry."""
     completed_frameworks_max: int = 50
@@ -133,6 +136,8 @@ class TaskEntry:
     one is ended, and the master itself deals with its statuses."""
     kill_asked: bool = False
     kill_grace_ms: int | None = None
+    fence_token: int = 0
+    """Of a task with a fence that this master launched."""
     since_ms: int = 0
     """When it was launched, or first heard of."""
     history: list[TaskStatus] = field(default_factory=list)
@@ -169,6 +174,11 @@ class AgentEntry:
     waiting: list[WaitingAccept] = field(default_factory=list)
     unacknowledged: Counter[str] = field(default_factory=Counter)
     """Ended tasks whose end waits for an acknowledgement, by framework id."""
+    echoed_ms: int = 0
+    """When a heartbeat of its was echoed last, by this master or, at its start, by another: fenced
+    tasks there may run for a lease from then on."""
+    fences: dict[tuple[str, str], FenceRecord] = field(default_factory=dict)
+    """The keys that tasks there have, by (framework id, task id)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +189,8 @@ class RefusedLaunch:
     message: str
     agent_id: str
     refused_ms: int
+    fence: str = ""
+    """The key of the task's fence, if it has one."""
 
 
 @dataclass(slots=True)
@@ -265,6 +277,8 @@ class FrameworkEntry:
     """Ends of tasks that never had a container, which an agent tells to a master that never heard
     of them: by task id, until acknowledged. A registration lists containers only."""
     store: FrameworkStore = field(default_factory=FrameworkStore)
+    fences: dict[str, FenceRecord] = field(default_factory=dict)
+    """By key. At most one for each task that an agent may have."""
 
     def record(self) -> FrameworkRecord:
         """What of it is durable."""
@@ -349,6 +363,8 @@ class Tables:
         self.gone: dict[str, None] = {}
         """The ids of the agents that are GONE, in the order in which they went."""
         self.framework_count = 0
+        self.fence_count = 0
+        """Tasks with a fence that were launched."""
         self.store_bytes = 0
         """Of all frameworks' stores."""
         self.offer_count = 0

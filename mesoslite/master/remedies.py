@@ -247,6 +247,8 @@ def of_refused_launch(refusal: Refusal) -> str:
             return "acknowledge the statuses of tasks that have ended there"
         case Refusal.AGENT_FULL | Refusal.CONTAINERIZER_UNAVAILABLE:
             return "launch it on another agent"
+        case Refusal.FENCE_HELD:
+            return "launch it again when the task that has the key has ended"
         case Refusal.STORE_CONFLICT:
             return "read the entry again, and decide anew"
         case Refusal.STORE_FULL:

@@ -207,6 +207,9 @@ class MasterSettings:
         DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"
     )
 
+    fence_lease_s: float = _seconds(
+        DEFAULTS.fence_lease_ms, "for how long fenced tasks run on while their agent is cut off"
+    )
     agent_removal_rate: int = setting(
         DEFAULTS.agent_removals_per_minute,
         whole(0, 1_000_000),
@@ -217,6 +220,11 @@ class MasterSettings:
 
     def __post_init__(self) -> None:
         check_silence(self.heartbeat_s, self.silence_s)
+        if self.fence_lease_s < 2 * self.heartbeat_s:
+            raise SettingsError(
+                f"fence-lease-s = {self.fence_lease_s:g} is below two heartbeats of "
+                f"{self.heartbeat_s:g} s: one that is late would end every fenced task"
+            )
         if self.zk is not None and not self.advertise and _is_any(self.host):
             raise SettingsError(
                 f"host = {self.host!r} with --zk: nobody could reach a master there; "
@@ -241,6 +249,7 @@ class MasterSettings:
             heartbeat_ms=round(self.heartbeat_s * 1_000),
             silence_ms=round(self.silence_s * 1_000),
             reregister_ms=round(self.reregister_s * 1_000),
+            fence_lease_ms=round(self.fence_lease_s * 1_000),
             agent_removals_per_minute=self.agent_removal_rate,
         )
 

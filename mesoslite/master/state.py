@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from mesoslite.master import agents, frameworks, offers, requests, store, tasks
+from mesoslite.master import agents, fences, frameworks, offers, requests, store, tasks
 from mesoslite.master.invariants import check
 from mesoslite.master.protocol import (
     AgentCalled,
@@ -165,6 +165,9 @@ class Master:
             frameworks.await_return(t, framework, deadline_ms)
         frameworks.bound_completed(t)
         store.recover(t, recovered.stores, recovered.entries)
+        for agent in t.agents.values():
+            agent.echoed_ms = t.now_ms
+        fences.recover(t, recovered.fences)
 
     def _due(self, timer: Timer, subject: str) -> None:
         t = self.tables
@@ -290,6 +293,7 @@ class Master:
                 agents.troubled(t, agent, call.problem)
             case Heartbeat():
                 if call.number:
+                    agent.echoed_ms = t.now_ms
                     t.emit(ToAgent(stream, call))
             case _:
                 assert_never(call)

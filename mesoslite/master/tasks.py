@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesoslite.lifecycle import TaskState, may_move
+from mesoslite.master import fences
 from mesoslite.master.protocol import ToAgent, ToScheduler
 from mesoslite.master.records import AgentEntry, AgentState, FrameworkEntry, Tables, TaskEntry
 from mesoslite.messages import (
@@ -122,6 +123,8 @@ def report(t: Tables, agent: AgentEntry, call: StatusReport) -> None:
     if framework is None:
         _report_of_a_removed_framework(t, agent, entry, call)
         return
+    if call.latest_state.terminal:
+        fences.ended(t, agent, framework, status.task_id)
     if entry is None:
         # Not in the registration nor launched since, but the agent must know: hand it through.
         if status.update_id and len(framework.strays) < STRAYS_MAX:

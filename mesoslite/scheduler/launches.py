@@ -63,7 +63,8 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
     Refusal.TOO_MANY_REQUESTS: TaskState.DROPPED,
     Refusal.INVALID_REQUEST: TaskState.DROPPED,
     Refusal.UNKNOWN_REQUEST: TaskState.DROPPED,
-    # The store
+    # Fences and the store
+    Refusal.FENCE_HELD: TaskState.DROPPED,
     Refusal.STORE_CONFLICT: TaskState.DROPPED,
     Refusal.STORE_FULL: TaskState.DROPPED,
     # Never the answer to a launch; were they, the launch would not have been sent

@@ -94,11 +94,14 @@ class AgentNode(Client[agent.Event, agent.Effect]):
                 self.crash()
             case agent.SaveTask(record):
                 self._intent = record
-            case agent.StartContainer(spec):
+            case agent.StartContainer(spec, lease_until_ms):
                 intent = self._intent
                 assert intent is not None, f"{spec.container_id} starts without an intent"
                 assert intent.container_id == spec.container_id, (intent, spec)
-                containers.start(spec, intent.role, intent.task.resources)
+                until_ms = None if lease_until_ms is None else self._when_ms(lease_until_ms)
+                containers.start(spec, intent.role, intent.task.resources, until_ms)
+            case agent.LeaseContainers(container_ids, until_ms):
+                containers.lease(container_ids, self._when_ms(until_ms))
             case agent.StopContainer(container_id, signal):
                 containers.stop(container_id, signal)
             case agent.AbortStart(container_id):
@@ -109,6 +112,11 @@ class AgentNode(Client[agent.Event, agent.Effect]):
                 containers.hand_over(container_id, data)
             case _:
                 pass  # durable: committed before
+
+    def _when_ms(self, own_ms: int) -> int:
+        """The launcher is told by its host's clock, as the agent's own process has it."""
+        assert self.process is not None
+        return self.process.when_ms(own_ms)
 
     def container_started(self, container: Container) -> None:
         """One of its containers is in the first phase of its start."""

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from mesoslite.resources import Resources
@@ -102,6 +103,8 @@ class Container:
     end: ContainerExited | ContainerStartFailed | None = None
     ended_ms: int | None = None
     signals: list[int] = field(default_factory=list)
+    lease_until_ms: int | None = None
+    """Of one with a fence: when its launcher kills it."""
     destroyed: bool = False
     """Its agent has taken note of its end and given everything back."""
 
@@ -144,14 +147,32 @@ class ContainerHost:
 
     # --- what the agent asks ----------------------------------------------------------------------
 
-    def start(self, spec: ContainerSpec, role: str, resources: Resources) -> None:
+    def start(
+        self,
+        spec: ContainerSpec,
+        role: str,
+        resources: Resources,
+        lease_until_ms: int | None = None,
+    ) -> None:
         """Start a container; again means nothing, since an id names one container for ever."""
         if spec.container_id in self.containers:
             return
         container = Container(spec, self._run_of(spec), self.agent, role, resources)
         self.containers[spec.container_id] = container
         self._observer.container_started(container)
+        if lease_until_ms is not None:
+            self.lease((spec.container_id,), lease_until_ms)
         self._enter(container, 0)
+
+    def lease(self, container_ids: Collection[str], until_ms: int) -> None:
+        """These may run until then, and are killed then: by the launcher, agent or no agent."""
+        for container_id in container_ids:
+            container = self.containers.get(container_id)
+            if container is not None and container.live:
+                container.lease_until_ms = max(until_ms, container.lease_until_ms or 0)
+                self._agenda.at(
+                    max(until_ms, self._agenda.now_ms), partial(self._end_lease, container)
+                )
 
     def stop(self, container_id: str, signal: int) -> None:
         """Send a signal to everything in a container."""
@@ -274,6 +295,17 @@ class ContainerHost:
                 ),
             )
 
+    def _end_lease(self, container: Container) -> None:
+        if (container.lease_until_ms or 0) > self._agenda.now_ms or not container.live:
+            return
+        if container.fate is Fate.RUNNING:
+            self._end(container, self._exited(container, None, SIGKILL, lease_over=True))
+        else:
+            failed = ContainerStartFailed(
+                container.spec.container_id, container.phase, StartFailure.LEASE_OVER, ""
+            )
+            self._end(container, failed)
+
     def _exit(self, container: Container, signal: int | None = None) -> None:
         if container.fate is not Fate.RUNNING:
             return
@@ -295,6 +327,7 @@ class ContainerHost:
         *,
         oom: bool = False,
         launcher_lost: bool = False,
+        lease_over: bool = False,
     ) -> ContainerExited:
         began_ms = container.started_ms or self._agenda.now_ms
         usage = Usage(cpu_ms=(self._agenda.now_ms - began_ms) // 10, peak_mem_bytes=4 << 20)
@@ -305,6 +338,7 @@ class ContainerHost:
             oom,
             launcher_lost,
             None if launcher_lost else usage,
+            lease_over=lease_over,
         )
 
     def _end(self, container: Container, end: ContainerExited | ContainerStartFailed) -> None:

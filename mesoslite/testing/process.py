@@ -138,6 +138,10 @@ class Process(Generic[E, F]):
         elif not self._busy:
             self._schedule(self._agenda.now_ms)
 
+    def when_ms(self, own_ms: int) -> int:
+        """The moment at which the process's own clock shows this."""
+        return self._clock.due_ms(own_ms)
+
     def _schedule(self, due_ms: int) -> None:
         """Take a turn no later than then, which is not in the past."""
         if self._busy or (self._wake_ms is not None and self._wake_ms <= due_ms):

@@ -148,20 +148,24 @@ class AgentEvent(_message.Message):
     def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., framework_added: _Optional[_Union[FrameworkReference, _Mapping]] = ..., run_tasks: _Optional[_Union[RunTasks, _Mapping]] = ..., kill_task: _Optional[_Union[KillTask, _Mapping]] = ..., acknowledge_statuses: _Optional[_Union[AcknowledgeStatuses, _Mapping]] = ..., reconcile_tasks: _Optional[_Union[ReconcileTasks, _Mapping]] = ..., shutdown_framework: _Optional[_Union[ShutdownFramework, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., read_file: _Optional[_Union[ReadFile, _Mapping]] = ...) -> None: ...
 
 class Registered(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("fence_lease_ms",)
+    FENCE_LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    fence_lease_ms: int
+    def __init__(self, fence_lease_ms: _Optional[int] = ...) -> None: ...
 
 class RunTasks(_message.Message):
-    __slots__ = ("framework_id", "role", "task", "more_task_ids")
+    __slots__ = ("framework_id", "role", "task", "more_task_ids", "fence_token")
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     MORE_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     framework_id: str
     role: str
     task: _common_pb2.Task
     more_task_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., more_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    fence_token: int
+    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., more_task_ids: _Optional[_Iterable[str]] = ..., fence_token: _Optional[int] = ...) -> None: ...
 
 class KillTask(_message.Message):
     __slots__ = ("framework_id", "task_id", "grace_ms")

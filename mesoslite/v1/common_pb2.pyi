@@ -56,6 +56,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_LAUNCH_REFUSED: _ClassVar[Reason]
     REASON_PIDS_LIMIT: _ClassVar[Reason]
     REASON_AGENT_GONE: _ClassVar[Reason]
+    REASON_FENCE_LEASE_OVER: _ClassVar[Reason]
 
 class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -104,6 +105,7 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_STORE_CONFLICT: _ClassVar[Refusal]
     REFUSAL_STORE_FULL: _ClassVar[Refusal]
     REFUSAL_UNKNOWN_REQUEST: _ClassVar[Refusal]
+    REFUSAL_FENCE_HELD: _ClassVar[Refusal]
 TASK_STATE_UNSPECIFIED: TaskState
 TASK_STATE_STAGING: TaskState
 TASK_STATE_STARTING: TaskState
@@ -145,6 +147,7 @@ REASON_RECONCILIATION: Reason
 REASON_LAUNCH_REFUSED: Reason
 REASON_PIDS_LIMIT: Reason
 REASON_AGENT_GONE: Reason
+REASON_FENCE_LEASE_OVER: Reason
 REFUSAL_UNSPECIFIED: Refusal
 REFUSAL_BAD_TOKEN: Refusal
 REFUSAL_NOT_SUBSCRIBED: Refusal
@@ -190,6 +193,7 @@ REFUSAL_AGENT_AWAY: Refusal
 REFUSAL_STORE_CONFLICT: Refusal
 REFUSAL_STORE_FULL: Refusal
 REFUSAL_UNKNOWN_REQUEST: Refusal
+REFUSAL_FENCE_HELD: Refusal
 
 class Range(_message.Message):
     __slots__ = ("low", "high")
@@ -282,7 +286,7 @@ class FrameworkInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., failover_timeout_ms: _Optional[int] = ..., hostname: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task_id", "command", "resources", "name", "environment", "user", "uris", "image", "containerizer", "kill_grace_ms", "max_completion_ms", "pids_limit", "labels")
+    __slots__ = ("task_id", "command", "resources", "name", "environment", "user", "uris", "image", "containerizer", "kill_grace_ms", "max_completion_ms", "pids_limit", "labels", "fence")
     class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -310,6 +314,7 @@ class Task(_message.Message):
     MAX_COMPLETION_MS_FIELD_NUMBER: _ClassVar[int]
     PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     command: _containers.RepeatedScalarFieldContainer[str]
     resources: _containers.RepeatedCompositeFieldContainer[Resource]
@@ -323,7 +328,8 @@ class Task(_message.Message):
     max_completion_ms: int
     pids_limit: int
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, task_id: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., name: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., uris: _Optional[_Iterable[_Union[Uri, _Mapping]]] = ..., image: _Optional[str] = ..., containerizer: _Optional[str] = ..., kill_grace_ms: _Optional[int] = ..., max_completion_ms: _Optional[int] = ..., pids_limit: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    fence: str
+    def __init__(self, task_id: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., name: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., uris: _Optional[_Iterable[_Union[Uri, _Mapping]]] = ..., image: _Optional[str] = ..., containerizer: _Optional[str] = ..., kill_grace_ms: _Optional[int] = ..., max_completion_ms: _Optional[int] = ..., pids_limit: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., fence: _Optional[str] = ...) -> None: ...
 
 class TaskStatus(_message.Message):
     __slots__ = ("task_id", "state", "framework_id", "agent_id", "update_id", "source", "reason", "refusal", "message", "timestamp_ms", "container_id", "exit_code", "signal", "peak_mem_bytes", "cpu_ms")

@@ -73,3 +73,19 @@ class EntryRecord(_message.Message):
     value: bytes
     version: int
     def __init__(self, framework_id: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., version: _Optional[int] = ...) -> None: ...
+
+class FenceRecord(_message.Message):
+    __slots__ = ("framework_id", "key", "task_id", "agent_id", "token", "lease_ms")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    key: str
+    task_id: str
+    agent_id: str
+    token: int
+    lease_ms: int
+    def __init__(self, framework_id: _Optional[str] = ..., key: _Optional[str] = ..., task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., token: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...

@@ -65,7 +65,6 @@ AgentSays = AgentCall | FileChunk
 AgentHears = AgentEvent | FileRead
 
 _INT64_MIN = -limit.INT64_MAX
-_REGISTERED = Registered()
 
 # --- an agent says --------------------------------------------------------------------------------
 
@@ -356,7 +355,7 @@ def _crowds(events: Iterable[AgentHears]) -> Iterator[_Crowd]:
 
 
 def _what_is_run(run: RunTask) -> tuple[object, ...]:
-    return run.framework_id, run.role, shape_of(run.task)
+    return run.framework_id, run.role, run.fence_token, shape_of(run.task)
 
 
 def agent_responses(epoch: int, events: Iterable[AgentHears]) -> Iterator[pb.ConnectResponse]:
@@ -386,6 +385,7 @@ def _write_event(slot: pb.AgentEvent, event: _Crowd) -> None:
             first = runs[0]
             slot.run_tasks.framework_id = first.framework_id
             slot.run_tasks.role = first.role
+            slot.run_tasks.fence_token = first.fence_token
             write_task(slot.run_tasks.task, first.task)
             slot.run_tasks.more_task_ids.extend([run.task.task_id for run in runs[1:]])
         case _Acknowledgements(words):
@@ -404,8 +404,9 @@ def _write_event(slot: pb.AgentEvent, event: _Crowd) -> None:
                 slot.kill_task.grace_ms = event.grace_ms
         case FileRead():
             _write_file_read(slot.read_file, event)
-        case Registered():
+        case Registered(fence_lease_ms):
             slot.registered.SetInParent()
+            slot.registered.fence_lease_ms = fence_lease_ms
         case FrameworkAdded():
             write_framework_reference(slot.framework_added, event.framework)
         case ReconcileTasks():
@@ -437,7 +438,8 @@ def _launches_from_wire(slot: pb.RunTasks) -> Iterable[RunTask]:
     role = check.role(slot.role, "role")
     task = nested_task(slot.task)
     more = others_to_keep(task, slot.more_task_ids, "more_task_ids")
-    return [RunTask(framework_id, role, each) for each in (task, *more)]
+    token = check.number(slot.fence_token, "fence_token")
+    return [RunTask(framework_id, role, each, token) for each in (task, *more)]
 
 
 def _kill_task_from_wire(slot: pb.KillTask) -> KillTask:
@@ -496,7 +498,7 @@ _CROWDS_OF_EVENTS: dict[str, Callable[[Any], Iterable[AgentHears]]] = {
     "run_tasks": _launches_from_wire,
 }
 _EVENTS: dict[str, Callable[[Any], AgentHears]] = {
-    "registered": lambda _: _REGISTERED,
+    "registered": lambda slot: Registered(check.duration(slot.fence_lease_ms, "fence_lease_ms")),
     "framework_added": lambda slot: FrameworkAdded(framework_reference_from_wire(slot)),
     "kill_task": _kill_task_from_wire,
     "reconcile_tasks": _reconcile_from_wire,

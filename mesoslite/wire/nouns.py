@@ -219,6 +219,7 @@ def shape_of(task: Task) -> tuple[object, ...]:
         task.kill_grace_ms,
         task.max_completion_ms,
         task.pids_limit,
+        task.fence,
     )
 
 
@@ -245,6 +246,8 @@ def _write_body(slot: pb.Task, task: Task) -> None:
         slot.pids_limit = task.pids_limit
     if task.labels:
         slot.labels.update(task.labels)
+    if task.fence is not None:
+        slot.fence = task.fence
 
 
 def task_to_wire(task: Task) -> pb.Task:
@@ -332,6 +335,7 @@ def _checked_task(slot: pb.Task) -> Task:
         if has("pids_limit")
         else None,
         check.text_map(slot.labels, "labels", limit.LABELS_MAX, limit.LABELS_BYTES_MAX),
+        check.identifier(slot.fence, "fence") if has("fence") else None,
     )
 
 

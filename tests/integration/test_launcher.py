@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,61 @@ async def test_a_command_that_is_not_there_fails_with_the_reason(place: Place) -
     failed = await it.over("none")
     assert failed["event"] == "failed"
     assert "/no/such/command" in failed["error"]
+    await it.end()
+
+
+# --- leases of fenced containers ------------------------------------------------------------------
+
+
+def boot_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+async def test_a_container_whose_lease_is_over_is_killed_with_all_that_it_started(
+    place: Place,
+) -> None:
+    it = await opened(place)
+    until_s = boot_s() + 0.5
+    script = "trap '' TERM; sleep 300 & setsid sleep 300 & echo up; wait"
+    await it.start("fenced", "sh", "-c", script, lease_until_s=until_s)
+    await it.start("free", "sleep", "300")
+    await it.says("fenced", "up")
+    end = await it.over("fenced")
+    assert boot_s() >= until_s
+    assert (end["over"], end["signal"]) == ("lease", signal.SIGKILL)
+    assert "free" not in {event["id"] for event in it.all if event["event"] == "exited"}
+    assert not [words for words in place.processes().values() if words.startswith("sleep 300")][1:]
+    await it.end()
+
+
+async def test_a_lease_ends_without_anybody_connected(place: Place) -> None:
+    """The agent is dead, or stopped: the launcher alone keeps what was promised."""
+    it = await opened(place)
+    await it.start("fenced", "sh", "-c", "echo up; sleep 300", lease_until_s=boot_s() + 0.5)
+    await it.start("free", "sleep", "300")
+    await it.says("fenced", "up")
+    await it.client.close()
+    await until(lambda: not any("sleep 300" in w and "sh" in w for w in place.processes().values()))
+    again = await opened(place)
+    assert (await again.over("fenced"))["over"] == "lease"
+    await again.end()
+
+
+async def test_a_lease_that_is_extended_in_time_ends_nothing_and_only_grows(place: Place) -> None:
+    it = await opened(place)
+    began_s = boot_s()
+    await it.start("fenced", "sleep", "300", lease_until_s=began_s + 0.3)
+    await it.client.request("lease", ids=["fenced", "unknown"], until_s=began_s + 1.2)
+    await it.client.request("lease", ids=["fenced"], until_s=began_s + 0.1)
+    assert (await it.over("fenced"))["over"] == "lease"
+    assert boot_s() >= began_s + 1.2
+    await it.end()
+
+
+async def test_a_start_whose_lease_is_over_already_ends_at_once(place: Place) -> None:
+    it = await opened(place)
+    await it.start("late", "sleep", "300", lease_until_s=boot_s() - 1)
+    assert (await it.over("late"))["over"] == "lease"
     await it.end()
 
 
@@ -609,6 +665,7 @@ def test_it_loads_nothing_but_the_standard_library_and_its_neighbours(place: Pla
     foreign = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
     assert foreign - {"__main__"} == {
         "mesoslite_agent",
+        "mesoslite_agent.fencing",
         "mesoslite_agent.journal",
         "mesoslite_agent.launcher",
         "mesoslite_agent.lines",

@@ -185,6 +185,7 @@ tasks = st.builds(
     st.none() | st.integers(1, REFUSE_MS_MAX),
     st.none() | st.integers(1, 2**22),
     st.dictionaries(words.map(lambda word: word or "label"), words, max_size=3),
+    st.none() | ids,
 )
 statuses = st.builds(
     TaskStatus,
@@ -324,9 +325,9 @@ agent_calls: st.SearchStrategy[AgentCall] = st.one_of(
 )
 
 agent_events: st.SearchStrategy[AgentEvent] = st.one_of(
-    st.just(Registered()),
+    st.builds(Registered, st.integers(0, REFUSE_MS_MAX)),
     st.builds(FrameworkAdded, framework_references),
-    st.builds(RunTask, ids, roles, tasks),
+    st.builds(RunTask, ids, roles, tasks, numbers),
     st.builds(KillTask, ids, ids, grace_ms),
     st.builds(AcknowledgeStatus, ids, ids, ids),
     st.builds(ReconcileTasks, st.lists(st.tuples(ids, ids), max_size=4).map(tuple)),

@@ -13,14 +13,17 @@ from mesoslite.master.protocol import (
     CompleteFramework,
     Durable,
     EntryRecord,
+    FenceRecord,
     ForgetAgent,
     ForgetCompleted,
     ForgetEntry,
+    ForgetFence,
     ForgetStore,
     FrameworkRecord,
     Recovered,
     SaveAgent,
     SaveEntry,
+    SaveFence,
     SaveFramework,
     SaveStore,
     StoreRecord,
@@ -43,12 +46,14 @@ framework_records = st.builds(
 completed_records = st.builds(CompletedRecord, ids, names, framework_infos, wall_clock_ms)
 entry_records = st.builds(EntryRecord, ids, store_keys, entries)
 store_records = st.builds(StoreRecord, ids, numbers, ids, numbers, numbers)
+fence_records = st.builds(FenceRecord, ids, ids, ids, ids, numbers, numbers)
 saves: st.SearchStrategy[Durable] = st.one_of(
     st.builds(SaveAgent, agent_records),
     st.builds(SaveFramework, framework_records),
     st.builds(CompleteFramework, completed_records),
     st.builds(SaveEntry, entry_records),
     st.builds(SaveStore, store_records),
+    st.builds(SaveFence, fence_records),
 )
 
 
@@ -110,6 +115,16 @@ def test_stores_come_back_as_they_were(
         *(ForgetEntry(one.framework_id, one.key) for one in entries_of),
         *(ForgetStore(one.framework_id) for one in stores),
     ]
+    assert archive.recovered(8, kept(saved + forgotten)) == Recovered(epoch=8)
+
+
+@given(st.lists(fence_records, unique_by=lambda one: (one.framework_id, one.key), max_size=6))
+def test_fences_come_back_as_they_were(fences: list[FenceRecord]) -> None:
+    saved: list[Durable] = [*map(SaveFence, fences)]
+    assert archive.recovered(7, reversed(kept(saved))).fences == tuple(
+        sorted(fences, key=lambda one: (one.framework_id, one.key))
+    )
+    forgotten: list[Durable] = [ForgetFence(one.framework_id, one.key) for one in fences]
     assert archive.recovered(8, kept(saved + forgotten)) == Recovered(epoch=8)
 
 

@@ -174,6 +174,10 @@ def _line(effect: p.Effect) -> str:
             return f"save framework {framework.framework_id}{away}"
         case p.CompleteFramework(completed):
             return f"complete framework {completed.framework_id}"
+        case p.SaveFence(fence):
+            return f"save fence {fence.framework_id} {fence.key} of {fence.task_id}"
+        case p.ForgetFence(framework_id, key):
+            return f"forget fence {framework_id} {key}"
         case p.SaveStore(store):
             return f"save store {store.framework_id} revision {store.revision}"
         case p.ForgetStore(framework_id):

@@ -13,6 +13,7 @@ from mesoslite.scheduler import protocol as session
 from mesoslite_agent import protocol as agent
 
 FAULTS = (
+    "a container's lease ran out",
     "a commit failed and was tried again",
     "a host died with commits that were not synced",
     "a peer does not read",

@@ -284,6 +284,7 @@ class Restless(Scheduler):
             max_completion_ms=rng.choice((None, None, None, 5_000)),
             containerizer=rng.choice((*[None] * 20, "docker")),
             user=rng.choice((*[None] * 20, "somebody")),
+            fence=rng.choice((*[None] * 5, "key-1", "key-2")),
         )
         self.launched[task_id] = task
         return task

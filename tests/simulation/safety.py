@@ -33,6 +33,8 @@ class Safety(Watcher):
         self.books = Books(cluster)
         self.of_task: dict[Key, list[Container]] = {}
         """Every container of a task, in the order of their starts."""
+        self.of_fence: dict[tuple[str, str], dict[int, Container]] = {}
+        """Every container with this key (framework id, key), by its token."""
         self.never: dict[Key, TaskStatus] = {}
         """Tasks of which a scheduler was told that they never ran and never will."""
         self.ended: dict[Key, TaskStatus] = {}
@@ -82,6 +84,7 @@ class Safety(Watcher):
             # Its launch was on its way when an operator said that nobody is there to hear it.
             by_word = end.state is TaskState.GONE_BY_OPERATOR and self.given_up(container.agent)
             assert by_word, f"{key} runs after {tell_status(end)}"
+        self._check_fence(container)
         self._check_room(container.agent)
 
     def given_up(self, agent: str) -> bool:
@@ -96,6 +99,24 @@ class Safety(Watcher):
             if node.framework_id == framework_id
         ]
         return found[0] if found else ""
+
+    def container_ended(self, container: Container) -> None:
+        if isinstance(container.end, ContainerExited) and container.end.lease_over:
+            self.cluster.counts["fault: a container's lease ran out"] += 1
+
+    def _check_fence(self, container: Container) -> None:
+        """No two containers with one key live at a time, and each has a larger token."""
+        environment = dict(container.spec.environment)
+        if (name := environment.get("MESOSLITE_FENCE")) is None:
+            return
+        fence, token = (
+            (container.spec.framework_id, name),
+            int(environment["MESOSLITE_FENCE_TOKEN"]),
+        )
+        for other, earlier in self.of_fence.setdefault(fence, {}).items():
+            assert not earlier.live, f"{fence} runs twice: {earlier}, {container}"
+            assert other < token, f"{fence} has token {token} after {other}"
+        self.of_fence[fence][token] = container
 
     def _check_room(self, agent: str) -> None:
         """What lives on a host is never more than the host has."""

@@ -39,6 +39,7 @@ CONFIG = MasterConfig(
     forget_unreachable_ms=120_000,
     agents_max=4,
     frameworks_max=4,
+    fence_lease_ms=20_000,
     store_bytes_max=1_000,
     completed_frameworks_max=1,
     requests_max=3,
