@@ -386,6 +386,8 @@ class Locator:
 
     async def moved(self, address: str) -> str:
         """Returns the leader as soon as it is another than this; never, without ZooKeeper."""
+        if self._watch is not None:
+            self._watch.start()
         while self._watch is None or self._watch.leader in {"", address}:
             await (asyncio.Event() if self._watch is None else self._watch.news).wait()
         return self._watch.leader

@@ -66,6 +66,7 @@ class _Run:
         self._bar = Bar(plan.name, plan.count)
         self._printer = Plain() if plan.count == 1 else Named(self._bar.progress)
         self._tails = Tails(
+            operator.masters,
             operator.target,
             find_token(chosen.token_file),
             plan.framework_name,

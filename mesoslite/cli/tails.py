@@ -7,6 +7,7 @@ tasks are followed, and many are looked at in turn, each the less often the long
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import grpc
 
 from mesoslite.cli.connection import MESSAGE_BYTES_MAX
 from mesoslite.cli.console import note
+from mesoslite.masters import Locator, Masters, NoMasterError, leader_told
 from mesoslite.v1 import operator_pb2, operator_pb2_grpc
 
 FOLLOWED_TASKS_MAX = 8  # two calls each, open at the same time
@@ -25,6 +27,19 @@ READ_TIMEOUT_S = 30.0
 RETRY_S = 0.5
 LOST_S_MAX = 30.0  # after a task's end its agent may be away; then what is missing is said, once
 FILES = ("stdout", "stderr")
+
+
+class _Left(grpc.RpcError):
+    """The master that was asked leads no more, so what it would have said is asked of another."""
+
+    def code(self) -> grpc.StatusCode:
+        """As of a master that is gone."""
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        """For people."""
+        return "another master leads now"
+
 
 Sink = Callable[[str, str, bytes], Awaitable[None]]
 """(task id, file, data); b"" when the file is complete."""
@@ -46,17 +61,19 @@ class Tails:
     """Reads what tasks write, from the master, and hands it to a sink piece by piece."""
 
     def __init__(
-        self, target: str, metadata: tuple[tuple[str, str], ...], framework: str, sink: Sink, *,
+        self,
+        masters: Masters,
+        target: str,
+        metadata: tuple[tuple[str, str], ...],
+        framework: str,
+        sink: Sink,
+        *,
         follow: bool,
-    ) -> None:  # fmt: skip
-        self._channel = grpc.aio.insecure_channel(
-            target,
-            options=[
-                ("grpc.enable_http_proxy", 0),
-                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-            ],
-        )
-        self._stub: Any = operator_pb2_grpc.OperatorServiceStub(self._channel)
+    ) -> None:
+        """`target` leads now, HOST:PORT, of these masters."""
+        self._locator = Locator(masters)
+        self._moving: asyncio.Task[None] | None = None
+        self._connect(target)
         self._metadata = metadata
         self._framework = framework
         self._sink = sink
@@ -77,6 +94,8 @@ class Tails:
         """The task runs, or has run: it may have written something."""
         if task_id in self._ended:
             return
+        if self._moving is None:
+            self._moving = asyncio.create_task(self._move(), name="output from the leader")
         self._ended[task_id] = asyncio.Event()
         reader = asyncio.create_task(self._read_task(task_id), name=f"output of {task_id}")
         self._readers.add(reader)
@@ -102,7 +121,52 @@ class Tails:
             reader.cancel()
         if self._readers:
             await asyncio.wait(set(self._readers))
+        if self._moving is not None:
+            self._moving.cancel()
+            await asyncio.gather(self._moving, return_exceptions=True)
         await self._channel.close(None)
+        await self._locator.close()
+
+    # --- the leader -------------------------------------------------------------------------------
+
+    def _connect(self, address: str) -> None:
+        self._address = address
+        self._channel = grpc.aio.insecure_channel(
+            address,
+            options=[
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            ],
+        )
+        self._stub: Any = operator_pb2_grpc.OperatorServiceStub(self._channel)
+
+    async def _turn_to(self, address: str) -> None:
+        """Read from there: what was being read goes on where it was."""
+        if address != self._address:
+            before = self._channel
+            self._connect(address)
+            await before.close(None)
+
+    async def _move(self) -> None:
+        """Turn to each new leader, also when the old one hangs."""
+        if self._locator.masters.ensemble is None:
+            return  # then whoever is asked tells
+        while True:
+            await self._turn_to(await self._locator.moved(self._address))
+
+    async def _ask_elsewhere(self, asked: str, error: grpc.RpcError) -> None:
+        """A call to this address has failed: it may be that another master leads."""
+        leader = leader_told(error.trailing_metadata())
+        if asked != self._address or (
+            leader is None and error.code() is not grpc.StatusCode.UNAVAILABLE
+        ):
+            return
+        self._locator.missed()
+        self._locator.redirected(leader or "")
+        with contextlib.suppress(NoMasterError):
+            await self._turn_to(await self._locator.address())
+
+    # --- reading ----------------------------------------------------------------------------------
 
     async def _read_task(self, task_id: str) -> None:
         ended = self._ended[task_id]
@@ -139,6 +203,7 @@ class Tails:
 
     async def _copy(self, file: _File, *, follow: bool) -> grpc.RpcError | None:
         """Read on from where the file was left. None at its present end, else what is wrong."""
+        asked = self._address
         call = self._stub.ReadLog(
             operator_pb2.ReadLogRequest(
                 task_id=file.task_id,
@@ -158,7 +223,14 @@ class Tails:
                     file.offset = piece.offset + len(piece.data)
                     await self._sink(file.task_id, file.name, data)
         except grpc.RpcError as error:
+            await self._ask_elsewhere(asked, error)
             return error
+        except asyncio.CancelledError:
+            # Who closes a channel cancels its calls, and each says so as if its task was meant.
+            task = asyncio.current_task()
+            if asked == self._address or (task is not None and task.cancelling()):
+                raise
+            return _Left()
         finally:
             call.cancel()
         file.lost_since_s = None

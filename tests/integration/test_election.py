@@ -212,6 +212,36 @@ async def test_the_registry_outlives_all_masters(masters: Masters, tmp_path: Pat
     assert [s.state for s in batch.told if s.terminal] == [TaskState.FINISHED]
 
 
+@pytest.mark.parametrize("way", ["zookeeper", "addresses"])
+async def test_a_run_goes_on_under_the_next_master_with_all_of_its_output(
+    masters: Masters, tmp_path: Path, way: str
+) -> None:
+    await masters.start(2)
+    await masters.start_agent()
+    await until(lambda: masters.agents_active() == 1)
+    gate = tmp_path / "gate"
+    script = f"echo before; until [ -e {gate} ]; do sleep 0.05; done; echo after; exit 3"
+    addresses = ",".join(address_of(one) for one in masters.masters)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mesoslite.cli.main", "run", "--cpus=0.1", "--mem=16"),
+        *("--", "sh", "-c", script),
+        env={
+            **environment(),
+            "MESOSLITE_MASTER": masters.zk if way == "zookeeper" else addresses,
+            "MESOSLITE_TOKEN_FILE": str(masters.token_file),
+        },
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        assert await process.stdout.readline() == b"before\n"
+        masters.masters[0].kill()
+        await until(lambda: masters.agents_active_at(masters.masters[1]) == 1, ELECTED_S_MAX)
+        gate.touch()
+        assert await process.stdout.read() == b"after\n"
+        assert await process.wait() == 3
+
+
 # --- followers ------------------------------------------------------------------------------------
 
 
