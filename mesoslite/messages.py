@@ -39,8 +39,8 @@ class Heartbeat:
     """Nothing to say, but here.
 
     The client of a stream, an agent or a session, says one every HEARTBEAT_INTERVAL_MS, and the
-    master says the same back at once. So one turn of the master serves both directions, and whoever
-    hears an echo knows that the master was there after the heartbeat of that number was said.
+    master says the same back within 50 ms. So one turn of the master serves both directions, and
+    whoever hears an echo knows that the master was there after that number was said.
     """
 
     number: int = 0

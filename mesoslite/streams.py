@@ -242,13 +242,14 @@ async def listen(
     *,
     traffic: Traffic | None = None,
     still_there_s: float = STILL_THERE_S,
+    patient: Callable[[E], bool] | None = None,
 ) -> Refused | None:
     """Read a stream into the inbox until its end. Returns what is wrong with it, if it was that.
 
     While the inbox is full the stream is not read, so the peer's own writes come to wait. That
     is our doing, so meanwhile `still_there`, if any, speaks for it each `still_there_s`, or it
-    would be declared dead (D18). Once `closing` is set what arrives is thrown away. Raises as
-    `read` does.
+    would be declared dead (D18). Once `closing` is set what arrives is thrown away. An event that
+    comes alone and is `patient` waits in the inbox for others. Raises as `read` does.
     """
     traffic = traffic or Traffic()
     while True:
@@ -267,6 +268,8 @@ async def listen(
             return Refused(Refusal.MALFORMED, "this is no message of this service")
         if inbox.full and still_there is not None:
             await _put_throttled(inbox, events, still_there, still_there_s)
+        elif patient is not None and len(events) == 1 and not inbox.full and patient(events[0]):
+            inbox.post_patiently(events[0])
         else:
             await inbox.put(events)
 

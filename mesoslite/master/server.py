@@ -211,6 +211,7 @@ class Streams:
                     still_there,
                     outbox.closing,
                     traffic=outbox.traffic,
+                    patient=_is_heartbeat,
                 ),
                 outbox.write_all(pack, self._writing(context)),
             )
@@ -244,6 +245,12 @@ class Streams:
             resumed=lambda: self._inbox.post(StreamResumed(name)),
             refused=lambda last: last,
         )
+
+
+def _is_heartbeat(event: Event) -> bool:
+    """One may wait for others: ten thousand idle agents say 667 a second, and each would have a
+    turn of the machine, and threads that wake each other, to itself."""
+    return isinstance(event, AgentCalled | SchedulerCalled) and isinstance(event.call, Heartbeat)
 
 
 def _metadata(context: Context) -> Any:

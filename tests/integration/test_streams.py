@@ -219,6 +219,37 @@ async def test_what_arrives_is_delivered_in_order_until_the_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "together"),
+    [((b"x", b"x", None), ["x", "x"]), ((b"x", b"xy", None), ["x", "x", "y"])],
+    ids=["by themselves", "with an impatient one"],
+)
+async def test_patient_words_that_come_alone_are_taken_together(
+    words: tuple[bytes | None, ...], together: list[str]
+) -> None:
+    inbox: Inbox[str] = Inbox(Clock().now_ms)
+    taking = asyncio.create_task(inbox.take(10, None))
+    await asyncio.sleep(0)  # it waits from here on
+    closing = asyncio.Event()
+    await listen(reading(*words), letters, inbox, None, closing, patient=lambda word: word == "x")
+    async with asyncio.timeout(5):
+        assert await taking == together
+
+
+async def test_patient_words_wait_like_others_while_the_inbox_is_full() -> None:
+    inbox: Inbox[str] = Inbox(Clock().now_ms, events_max=2)
+    words, closing = reading(b"x", b"x", b"x", None), asyncio.Event()
+    reader = asyncio.create_task(
+        listen(words, letters, inbox, None, closing, patient=lambda _: True)
+    )
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (len(inbox), reader.done()) == (2, False)
+    assert await inbox.take(10, None) == ["x", "x"]
+    assert await reader is None
+    assert await inbox.take(10, None) == ["x"]
+
+
+@pytest.mark.parametrize(
     ("garbage", "refusal"), [(b"?", Refusal.MALFORMED), (b"!", Refusal.TOO_BIG)]
 )
 async def test_garbage_ends_the_reading_with_its_refusal(garbage: bytes, refusal: Refusal) -> None:
