@@ -178,8 +178,8 @@ class Resources:
         Raises InvalidResources, as the other ways in do; zero and empty amounts vanish.
         """
         entries: list[tuple[str, str, object]] = []
-        entries += [(f"resources: {at[:60]}", at, [*pairs]) for at, pairs in (ranges or {}).items()]
-        entries += [(f"resources: {at[:60]}", at, frozenset(v)) for at, v in (sets or {}).items()]
+        entries += [(_place(at), at, [*pairs]) for at, pairs in (ranges or {}).items()]
+        entries += [(_place(at), at, frozenset(items)) for at, items in (sets or {}).items()]
         return _made(*with_scalars(gather(entries) if entries else NOTHING, scalars))
 
     # --- arithmetic: the hot path -----------------------------------------------------------------
@@ -501,6 +501,12 @@ def stated_names(text: str) -> frozenset[str]:
     entries = entries_of(text)
     gather(entries)
     return frozenset(split_key(spelled)[0] for _where, spelled, _value in entries)
+
+
+def _place(at: str) -> str:
+    """Where something is wrong, for a message of one line: a peer's key may be anything."""
+    shown = at[:60]
+    return f"resources: {shown if shown.isprintable() else repr(shown)}"
 
 
 def _named(at: str, name: str) -> bool:

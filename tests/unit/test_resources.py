@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -166,6 +167,20 @@ def test_bad_text_is_refused_in_one_line_that_says_where_and_what(
     assert part_of_the_message in message
     assert "\n" not in message
     assert len(message) < 300
+
+
+@pytest.mark.parametrize("key", ["\x00ones", "a\nb", "\u202e" * 100])
+def test_a_key_of_a_peer_may_be_anything_and_its_refusal_is_one_printable_line(key: str) -> None:
+    scalars, ranges, sets = {key: 1}, {key: [(1, 2)]}, {key: ["a"]}
+    for made in (
+        partial(Resources.from_amounts, scalars),
+        partial(Resources.from_amounts, {}, ranges),
+        partial(Resources.from_amounts, {}, {}, sets),
+    ):
+        with pytest.raises(InvalidResources) as refused:
+            made()
+        assert str(refused.value).isprintable()
+        assert len(str(refused.value)) < 1_000
 
 
 @pytest.mark.parametrize(
