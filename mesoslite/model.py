@@ -66,6 +66,7 @@ class Reason(Enum):
     USER_NOT_ALLOWED = "its agent does not run tasks as the user that it asks for"
     LAUNCHER_TERMINATED = "the launcher of its agent died, and with it what it knew of the end"
     HOST_REBOOTED = "its host was started again"
+    CHECKPOINT_DAMAGED = "what its agent knew of it was damaged on the disk, so it was ended"
     AGENT_RESTARTED = "its agent came back without it: the launch never arrived"
     AGENT_UNREACHABLE = "its agent is not heard of any more"
     AGENT_GONE = "an operator said that its agent will never be back"

@@ -8,17 +8,18 @@ kept as the wire has them, so that a newer program reads what an older one wrote
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import structlog
 from google.protobuf.message import DecodeError
 
 from mesoslite.database import Database, Statement, StorageError, WorkDir
-from mesoslite.messages import FrameworkReference
-from mesoslite.model import AgentInfo, TaskStatus
+from mesoslite.model import AgentInfo
 from mesoslite.v1 import common_pb2
 from mesoslite.wire import (
     MalformedMessage,
@@ -26,10 +27,7 @@ from mesoslite.wire import (
     agent_info_to_wire,
     encoded_status,
     encoded_task,
-    framework_info_from_wire,
     framework_info_to_wire,
-    status_from_wire,
-    task_from_wire,
 )
 from mesoslite_agent.protocol import (
     Durable,
@@ -42,11 +40,22 @@ from mesoslite_agent.protocol import (
     SaveFramework,
     SaveTask,
     SaveUpdate,
-    StreamRecord,
-    TaskRecord,
+)
+from mesoslite_agent.salvage import (
+    FrameworkRow,
+    Salvage,
+    TaskRow,
+    UpdateRow,
+    agent_seal,
+    framework_seal,
+    task_seal,
+    update_seal,
 )
 
+log = structlog.get_logger("mesoslite.agent")
+
 FILE_NAME = "checkpoint.sqlite"
+ADVICE = "to begin as a new agent, with whose start all that runs here is ended"
 AGENT_ID_BYTES = 8  # 64 random bits: a collision among 100,000 agents has a chance of 3 in 10^10
 MIGRATIONS = (
     """
@@ -69,6 +78,12 @@ MIGRATIONS = (
     """,
     "ALTER TABLE tasks ADD COLUMN kill_grace_ms INTEGER",
     "CREATE TABLE described (info BLOB NOT NULL)",
+    """
+    ALTER TABLE agent ADD COLUMN seal INTEGER;
+    ALTER TABLE frameworks ADD COLUMN seal INTEGER;
+    ALTER TABLE tasks ADD COLUMN seal INTEGER;
+    ALTER TABLE updates ADD COLUMN seal INTEGER;
+    """,
 )
 
 
@@ -81,7 +96,12 @@ class Checkpoint:
         Raises StorageError, CommitError; blocks. `boot_id` is this boot of the host's.
         """
         self.path: Path = work_dir.path / FILE_NAME
-        self._database = Database(self.path, MIGRATIONS)
+        try:
+            self._database = Database(self.path, MIGRATIONS)
+        except StorageError as error:
+            raise StorageError(
+                f"{error} {ADVICE}" if "damaged" in str(error) else str(error)
+            ) from None
         self.measures = self._database.measures
         try:
             self._begin(boot_id)
@@ -91,11 +111,17 @@ class Checkpoint:
 
     def _begin(self, boot_id: str) -> None:
         rows = cast(
-            list[tuple[str, str, int, int]],
-            self._database.rows("SELECT agent_id, boot_id, run, epoch FROM agent"),
+            list[tuple[str, str, int, int, int | None]],
+            self._database.rows("SELECT agent_id, boot_id, run, epoch, seal FROM agent"),
         )
-        new = (secrets.token_hex(AGENT_ID_BYTES), boot_id, 0, 0)
-        self.agent_id, earlier_boot_id, earlier_run, self.epoch_seen = rows[0] if rows else new
+        new = (secrets.token_hex(AGENT_ID_BYTES), boot_id, 0, 0, None)
+        self.agent_id, earlier_boot_id, earlier_run, self.epoch_seen, seal = (
+            rows[0] if rows else new
+        )
+        if seal not in (None, agent_seal(self.agent_id, earlier_boot_id, earlier_run)):
+            raise StorageError(
+                f"{self.path} is damaged: it does not say whose it is; move it away {ADVICE}"
+            )
         self.boot_id = boot_id
         self.run = earlier_run + 1
         self.rebooted = earlier_boot_id != boot_id
@@ -104,21 +130,29 @@ class Checkpoint:
             [
                 ("DELETE FROM agent", ()),
                 (
-                    "INSERT INTO agent VALUES (?, ?, ?, ?)",
-                    (self.agent_id, boot_id, self.run, self.epoch_seen),
+                    (
+                        "INSERT INTO agent (agent_id, boot_id, run, epoch, seal) "
+                        "VALUES (?, ?, ?, ?, ?)"
+                    ),
+                    (
+                        self.agent_id,
+                        boot_id,
+                        self.run,
+                        self.epoch_seen,
+                        agent_seal(self.agent_id, boot_id, self.run),
+                    ),
                 ),
             ]
         )
 
     def described(self) -> AgentInfo | None:
-        """What the agent last said of itself; None: it never did. Raises StorageError; blocks."""
+        """What the agent last said of itself; None: it never did, or that was damaged. Raises
+        StorageError; blocks."""
         rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
-        try:
-            return (
-                agent_info_from_wire(common_pb2.AgentInfo.FromString(rows[0][0])) if rows else None
-            )
-        except (DecodeError, MalformedMessage) as error:
-            raise StorageError(f"{self.path} holds what cannot be understood: {error}") from None
+        with contextlib.suppress(DecodeError, MalformedMessage):
+            for (data,) in rows:
+                return agent_info_from_wire(common_pb2.AgentInfo.FromString(data))
+        return None
 
     def describe(self, info: AgentInfo) -> None:
         """Keep what it says of itself from now on, for good. Raises CommitError; blocks."""
@@ -128,69 +162,67 @@ class Checkpoint:
         )
 
     def recovered(self, info: AgentInfo) -> Recovered:
-        """All that the agent's machine starts from. Raises StorageError; blocks."""
-        try:
-            return Recovered(
-                info=info,
-                boot_id=self.boot_id,
-                run=self.run,
-                rebooted=self.rebooted,
-                epoch_seen=self.epoch_seen,
-                frameworks=self._frameworks(),
-                tasks=self._tasks(),
-                streams=self._streams(),
+        """All that the agent's machine starts from. Raises StorageError, CommitError; blocks.
+
+        What is damaged is told in one warning; see `salvage.py` for what it costs.
+        """
+        found = self._salvage()
+        if found.damaged or found.useless:
+            log.warning(
+                "the checkpoint is damaged: the tasks that it was of are ended",
+                file=str(self.path),
+                tasks=", ".join("/".join(key) for key in found.damaged) or "none that it names",
+                other_rows=sum(map(len, found.useless.values())),
             )
-        except (DecodeError, MalformedMessage) as error:
-            raise StorageError(f"{self.path} holds what cannot be understood: {error}") from None
-
-    def _frameworks(self) -> tuple[FrameworkReference, ...]:
-        rows = cast(
-            list[tuple[str, str, bytes]],
-            self._database.rows("SELECT * FROM frameworks ORDER BY framework_id"),
-        )
-        read = common_pb2.FrameworkInfo.FromString
-        return tuple(
-            FrameworkReference(framework_id, principal, framework_info_from_wire(read(info)))
-            for framework_id, principal, info in rows
-        )
-
-    def _tasks(self) -> tuple[TaskRecord, ...]:
-        rows = cast(
-            list[tuple[str, str, bytes, str, str, int | None]],
-            self._database.rows(
-                "SELECT framework_id, role, task, container_id, secret, kill_grace_ms "
-                "FROM tasks ORDER BY position"
-            ),
-        )
-        read = common_pb2.Task.FromString
-        return tuple(
-            TaskRecord(
-                framework_id, role, task_from_wire(read(task)), container_id, secret, grace_ms
+            self._database.write_now(
+                [
+                    (_DELETE_ROW[table], (row,))
+                    for table, rows in found.useless.items()
+                    for row in rows
+                ]
             )
-            for framework_id, role, task, container_id, secret, grace_ms in rows
+        return Recovered(
+            info=info,
+            boot_id=self.boot_id,
+            run=self.run,
+            rebooted=self.rebooted,
+            epoch_seen=self.epoch_seen,
+            frameworks=tuple(found.frameworks),
+            tasks=tuple(found.tasks.values()),
+            streams=found.streams,
+            damaged=tuple(found.damaged),
         )
 
-    def _streams(self) -> tuple[StreamRecord, ...]:
-        rows = cast(
-            list[tuple[str, str, bytes, int]],
-            self._database.rows(
-                "SELECT framework_id, task_id, status, acknowledged FROM updates ORDER BY position"
-            ),
+    def _salvage(self) -> Salvage:
+        rows, found = self._database.rows, Salvage()
+        found.read_frameworks(
+            cast(
+                list[FrameworkRow],
+                rows(
+                    "SELECT rowid, framework_id, principal, info, seal "
+                    "FROM frameworks ORDER BY framework_id"
+                ),
+            )
         )
-        waiting: dict[tuple[str, str], list[TaskStatus]] = {}
-        past: dict[tuple[str, str], list[TaskStatus]] = {}
-        for framework_id, task_id, data, acknowledged in rows:
-            key = (framework_id, task_id)
-            status = status_from_wire(common_pb2.TaskStatus.FromString(data))
-            updates = waiting.setdefault(key, [])
-            if acknowledged:
-                past.setdefault(key, []).append(status)
-            else:
-                updates.append(status)
-        return tuple(
-            StreamRecord(*key, tuple(updates), tuple(past.get(key, ())))
-            for key, updates in waiting.items()
+        found.read_tasks(
+            cast(
+                list[TaskRow],
+                rows(
+                    "SELECT position, framework_id, task_id, role, task, container_id, secret, "
+                    "kill_grace_ms, seal FROM tasks ORDER BY position"
+                ),
+            )
         )
+        found.read_updates(
+            cast(
+                list[UpdateRow],
+                rows(
+                    "SELECT position, framework_id, task_id, update_id, status, acknowledged, seal "
+                    "FROM updates ORDER BY position"
+                ),
+            )
+        )
+        return found
 
     async def commit(self, effects: Sequence[Effect]) -> None:
         """Write the durable ones among these in one transaction. Raises CommitError.
@@ -225,36 +257,53 @@ def _statements(effects: Iterable[Effect]) -> tuple[list[Statement], bool]:
 
 def _task_row(effect: SaveTask) -> tuple[object, ...]:
     record = effect.record
-    return (
+    data = encoded_task(record.task)
+    sealed = (
         record.framework_id,
-        record.task.task_id,
         record.role,
-        encoded_task(record.task),
+        data,
         record.container_id,
         record.secret,
         record.kill_grace_ms,
     )
+    return (*sealed, record.task.task_id, task_seal(*sealed))
 
 
 def _update_row(effect: SaveUpdate) -> tuple[object, ...]:
     status = effect.status
-    return effect.framework_id, status.task_id, status.update_id, encoded_status(status)
+    data = encoded_status(status)
+    seal = update_seal(effect.framework_id, data)
+    return effect.framework_id, status.task_id, status.update_id, data, seal
 
 
 def _framework_row(effect: SaveFramework) -> tuple[object, ...]:
     framework = effect.framework
     info = framework_info_to_wire(framework.info).SerializeToString()
-    return framework.framework_id, framework.principal, info
+    named = framework.framework_id, framework.principal
+    return *named, info, framework_seal(*named, info)
 
 
 def _task_key(effect: ForgetTask) -> tuple[object, ...]:
     return effect.framework_id, effect.task_id
 
 
+_DELETE_ROW = {
+    "frameworks": "DELETE FROM frameworks WHERE rowid = ?",
+    "tasks": "DELETE FROM tasks WHERE position = ?",
+    "updates": "DELETE FROM updates WHERE position = ?",
+}
 #: For each kind of durable effect: the statements that write one, and their parameters.
 _WRITTEN: dict[type, tuple[tuple[str, Callable[[Any], tuple[object, ...]]], ...]] = {
     SaveEpoch: (("UPDATE agent SET epoch = ?", lambda effect: (effect.epoch,)),),
-    SaveFramework: (("INSERT OR REPLACE INTO frameworks VALUES (?, ?, ?)", _framework_row),),
+    SaveFramework: (
+        (
+            (
+                "INSERT OR REPLACE INTO frameworks (framework_id, principal, info, seal) "
+                "VALUES (?, ?, ?, ?)"
+            ),
+            _framework_row,
+        ),
+    ),
     ForgetFramework: (
         (
             "DELETE FROM frameworks WHERE framework_id = ?",
@@ -265,15 +314,18 @@ _WRITTEN: dict[type, tuple[tuple[str, Callable[[Any], tuple[object, ...]]], ...]
         (
             (
                 "INSERT OR REPLACE INTO tasks "
-                "(framework_id, task_id, role, task, container_id, secret, kill_grace_ms) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)"
+                "(framework_id, role, task, container_id, secret, kill_grace_ms, task_id, seal) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             ),
             _task_row,
         ),
     ),
     SaveUpdate: (
         (
-            "INSERT INTO updates (framework_id, task_id, update_id, status) VALUES (?, ?, ?, ?)",
+            (
+                "INSERT INTO updates (framework_id, task_id, update_id, status, seal) "
+                "VALUES (?, ?, ?, ?, ?)"
+            ),
             _update_row,
         ),
     ),

@@ -69,6 +69,12 @@ class Ledger:
         lives = {(s.framework_id, s.task_id): s.life for s in recovered.streams}
         for record in recovered.tasks:
             self._recover_task(record, lives.get((record.framework_id, record.task.task_id), ()))
+        for key in recovered.damaged:
+            self.emit(ForgetTask(*key))
+        for framework in list(self.frameworks.values()):
+            self.forget_empty(framework)  # all of its tasks are damaged
+            if framework.idle:
+                del self.frameworks[framework.framework_id]
 
     # --- effects ----------------------------------------------------------------------------------
 
@@ -88,12 +94,17 @@ class Ledger:
         here = framework.tasks.pop(task_id, None)
         self.held -= 1
         self.emit(ForgetTask(framework.framework_id, task_id))
-        if here is not None and framework.saved and not framework.tasks:
-            framework.saved = False
-            self.emit(ForgetFramework(framework.framework_id))
+        if here is not None:
+            self.forget_empty(framework)
         # One that was introduced stays: its master does not introduce it again on this stream.
         if framework.idle and (framework.removed or framework.reference is None):
             self.frameworks.pop(framework.framework_id, None)
+
+    def forget_empty(self, framework: FrameworkHere) -> None:
+        """A framework is in the checkpoint exactly while it has tasks."""
+        if framework.saved and not framework.tasks:
+            framework.saved = False
+            self.emit(ForgetFramework(framework.framework_id))
 
     def forget_introductions(self) -> None:
         """What a master introduced on an earlier stream is void, when nothing of it is here."""
@@ -276,6 +287,7 @@ class Ledger:
             stream = framework.streams[task_id] = UpdateStream(record.framework_id, task_id)
             self.held += 1
         here = framework.tasks[task_id] = TaskHere(record, framework, stream)
+        framework.saved = True  # also when what was saved of it is damaged
         here.take_up(life)
         if not here.state.terminal:
             self.containers[record.container_id] = here

@@ -119,6 +119,8 @@ class Recovered:
     frameworks: tuple[FrameworkReference, ...] = ()
     tasks: tuple[TaskRecord, ...] = ()
     streams: tuple[StreamRecord, ...] = ()
+    damaged: tuple[tuple[str, str], ...] = ()
+    """(framework id, task id) of what was here, and of which a part can not be read any more."""
 
 
 # --- effects --------------------------------------------------------------------------------------

@@ -113,6 +113,7 @@ class Agent:
         self._run = recovered.run
         self._rebooted = recovered.rebooted
         self._epoch = recovered.epoch_seen
+        self._damaged = recovered.damaged
         self._begun = False
         self._starts = 0
         self._link = Link.DOWN
@@ -209,6 +210,7 @@ class Agent:
         self._ledger.now_ms = max(now_ms, self._ledger.now_ms)
         if not self._begun:
             self._begun = True
+            self._give_up(self._damaged)
             self._take_up_tasks()
         if self._silence_ms is not None and self._silence_ms <= self._ledger.now_ms:
             self._drop_stream(f"no word of the master for {self._config.silence_ms / 1_000:g} s")
@@ -238,6 +240,17 @@ class Agent:
             else:
                 here.since_ms = self._ledger.now_ms
                 self._start_is_slow(here)
+
+    def _give_up(self, damaged: tuple[tuple[str, str], ...]) -> None:
+        """End what is not known for sure, in one step with what says so. Its container is one that
+        this agent does not know, and those are ended before anybody is told."""
+        for framework_id, task_id in damaged:
+            framework = self._ledger.frameworks.get(framework_id)
+            if framework is None:
+                framework = self._ledger.frameworks[framework_id] = FrameworkHere(framework_id)
+            text = "what its agent knew of it was damaged on the disk, and it was ended"
+            failed, reason = TaskState.FAILED, Reason.CHECKPOINT_DAMAGED
+            self._ledger.decide(framework, task_id, failed, reason, text)
 
     def _time_is_up(self, here: TaskHere) -> None:
         if here.state is TaskState.KILLING:

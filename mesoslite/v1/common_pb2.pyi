@@ -57,6 +57,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_PIDS_LIMIT: _ClassVar[Reason]
     REASON_AGENT_GONE: _ClassVar[Reason]
     REASON_FENCE_LEASE_OVER: _ClassVar[Reason]
+    REASON_CHECKPOINT_DAMAGED: _ClassVar[Reason]
 
 class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -148,6 +149,7 @@ REASON_LAUNCH_REFUSED: Reason
 REASON_PIDS_LIMIT: Reason
 REASON_AGENT_GONE: Reason
 REASON_FENCE_LEASE_OVER: Reason
+REASON_CHECKPOINT_DAMAGED: Reason
 REFUSAL_UNSPECIFIED: Refusal
 REFUSAL_BAD_TOKEN: Refusal
 REFUSAL_NOT_SUBSCRIBED: Refusal

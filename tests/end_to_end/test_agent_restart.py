@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 
 import pytest
 
@@ -106,6 +108,29 @@ def test_what_died_with_its_launcher_is_told_so_and_no_process_of_it_is_left(
             scheduler.add(task("next", "exit 5"))
             assert scheduler.until("next", TaskState.FAILED).exit_code == 5
             assert agent.launcher_pid() != launcher
+
+
+def test_a_task_whose_checkpoint_was_damaged_is_ended_and_its_neighbours_run_on() -> None:
+    names = ("hit", "spared")
+    with running_cluster() as cluster:
+        agent = cluster.start_agent()
+        tasks = [task(name, "exec sleep 600") for name in names]
+        with recording(cluster, Recorder("unlucky", tasks)) as scheduler:
+            for name in names:
+                scheduler.until(name, TaskState.RUNNING)
+            before = agent.containers()
+            agent.kill()
+            with contextlib.closing(sqlite3.connect(agent.work_dir / "checkpoint.sqlite")) as file:
+                file.execute("UPDATE tasks SET secret = 'another' WHERE task_id = 'hit'")
+                file.commit()
+            agent.start()
+            status = scheduler.until("hit", TaskState.FAILED)
+            assert status.reason is Reason.CHECKPOINT_DAMAGED
+            found = read_process(before["hit"]["pid"])
+            assert found is None or not found.lives
+            assert agent.containers()["spared"]["pid"] == before["spared"]["pid"]
+            assert not scheduler.latest()["spared"].terminal
+            assert agent.program.said().count("the checkpoint is damaged") == 1
 
 
 def over(agent: Agent) -> int:

@@ -1,5 +1,7 @@
 """The checkpoint: what an agent's successor knows."""
 
+import contextlib
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from mesoslite.lifecycle import TaskState
 from mesoslite.messages import FrameworkReference, Heartbeat
 from mesoslite.model import ID_PATTERN, AgentInfo, FrameworkInfo, Task, TaskStatus, Uri
 from mesoslite.resources import Resources
+from mesoslite.wire import encoded_status, encoded_task, framework_info_to_wire
 from mesoslite_agent import checkpoint
 from mesoslite_agent.checkpoint import Checkpoint
 from mesoslite_agent.protocol import (
@@ -26,6 +29,7 @@ from mesoslite_agent.protocol import (
     TaskRecord,
     ToMaster,
 )
+from mesoslite_agent.salvage import Salvage, update_seal
 
 WEB = FrameworkReference("1-web", "local", FrameworkInfo("web", ("ads",)))
 
@@ -166,13 +170,153 @@ async def test_an_epoch_waits_for_the_disk_whatever_else_is_saved_with_it(
     assert modes == ["NORMAL", "FULL"]
 
 
+# --- damage ---------------------------------------------------------------------------------------
+
+FULL: list[Effect] = [
+    SaveFramework(WEB),
+    SaveTask(record("t1")),
+    SaveTask(record("t2")),
+    SaveUpdate("1-web", status("t1", "1.1")),
+    SaveUpdate("1-web", status("t2", "1.2")),
+    SaveUpdate("1-web", status("t1", "1.3", TaskState.FINISHED)),
+    SaveAcknowledgement("1-web", "t1", "1.1"),
+]
+T2 = StreamRecord("1-web", "t2", (status("t2", "1.2"),))
+
+
+def change(work_dir: Path, sql: str, *parameters: object) -> None:
+    with contextlib.closing(sqlite3.connect(work_dir / checkpoint.FILE_NAME)) as database:
+        changed = database.execute(sql, parameters).rowcount
+        database.commit()
+    assert changed == 1
+
+
+@pytest.mark.parametrize("column", ["task", "role", "container_id", "secret", "kill_grace_ms"])
+async def test_a_task_whose_row_is_damaged_is_given_up_and_no_other(
+    tmp_path: Path, column: str
+) -> None:
+    await after(tmp_path, FULL)
+    value = "x''" if column == "task" else "1"
+    sql = f"UPDATE tasks SET {column} = {value} WHERE task_id = 't1'"  # noqa: S608 - a test's own
+    change(tmp_path, sql)
+    recovered = await after(tmp_path)
+    assert recovered.damaged == (("1-web", "t1"),)
+    assert recovered.tasks == (record("t2"),)
+    assert recovered.streams == (T2,)
+    assert recovered.frameworks == (WEB,)
+
+
+@pytest.mark.parametrize("update_id", ["1.1", "1.3"])
+async def test_a_task_with_a_damaged_status_is_given_up_and_no_other(
+    tmp_path: Path, update_id: str
+) -> None:
+    await after(tmp_path, FULL)
+    with contextlib.closing(sqlite3.connect(tmp_path / checkpoint.FILE_NAME)) as database:
+        sql = "SELECT status FROM updates WHERE update_id = ?"
+        [(data,)] = database.execute(sql, (update_id,)).fetchall()
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 0x10
+        key = ("1-web", "t1")
+        salvage = Salvage()
+        salvage.read_updates([(1, *key, update_id, bytes(changed), 0, update_seal(key[0], data))])
+        assert set(salvage.damaged) == {key}, at
+        assert salvage.streams == ()
+    change(tmp_path, "UPDATE updates SET status = x'00' WHERE update_id = ?", update_id)
+    recovered = await after(tmp_path)
+    assert recovered.damaged == (("1-web", "t1"),)
+    assert (recovered.tasks, recovered.streams) == ((record("t2"),), (T2,))
+
+
+async def test_a_status_that_is_filed_under_another_task_is_known_by_what_it_says(
+    tmp_path: Path,
+) -> None:
+    await after(tmp_path, FULL)
+    change(tmp_path, "UPDATE updates SET task_id = 't9' WHERE update_id = '1.3'")
+    assert (await after(tmp_path)).damaged == (("1-web", "t1"),)
+
+
+async def test_rows_that_do_not_say_whose_they_are_are_removed_with_one_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await after(tmp_path, FULL)
+    change(tmp_path, "UPDATE tasks SET task_id = '', task = x'ff' WHERE task_id = 't1'")
+    change(tmp_path, "UPDATE frameworks SET info = x'ff'")
+    recovered = await after(tmp_path)
+    assert (recovered.damaged, recovered.frameworks) == ((), ())
+    assert recovered.tasks == (record("t2"),)
+    assert capsys.readouterr().out.count("the checkpoint is damaged") == 1
+    assert await after(tmp_path) == replace(recovered, run=recovered.run + 2)
+    assert "damaged" not in capsys.readouterr().out
+
+
+async def test_a_checkpoint_that_does_not_say_whose_it_is_is_refused_with_what_to_do(
+    tmp_path: Path,
+) -> None:
+    await after(tmp_path, FULL)
+    change(tmp_path, "UPDATE agent SET agent_id = 'somebody'")
+    place = WorkDir(tmp_path, "agent")
+    with pytest.raises(StorageError, match="does not say whose it is; move it away"):
+        Checkpoint(place, "b1")
+    place.close()
+
+
+async def test_a_damaged_description_is_as_none(tmp_path: Path) -> None:
+    place = WorkDir(tmp_path, "agent")
+    first = Checkpoint(place, "b1")
+    first.describe(info(first.agent_id))
+    first.close()
+    change(tmp_path, "UPDATE described SET info = x'ff'")
+    second = Checkpoint(place, "b1")
+    assert second.described() is None
+    second.close()
+    place.close()
+
+
+@pytest.mark.parametrize("version", range(1, len(checkpoint.MIGRATIONS)))
+async def test_a_checkpoint_of_any_older_version_is_taken_over_with_all_that_is_in_it(
+    tmp_path: Path, version: int
+) -> None:
+    place = WorkDir(tmp_path, "agent")
+    Database(place.path / checkpoint.FILE_NAME, checkpoint.MIGRATIONS[:version]).close()
+    place.close()
+    web, first, second = WEB.info, status("t1", "1.1"), status("t1", "1.2", TaskState.FINISHED)
+    change(tmp_path, "INSERT INTO agent (agent_id, boot_id, run, epoch) VALUES ('a7', 'b1', 3, 9)")
+    change(
+        tmp_path,
+        "INSERT INTO frameworks (framework_id, principal, info) VALUES ('1-web', 'local', ?)",
+        framework_info_to_wire(web).SerializeToString(),
+    )
+    change(
+        tmp_path,
+        "INSERT INTO tasks (framework_id, task_id, role, task, container_id, secret) "
+        "VALUES ('1-web', 't1', 'ads', ?, '1-t1', 'secret')",
+        encoded_task(record("t1").task),
+    )
+    for one, acknowledged in ((first, 1), (second, 0)):
+        change(
+            tmp_path,
+            "INSERT INTO updates (framework_id, task_id, update_id, status, acknowledged) "
+            "VALUES ('1-web', 't1', ?, ?, ?)",
+            one.update_id,
+            encoded_status(one),
+            acknowledged,
+        )
+    recovered = await after(tmp_path)
+    assert (recovered.info.agent_id, recovered.run, recovered.epoch_seen) == ("a7", 5, 9)
+    assert recovered.frameworks == (WEB,)
+    assert recovered.tasks == (record("t1"),)
+    assert recovered.streams == (StreamRecord("1-web", "t1", (second,), (first,)),)
+    assert recovered.damaged == ()
+
+
 async def test_a_torn_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
     await after(tmp_path, [SaveTask(record(f"t{n}")) for n in range(200)])
     path = tmp_path / checkpoint.FILE_NAME
     data = path.read_bytes()
     path.write_bytes(data[:5_000] + bytes(len(data) - 5_000))
     place = WorkDir(tmp_path, "agent")
-    with pytest.raises(StorageError, match="damaged") as caught:
+    with pytest.raises(StorageError, match=r"damaged .* move it away to begin") as caught:
         Checkpoint(place, "b1")
     assert "\n" not in str(caught.value)
     place.close()

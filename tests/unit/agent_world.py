@@ -110,7 +110,9 @@ class Disk:
                 case _:
                     pass
 
-    def recovered(self, *, rebooted: bool = False) -> Recovered:
+    def recovered(
+        self, *, rebooted: bool = False, damaged: tuple[tuple[str, str], ...] = ()
+    ) -> Recovered:
         """What the next run of the agent is told."""
         self.run += 1
         return Recovered(
@@ -120,8 +122,9 @@ class Disk:
             rebooted=rebooted,
             epoch_seen=self.epoch,
             frameworks=tuple(self.frameworks.values()),
-            tasks=tuple(self.tasks.values()),
-            streams=tuple(self.streams.values()),
+            tasks=tuple(record for key, record in self.tasks.items() if key not in damaged),
+            streams=tuple(stream for key, stream in self.streams.items() if key not in damaged),
+            damaged=damaged,
         )
 
 
@@ -174,9 +177,12 @@ class World:
         effects += self.hear(Registered())
         return effects + self.hear(FrameworkAdded(reference("f")))
 
-    def restart(self, *, rebooted: bool = False) -> list[Effect]:
+    def restart(
+        self, *, rebooted: bool = False, damaged: tuple[tuple[str, str], ...] = ()
+    ) -> list[Effect]:
         """The process dies and starts again, with nothing but what is on disk."""
-        self.agent = Agent(self.disk.recovered(rebooted=rebooted), self.config)
+        recovered = self.disk.recovered(rebooted=rebooted, damaged=damaged)
+        self.agent = Agent(recovered, self.config)
         self.agent.check()
         return self.tick()
 

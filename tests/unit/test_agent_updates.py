@@ -321,3 +321,24 @@ def test_status_reports_of_a_task_that_had_no_container_survive_too() -> None:
     effects = world.connect()
     assert one(said(effects), Register).tasks == ()
     assert isinstance(said(effects)[1], StatusReport)
+
+
+@pytest.mark.parametrize("rest", [True, False], ids=["beside another", "alone"])
+def test_a_task_whose_checkpoint_is_damaged_is_ended_and_told_so_until_that_is_acknowledged(
+    rest: bool,
+) -> None:
+    world = connected()
+    world.run(task("t1"))
+    if rest:
+        world.run(task("t2"))
+    world.restart(damaged=(("f", "t1"),))
+    assert world.agent.container_ids() == ({"1-2"} if rest else frozenset())
+    assert [key[1] for key in world.disk.tasks] == (["t2"] if rest else [])
+    assert bool(world.disk.frameworks) == rest
+    world.restart()
+    world.connect()
+    [head] = world.disk.streams["f", "t1"].updates
+    assert (head.state, head.reason) == (TaskState.FAILED, Reason.CHECKPOINT_DAMAGED)
+    assert world.hear(ReconcileTasks((("f", "t1"),))) == [], "the stream answers"
+    world.acknowledge_head("t1")
+    assert ("f", "t1") not in world.disk.streams
