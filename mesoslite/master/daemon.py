@@ -183,12 +183,19 @@ class _Daemon:
             self._term = _Term(self._settings, self._tokens, registry, seat)
             self._front.open(self._term.streams.handlers())
             log.info("this master leads", address=address)
-            await self._lead(self._term, server, stopping)
+            await self._lead(self._term, server, stopping, keeping)
         finally:
             keeping.cancel()
             await seat.leave()
 
-    async def _lead(self, term: _Term, server: grpc.aio.Server, stopping: asyncio.Event) -> None:
+    async def _lead(
+        self,
+        term: _Term,
+        server: grpc.aio.Server,
+        stopping: asyncio.Event,
+        keeping: asyncio.Task[None] | None = None,
+    ) -> None:
+        """Until stopped. `keeping`: of the seat; its end, for whatever reason, is the turn's."""
         recovered = term.registry.recovered
         log.info(
             "what an earlier master left",
@@ -197,13 +204,16 @@ class _Daemon:
             frameworks=len(recovered.frameworks),
         )
         driving = asyncio.create_task(term.drive())
-        waiting = {driving, asyncio.create_task(stopping.wait())}
+        signs = {asyncio.create_task(stopping.wait())}
         if term.seat is not None:
-            waiting.add(asyncio.create_task(term.seat.lost.wait()))
+            signs.add(asyncio.create_task(term.seat.lost.wait()))
         settle_memory()
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting - {driving}:
-            task.cancel()
+        ends = {driving, *signs, *([keeping] if keeping is not None else [])}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for sign in signs:
+            sign.cancel()
+        if keeping is not None and keeping.done():
+            keeping.result()
         self._why_not = "stopping"
         if term.seat is not None:
             self._check_turn(term.seat, driving)

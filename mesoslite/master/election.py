@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from mesoslite.daemon import Resigned
 from mesoslite.masters import (
     NODE_PREFIX,
     NODE_TABLE,
@@ -144,6 +145,22 @@ class Seat:
             self.why_lost = self.why_lost or SESSION_OVER
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self.lost.set)
+
+    async def ask(self, request: Any) -> Any:
+        """What comes of a request of kazoo's. Raises Resigned when the seat is lost meanwhile.
+
+        kazoo keeps a request for as long as ZooKeeper is away, for ever if need be.
+        """
+        asking = asyncio.ensure_future(ask(request))
+        lost = asyncio.create_task(self.lost.wait())
+        try:
+            await asyncio.wait({asking, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+            raise Resigned(self.why_lost)
+        finally:
+            asking.cancel()
+            lost.cancel()
 
     def heard(self, asked_s: float) -> None:
         """ZooKeeper has answered what it was asked then, so the session lived then."""

@@ -48,7 +48,7 @@ class Front(Handlers):
         self, _requests: object, context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> None:
         leader = self._leader()
-        says = f"{leader} leads" if leader else "nobody leads now, try again"
+        says = f"{leader} leads" if leader else "nobody leads yet, try again"
         await context.abort(
             grpc.StatusCode.FAILED_PRECONDITION,
             f"this master follows: {says}",

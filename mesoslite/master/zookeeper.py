@@ -30,13 +30,13 @@ from mesoslite.database import StorageError
 from mesoslite.loop import CommitError
 from mesoslite.master import archive
 from mesoslite.master.archive import BadRecord, Delete, Put, Write
-from mesoslite.master.election import SESSION_OVER, Seat, ask, boottime_s
+from mesoslite.master.election import SESSION_OVER, Seat, boottime_s
 from mesoslite.master.protocol import Durable, Effect, Recovered
 from mesoslite.measures import CommitMeasures
 
 #: ZooKeeper's own limit for what it takes is 1,048,575 (jute.maxbuffer).
 TRANSACTION_BYTES_MAX = 900_000
-OPERATION_BYTES = 200  # about, beside path and data
+OPERATION_BYTES = 150  # about, beside path, key and data
 READ_AT_ONCE = 200  # records of up to 64 KiB: 13 MB at most
 AGAIN_S = 0.1
 
@@ -106,9 +106,9 @@ class ZooKeeperRegistry:
 
         first = {"epoch": _Epoch(0, 0).encoded(), "registry": b"", "staged": b""}
         for name, data in first.items():
-            if await ask(self._client.exists_async(f"{self._path}/{name}")) is None:
+            if await self._seat.ask(self._client.exists_async(f"{self._path}/{name}")) is None:
                 with contextlib.suppress(NodeExistsError):  # another master is as new as this one
-                    await ask(self._client.create_async(f"{self._path}/{name}", data))
+                    await self._seat.ask(self._client.create_async(f"{self._path}/{name}", data))
         before, self._version = await self._read_epoch()
         self._epoch = _Epoch(before.epoch + 1, 0)
         taking = self._client.transaction()
@@ -116,7 +116,7 @@ class ZooKeeperRegistry:
         taking.check(f"{self._path}/{self._seat.node}", version=0)
         taking.set_data(f"{self._path}/epoch", self._epoch.encoded(), version=self._version)
         sent_s = boottime_s()
-        outcome = await ask(taking.commit_async())
+        outcome = await self._seat.ask(taking.commit_async())
         if any(isinstance(one, Exception) for one in outcome):
             raise Resigned(f"{self._where}: another master took the next epoch first")
         self._seat.heard(sent_s)
@@ -124,7 +124,7 @@ class ZooKeeperRegistry:
 
     async def _read_epoch(self) -> tuple[_Epoch, int]:
         """And the version of its node."""
-        data, status = await ask(self._client.get_async(f"{self._path}/epoch"))
+        data, status = await self._seat.ask(self._client.get_async(f"{self._path}/epoch"))
         try:
             return _Epoch.decoded(data), int(status.version)
         except (ValueError, KeyError, TypeError):
@@ -142,14 +142,16 @@ class ZooKeeperRegistry:
                     yield kind, key, data
 
     async def _children(self, below: str) -> list[str]:
-        children: list[str] = await ask(self._client.get_children_async(f"{self._path}/{below}"))
+        children: list[str] = await self._seat.ask(
+            self._client.get_children_async(f"{self._path}/{below}")
+        )
         return children
 
     async def _read(self, folder: str, names: Sequence[str]) -> list[bytes]:
         """What these nodes hold, in one round trip: 30 times faster than a request for each."""
         result = self._client.handler.async_result()
         self._client._call(_new_multi_read([f"{folder}/{name}" for name in names]), result)
-        found: list[bytes | int] = await ask(result)
+        found: list[bytes | int] = await self._seat.ask(result)
         for name, data in zip(names, found, strict=True):
             if not isinstance(data, bytes):
                 raise StorageError(f"{folder}/{name} cannot be read: ZooKeeper's error {data}")
@@ -175,7 +177,7 @@ class ZooKeeperRegistry:
         from kazoo.exceptions import KazooException
 
         try:
-            parts = list(_parts(last.values()))
+            parts = list(_parts(last.values(), len(self._path)))
             if len(parts) == 1:
                 await self._write(parts[0])
             else:
@@ -224,7 +226,7 @@ class ZooKeeperRegistry:
             writing.set_data(f"{self._path}/epoch", done.encoded(), version=self._version)
             sent_s = boottime_s()
             try:
-                outcome = await ask(writing.commit_async())
+                outcome = await self._seat.ask(writing.commit_async())
                 failed = [one for one in outcome if isinstance(one, Exception)]
                 found, version = done, self._version + 1
                 if failed:
@@ -271,7 +273,7 @@ class ZooKeeperRegistry:
         await self._transact(clear)
 
     async def _carry_over_what_was_left(self) -> None:
-        data, _ = await ask(self._client.get_async(f"{self._path}/staged"))
+        data, _ = await self._seat.ask(self._client.get_async(f"{self._path}/staged"))
         if not data:
             return
         for kind in await self._children("registry"):
@@ -292,12 +294,12 @@ def _write_of(staged: tuple[str, str, bytes | None]) -> Write:
     return Delete(kind, key) if data is None else Put(kind, key, data)
 
 
-def _parts(writes: Iterable[Write]) -> Iterator[list[Write]]:
-    """Pieces that fit into a transaction each, in order."""
+def _parts(writes: Iterable[Write], path_chars: int) -> Iterator[list[Write]]:
+    """Pieces that fit into a transaction each, in order. `path_chars`: of the cluster's path."""
     part: list[Write] = []
     size = 0
     for write in writes:
-        weight = OPERATION_BYTES + 2 * len(write.key)
+        weight = OPERATION_BYTES + path_chars + len(write.key)
         weight += len(write.data) if isinstance(write, Put) else 0
         if part and size + weight > TRANSACTION_BYTES_MAX:
             yield part

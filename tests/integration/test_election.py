@@ -190,6 +190,18 @@ async def test_a_zookeeper_that_stays_away_ends_the_leader_with_one_line(
     assert "Traceback" not in leader.said
 
 
+async def test_a_leader_and_a_follower_end_when_asked_to_while_zookeeper_is_away(
+    masters: Masters,
+) -> None:
+    await masters.start(2)
+    leader, follower = masters.masters
+    await until(lambda: masters.followed_by(follower) == address_of(leader))
+    masters.zookeeper.kill()
+    assert await asyncio.to_thread(follower.stop) == 0
+    assert await asyncio.to_thread(leader.stop) in {0, 75}
+    assert "Traceback" not in leader.said + follower.said
+
+
 async def test_the_registry_outlives_all_masters(masters: Masters, tmp_path: Path) -> None:
     await masters.start(2)
     await masters.start_agent()

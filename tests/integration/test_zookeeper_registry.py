@@ -10,7 +10,6 @@ import pytest
 
 from mesoslite.daemon import Resigned
 from mesoslite.database import StorageError
-from mesoslite.master import election
 from mesoslite.master import zookeeper as module
 from mesoslite.master.archive import Delete, Put, Write
 from mesoslite.master.election import Seat
@@ -156,7 +155,7 @@ async def test_a_transaction_whose_answer_was_lost_is_not_done_twice(
 
     async with seated(zookeeper) as seat:
         registry = await ZooKeeperRegistry.opened(seat)
-        answer = election.ask
+        answer = seat.ask
         losses = 0
 
         async def losing(request: object) -> object:
@@ -167,9 +166,9 @@ async def test_a_transaction_whose_answer_was_lost_is_not_done_twice(
                 raise ConnectionLoss
             return found
 
-        monkeypatch.setattr(module, "ask", losing)
+        monkeypatch.setattr(seat, "ask", losing)
         await registry.commit([SaveAgent(ONE)])
-        monkeypatch.setattr(module, "ask", answer)
+        monkeypatch.setattr(seat, "ask", answer)
         await registry.commit([SaveFramework(SLEEPERS)])
     assert losses == 1
     assert await recovered(zookeeper) == Recovered(2, agents=(ONE,), frameworks=(SLEEPERS,))
@@ -183,6 +182,19 @@ async def test_commits_wait_for_a_zookeeper_that_restarts(zookeeper: ZooKeeperSe
         await asyncio.to_thread(zookeeper.start)
         await committing
     assert await recovered(zookeeper) == Recovered(2, agents=(ONE,))
+
+
+async def test_a_commit_that_waits_for_zookeeper_ends_with_the_seat(
+    zookeeper: ZooKeeperServer,
+) -> None:
+    async with seated(zookeeper) as seat:
+        registry = await ZooKeeperRegistry.opened(seat)
+        keeping = asyncio.create_task(seat.keep())
+        zookeeper.kill()
+        with pytest.raises(Resigned, match=r"nothing was heard of ZooKeeper for \d"):
+            await registry.commit([SaveAgent(ONE)])
+        assert not seat.may_speak()
+        await keeping
 
 
 async def test_a_record_that_was_changed_by_hand_is_told_and_nothing_is_left_out(
@@ -200,6 +212,6 @@ async def test_a_record_that_was_changed_by_hand_is_told_and_nothing_is_left_out
 def test_parts_keep_the_order_and_fit() -> None:
     writes: list[Write] = [Put("agent", f"a{n}", b"x" * 200_000) for n in range(10)]
     writes.append(Delete("agent", "b"))
-    parts: Sequence[Sequence[Write]] = list(module._parts(writes))
+    parts: Sequence[Sequence[Write]] = list(module._parts(writes, path_chars=20))
     assert [write for part in parts for write in part] == writes
     assert [len(part) for part in parts] == [4, 4, 3]
