@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from mesoslite.master import protocol as master
-from mesoslite.messages import AgentCall, AgentEvent
+from mesoslite.messages import AgentCall, AgentEvent, Troubled
 from mesoslite.model import AgentInfo
 from mesoslite.testing.containers import Container, ContainerHost, Run
 from mesoslite.testing.masters import Masters
+from mesoslite.testing.network import End
 from mesoslite.testing.nodes import Client
 from mesoslite.testing.storage import Checkpoint, Disk
 from mesoslite.testing.world import World
@@ -18,6 +19,7 @@ from mesoslite_agent.container import ContainerSpec
 from mesoslite_agent.state import Agent, AgentConfig
 
 BACKOFF_MAX_MS = 60_000
+LOOK_MS = 500  # as `mesoslite_agent.trouble`
 AGENT_CALLS = frozenset(get_args(AgentCall))
 AGENT_EVENTS = frozenset(get_args(AgentEvent))
 
@@ -50,6 +52,9 @@ class AgentNode(Client[agent.Event, agent.Effect]):
             self,
             history=world.history,
         )
+        self._looks = False
+        self._told: tuple[End | None, bool] = (None, False)
+        """On which stream the master was told last whether the disk is full."""
         self._intent: agent.TaskRecord | None = None
         """The newest launch intent: its container's start is the next that is performed."""
 
@@ -64,6 +69,24 @@ class AgentNode(Client[agent.Event, agent.Effect]):
         self.containers.recover(sorted(machine.container_ids()))
         self._attempt = 0
         self._dial_later()
+
+    def look_at_disk(self) -> None:
+        """As the daemon: tell the master that the disk is full, and when it is so no more."""
+        if not self._looks:
+            self._looks = True
+            self._look()
+
+    def _look(self) -> None:
+        machine, end, full = self.machine, self._end, self.disk.full
+        if machine is not None and machine.registered and end is not None and not self.stopped:
+            if self._told[0] is not end:
+                self._told = (end, False)
+            if self._told[1] is not full:
+                self._told = (end, full)
+                self._say(Troubled("its disk is full" if full else ""))
+        self._looks = full or (self._told[0] is end is not None and self._told[1])
+        if self._looks:
+            self.world.agenda.after(LOOK_MS, self._look)
 
     def reboot(self) -> None:
         """The host dies, with all containers and what its disk had not synced yet."""

@@ -157,6 +157,8 @@ class Faults(ABC):
         self.counts["fault: disk full"] += 1
         self.story.note(node.name, f"has a full disk for {seconds:g} s")
         node.disk.full = True
+        if isinstance(node, AgentNode):
+            node.look_at_disk()
         self.after(seconds, lambda: setattr(node.disk, "full", False))
 
     def heal(self) -> None:

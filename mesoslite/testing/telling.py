@@ -181,6 +181,7 @@ _TELL: dict[type[Message], Callable[[Any], str]] = {
     m.AgentLost: lambda e: f"agent lost {e.agent_id}",
     m.Register: _register,
     m.StatusReport: _report,
+    m.Troubled: lambda c: f"troubled: {c.problem or 'no more'}",
     m.Registered: lambda _: "registered",
     m.FrameworkAdded: lambda e: f"framework {e.framework.framework_id} {e.framework.info.name}",
     m.RunTask: lambda e: f"run {e.framework_id}/{e.task.task_id} ({e.task.resources}) as {e.role}",

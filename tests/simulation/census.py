@@ -63,6 +63,7 @@ IMPOSSIBLE: dict[str, tuple[str, str]] = {
     "refusal: MALFORMED": ("the wire refuses it", "unit/test_wire"),
     "refusal: TOO_BIG": ("the wire refuses it", "unit/test_wire"),
     "refusal: OUTBOX_FULL": ("outboxes are the edge's", "integration/test_streams"),
+    "refusal: UNKNOWN_REQUEST": ("nobody asks for an explanation", "unit/test_explain"),
     "refusal: UNSUPPORTED_VERSION": ("the wire refuses it", "unit/test_wire"),
 }
 

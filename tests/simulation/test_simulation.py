@@ -9,9 +9,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from mesoslite import messages as m
+from mesoslite.testing import telling
 from tests.simulation.census import IMPOSSIBLE, expected, missing
 from tests.simulation.safety import Safety
 from tests.simulation.seeds import SeedFailed, play, shortest
@@ -87,6 +90,13 @@ def test_the_census_misses_what_never_occurred_and_doubts_what_can_not() -> None
     assert missing(everything - Counter(["word: Accept"])) == ["word: Accept"]
     doubted = "refusal: BAD_TOKEN"
     assert missing(everything + Counter([doubted])) == [f"{doubted}, which was thought impossible"]
+
+
+@pytest.mark.parametrize(
+    "union", [m.SchedulerCall, m.SchedulerEvent, m.AgentCall, m.AgentEvent], ids=str
+)
+def test_a_story_has_words_for_everything_that_can_be_said(union: object) -> None:
+    assert set(get_args(union)) <= telling._TELL.keys()
 
 
 @pytest.mark.parametrize("name", [name for name, (_, test) in IMPOSSIBLE.items() if test])
