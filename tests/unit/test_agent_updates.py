@@ -342,3 +342,23 @@ def test_a_task_whose_checkpoint_is_damaged_is_ended_and_told_so_until_that_is_a
     assert world.hear(ReconcileTasks((("f", "t1"),))) == [], "the stream answers"
     world.acknowledge_head("t1")
     assert ("f", "t1") not in world.disk.streams
+
+
+def test_a_post_mortem_tells_the_whole_life_over_all_runs_of_the_agent() -> None:
+    world = connected()
+    world.run(task(kill_grace_ms=60_000))
+    world.restart()
+    world.connect()
+    world.handle(ContainerStarted("1-1", 1))
+    world.acknowledge(world.hear(KillTask("f", "t1")))
+    world.restart()
+    ended = world.handle(exited("1-1", None, 15, oom=True))
+    [told] = of(ended, KeepPostMortem)
+    assert [status.state.name for status in told.life] == ["RUNNING", "KILLING", "KILLED"]
+    assert told.oom
+    assert told.record.container_id == "1-1"
+    [again] = of(world.restart(), KeepPostMortem)
+    assert again.life == told.life, "said again while its end waits"
+    world.connect()
+    world.acknowledge_head("t1")
+    assert of(world.restart(), KeepPostMortem) == []

@@ -214,6 +214,7 @@ def test_an_agent_in_trouble_is_not_offered_until_it_is_well_again() -> None:
     assert rest.offer_id not in world.master.tables.offers
     world.step(StreamPaused("a1"))
     world.step(StreamResumed("a1"))
+    assert world.offers() == []
     world.tell("a1", Troubled("its disk is still full"))
     world.call("f", Revive())
     assert world.offers() == []
