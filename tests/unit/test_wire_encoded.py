@@ -122,6 +122,7 @@ def test_every_part_of_a_task_but_its_id_makes_another_shape() -> None:
         "max_completion_ms": 8,
         "pids_limit": 9,
         "labels": {"a": "b"},
+        "fence": "key",
     }
     assert {field.name for field in fields(Task)} == {"task_id", *changes}
     plain = shape_of(task("t"))
