@@ -13,12 +13,14 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
@@ -30,6 +32,11 @@ WRITE_HERE_ROWS_MAX = 2_000  # all of a full batch: 6 ms, less than it took to m
 FOLD_ROWS = 4_000  # so the log stays at a few MB, as with SQLite's own 1,000 pages
 LOG_PAGES_MAX = 25_000  # 100 MB, when rows are large: then the commit that reaches it folds
 CACHE_KIB = 8 * 1024
+PAGE_BYTES = 4_096  # SQLite's own choice, which is ours
+#: Of a log: magic, version, page size, number of its use, two salts, two sums.
+LOG_HEADER = struct.Struct(">8I")
+#: Of a frame: page, pages of the file after a commit or 0, two salts, two sums.
+LOG_FRAME = struct.Struct(">6I")
 
 log = structlog.get_logger("mesoslite.database")
 
@@ -82,14 +89,53 @@ class WorkDir:
         os.close(self._lock)
 
 
+def commits_behind(log_file: BinaryIO, taken: int) -> int:
+    """How many commits of its present use a log has behind its first `taken` frames.
+
+    The format is SQLite's ("WAL-mode File Format"): a header, then frames of a header and a page
+    each; the last frame of a commit says how large the file is then.
+    """
+    head = log_file.read(LOG_HEADER.size)
+    if len(head) < LOG_HEADER.size:
+        return 0
+    _, _, page_bytes, _, *salts, _, _ = LOG_HEADER.unpack(head)
+    whole = _sums(head[:-8]) == LOG_HEADER.unpack(head)[-2:]
+    page_bytes = page_bytes if whole else PAGE_BYTES
+    log_file.seek(LOG_HEADER.size + taken * (LOG_FRAME.size + page_bytes))
+    found = 0
+    while len(frame := log_file.read(LOG_FRAME.size)) == LOG_FRAME.size:
+        _, pages_after, *of_frame, _, _ = LOG_FRAME.unpack(frame)
+        if not whole and not found:
+            salts = of_frame  # the header's can not be trusted
+        found += pages_after > 0 and of_frame == salts
+        log_file.seek(page_bytes, os.SEEK_CUR)
+    return found
+
+
+def _sums(words: bytes) -> tuple[int, int]:
+    """SQLite's checksum over an even number of words, in the byte order that the first one says."""
+    order = ">" if words[3] & 1 else "<"
+    first = second = 0
+    numbers = struct.unpack(f"{order}{len(words) // 4}I", words)
+    for one, other in zip(numbers[::2], numbers[1::2], strict=True):
+        first = (first + one + second) % 2**32
+        second = (second + other + first) % 2**32
+    return first, second
+
+
 class Database:
     """A file with tables. Reads happen before the daemon starts, writes in one thread.
 
     `migrations[i]` is what brings version i of the tables to version i + 1.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
-        """Open or make the file, for its owner alone. Raises StorageError."""
+    def __init__(
+        self, path: Path, migrations: Sequence[Migration], *, synced: bool = False
+    ) -> None:
+        """Open or make the file, for its owner alone. Raises StorageError.
+
+        `synced`: every transaction of it is fsynced, so at most the last one may be torn.
+        """
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._full = True
@@ -101,7 +147,7 @@ class Database:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_MS / 1_000, isolation_level=None, check_same_thread=False
             )
-            self._prepare(migrations)
+            self._prepare(migrations, synced=synced)
         except OSError as error:
             self.close()
             raise StorageError(f"cannot use {path}: {error.strerror}") from None
@@ -112,7 +158,7 @@ class Database:
             self.close()
             raise
 
-    def _prepare(self, migrations: Sequence[Migration]) -> None:
+    def _prepare(self, migrations: Sequence[Migration], *, synced: bool) -> None:
         connection = self._connection
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -121,6 +167,11 @@ class Database:
         if verdict != "ok":
             why = " ".join(verdict.split())
             raise StorageError(f"{self._path} is damaged ({why}): restore it or move it away")
+        if synced and (lost := self._commits_behind_a_broken_one()) > 1:
+            raise StorageError(
+                f"{self._path} is damaged: its log {self._path.name}-wal is broken, and {lost} "
+                "commits behind that would be lost: restore both from a copy, or move them away"
+            )
         [version] = connection.execute("PRAGMA user_version").fetchone()
         if version > len(migrations):
             raise StorageError(
@@ -131,6 +182,19 @@ class Database:
             self._migrate(migration, number)
         connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
         connection.execute("PRAGMA busy_timeout=0")  # see `_write_there`
+
+    def _commits_behind_a_broken_one(self) -> int:
+        """SQLite takes a log as far as its checksums are right, and leaves the rest without a word.
+
+        The rest may be what a crash tore, one commit at most when each is fsynced, or what an
+        earlier use of the log has left there, which has another salt. More is damage.
+        """
+        [(_, taken, _)] = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        try:
+            with Path(f"{self._path}-wal").open("rb") as file:
+                return commits_behind(file, max(taken, 0))
+        except FileNotFoundError:
+            return 0
 
     def _migrate(self, migration: Migration, number: int) -> None:
         connection = self._connection

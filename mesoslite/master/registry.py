@@ -68,7 +68,7 @@ class SqliteRegistry:
     def __init__(self, work_dir: WorkDir) -> None:
         """Open it and take the next epoch. Raises StorageError, CommitError; blocks."""
         self.path: Path = work_dir.path / FILE_NAME
-        self._database = Database(self.path, MIGRATIONS)
+        self._database = Database(self.path, MIGRATIONS, synced=True)
         self.measures = self._database.measures
         try:
             self.recovered = self._begin()

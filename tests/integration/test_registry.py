@@ -236,6 +236,58 @@ async def test_tables_that_cannot_be_converted_stay_as_they_were(tmp_path: Path)
     connection.close()
 
 
+async def log_of_five_commits(tmp_path: Path) -> tuple[Path, bytearray]:
+    """A copy of a registry that a master left without ending, and its log."""
+    place = WorkDir(tmp_path / "first", "master")
+    first = SqliteRegistry(place)
+    for name in "abcde":
+        await first.commit([SaveAgent(agent(name))])
+    (tmp_path / "copy").mkdir()
+    for suffix in ("", "-wal"):
+        name = registry.FILE_NAME + suffix
+        (tmp_path / "copy" / name).write_bytes((tmp_path / "first" / name).read_bytes())
+    first.close()
+    place.close()
+    path = tmp_path / "copy" / f"{registry.FILE_NAME}-wal"
+    return path, bytearray(path.read_bytes())
+
+
+def agents_in(work_dir: Path) -> list[str]:
+    place = WorkDir(work_dir, "master")
+    try:
+        opened = SqliteRegistry(place)
+    finally:
+        place.close()
+    opened.close()
+    return [record.info.agent_id for record in opened.recovered.agents]
+
+
+async def test_a_log_is_taken_as_it_was_left(tmp_path: Path) -> None:
+    path, _ = await log_of_five_commits(tmp_path)
+    assert agents_in(path.parent) == list("abcde")
+
+
+async def test_the_last_commit_of_a_log_may_be_torn_and_was_not_answered(tmp_path: Path) -> None:
+    path, log = await log_of_five_commits(tmp_path)
+    path.write_bytes(log[:-100])
+    assert agents_in(path.parent) == list("abcd")
+
+
+@pytest.mark.parametrize("at", [0, 9, 18, 30, 40, 20_000], ids=lambda at: f"byte {at}")
+async def test_a_log_that_is_broken_in_its_middle_is_refused_in_one_line(
+    tmp_path: Path, at: int
+) -> None:
+    """SQLite itself would leave out all that is behind it, and say nothing."""
+    path, log = await log_of_five_commits(tmp_path)
+    log[at] ^= 0x40
+    path.write_bytes(log)
+    with pytest.raises(StorageError) as caught:
+        agents_in(path.parent)
+    [line] = str(caught.value).splitlines()
+    assert "commits behind that would be lost" in line
+    assert str(path) in line.replace("its log ", f"{path.parent}/")
+
+
 async def test_tables_of_a_newer_program_are_refused(tmp_path: Path) -> None:
     await after(tmp_path)
     with sqlite3.connect(tmp_path / registry.FILE_NAME) as connection:
