@@ -84,7 +84,7 @@ def counts(sizes: Window) -> list[Figure]:
 
 async def messages_a_task(agents: int, at_a_time: int, tasks: int) -> Messages:
     """Run so many tasks on a cluster in this process, and count from subscribe to stop."""
-    async with _cluster(agents, at_a_time) as cluster:
+    async with cluster_of(agents, at_a_time) as cluster:
         before = {kind: _messages(of_kind) for kind, of_kind in cluster.traffic.items()}
         burst = Burst("counted", tasks)
         await cluster.run(burst)
@@ -98,12 +98,22 @@ def _messages(traffic: Traffic) -> int:
     return traffic.received + traffic.sent
 
 
-class _Cluster:
-    def __init__(self, address: str, token_file: Path, traffic: dict[str, Traffic], swarm: Swarm):
+class Cluster:
+    """A whole cluster in this process."""
+
+    def __init__(
+        self,
+        address: str,
+        token_file: Path,
+        streams: Streams,
+        swarm: Swarm,
+        registry: SqliteRegistry,
+    ) -> None:
         self._address = address
         self._token_file = token_file
         self._swarm = swarm
-        self.traffic = traffic
+        self.traffic = streams.traffic
+        self.registry = registry
 
     async def run(self, scheduler: Scheduler) -> None:
         await run_async(scheduler, master=self._address, token_file=self._token_file)
@@ -115,7 +125,7 @@ class _Cluster:
 
 
 @contextlib.asynccontextmanager
-async def _cluster(agents: int, at_a_time: int) -> AsyncIterator[_Cluster]:
+async def cluster_of(agents: int, at_a_time: int) -> AsyncIterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="mesoslite-bench-"))
     token_file = folder / "token"
     make_token_file(token_file)
@@ -137,7 +147,7 @@ async def _cluster(agents: int, at_a_time: int) -> AsyncIterator[_Cluster]:
     swarming = asyncio.create_task(swarm.run(Masters((address,)), tokens.own, stopping, ready.set))
     try:
         await ready.wait()
-        yield _Cluster(address, token_file, streams.traffic, swarm)
+        yield Cluster(address, token_file, streams, swarm, registry)
         stopping.set()
         await swarming
     finally:

@@ -6,6 +6,7 @@ from benchmarks import (
     allocator,
     counts,
     crowd,
+    durability,
     failover,
     fill,
     hour,
@@ -21,6 +22,7 @@ from benchmarks import (
 from benchmarks.allocator import Size
 from benchmarks.counts import Window
 from benchmarks.crowd import Held, Offered
+from benchmarks.durability import Commits
 from benchmarks.failover import Members
 from benchmarks.fill import Cluster
 from benchmarks.hour import Virtual
@@ -85,6 +87,11 @@ WORKLOADS: tuple[Workload[Any], ...] = (
         hour.simulated_hour,
         (Virtual(agents=10_000, minutes=60, per_minute=60),),
         note="Each run is a fifth of the hour.",
+    ),
+    Workload(
+        "registry",
+        durability.registry,
+        (Commits(rows=50_000, batch=100), Commits(rows=50_000, batch=1_000)),
     ),
     Workload("idle", idle.idle, (Rest(seconds=20),)),
     Workload(

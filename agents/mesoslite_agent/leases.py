@@ -1,11 +1,13 @@
 """The lease of an agent's fenced tasks, as its machine counts it (docs/at-most-one.md; D14).
 
 A heartbeat that the master echoed was said while that master was there: fenced tasks may run for a
-lease from when it was *said*. Not from the echo, which may have been under way for long.
+lease from when it was *said*. Not from the echo, which may have been under way for long. The
+registration is such a word too, and Registered its echo: so there is a lease before any launch.
 """
 
 from __future__ import annotations
 
+REGISTRATION = 0  # its number among the heartbeats, which count from 1
 SAID_MAX = 16  # heartbeats that wait for their echo; a stream is given up after five
 
 
@@ -20,10 +22,14 @@ class Lease:
         self._length_ms = 0
         self._said: dict[int, int] = {}
 
-    def begin(self, length_ms: int) -> None:
-        """A master has taken the registration: leases are so long with it."""
+    def register(self, now_ms: int) -> None:
+        """A registration is said; `now_ms` is not later than that."""
+        self._said = {REGISTRATION: now_ms}
+
+    def begin(self, length_ms: int) -> bool:
+        """A master has taken the registration: leases are so long with it. As `heard`."""
         self._length_ms = length_ms
-        self._said.clear()
+        return self.heard(REGISTRATION)
 
     def say(self, number: int, now_ms: int) -> None:
         """A heartbeat is said; `now_ms` is not later than that."""

@@ -298,6 +298,7 @@ class Agent:
         self._ledger.forget_introductions()
         references, tasks = self._ledger.truth()
         register = Register(self._info, self._boot_id, self._epoch, references, tasks)
+        self._lease.register(self._ledger.now_ms)
         self._ledger.emit(ToMaster(register))
 
     def _stream_ended(self) -> None:
@@ -351,19 +352,21 @@ class Agent:
         if self._link is Link.REGISTERED:
             return
         self._link = Link.REGISTERED
-        self._lease.begin(fence_lease_ms)
-        # With a master that gives leases at once: its echo is the first one.
-        wait_ms = 0 if fence_lease_ms else self._config.heartbeat_ms
-        self._heartbeat_ms = self._ledger.now_ms + wait_ms
+        self._heartbeat_ms = self._ledger.now_ms + self._config.heartbeat_ms
+        if self._lease.begin(fence_lease_ms):
+            self._extend_leases()
         self._ledger.listen()
 
     def _echoed(self, number: int) -> None:
         """The master was there after this heartbeat was said: fenced tasks may run on."""
         if self._lease.heard(number):
-            here = self._ledger.containers.items()
-            fenced = tuple(i for i, one in here if one.record.task.fence is not None)
-            if fenced:
-                self._ledger.emit(LeaseContainers(fenced, self._lease.until_ms))
+            self._extend_leases()
+
+    def _extend_leases(self) -> None:
+        here = self._ledger.containers.items()
+        fenced = tuple(i for i, one in here if one.record.task.fence is not None)
+        if fenced:
+            self._ledger.emit(LeaseContainers(fenced, self._lease.until_ms))
 
     def _refused(self, word: Refused) -> None:
         why = word.refusal.value + (f": {word.message}" if word.message else "")

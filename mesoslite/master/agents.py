@@ -65,6 +65,7 @@ def register(t: Tables, stream: str, call: Register) -> None:
     agent.state, agent.since_ms = AgentState.ACTIVE, t.now_ms
     agent.paused, agent.problem = False, ""
     agent.introduced = {framework.framework_id for framework in call.frameworks}
+    agent.echoed_ms = t.now_ms  # Registered is the echo of the registration
     t.greet(stream, agent_id=agent_id)
     t.emit(ToAgent(stream, Registered(t.config.fence_lease_ms)))
     known = dict(agent.tasks)

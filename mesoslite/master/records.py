@@ -175,7 +175,7 @@ class AgentEntry:
     unacknowledged: Counter[str] = field(default_factory=Counter)
     """Ended tasks whose end waits for an acknowledgement, by framework id."""
     echoed_ms: int = 0
-    """When a heartbeat of its was echoed last, by this master or, at its start, by another: fenced
+    """When its registration or a heartbeat was echoed last, or this master began: fenced
     tasks there may run for a lease from then on."""
     fences: dict[tuple[str, str], FenceRecord] = field(default_factory=dict)
     """The keys that tasks there have, by (framework id, task id)."""

@@ -1,6 +1,7 @@
 """What is counted instead of timed: messages for a task, agents looked at, bodies built anew."""
 
 from benchmarks.counts import bodies_built_again, looked_at_unchanged, messages_a_task
+from benchmarks.durability import rows_of_launches
 
 
 async def test_a_window_of_tasks_on_one_agent_takes_few_messages() -> None:
@@ -19,3 +20,8 @@ def test_a_cycle_looks_at_the_agents_that_changed_and_at_no_other() -> None:
 
 def test_nothing_is_encoded_for_an_unchanged_agent_that_is_offered_again() -> None:
     assert bodies_built_again(agents=100) == 0
+
+
+async def test_launches_and_ends_of_tasks_commit_nothing_in_the_registry() -> None:
+    """So none of them waits for an fsync of the master (docs/decisions.md D5)."""
+    assert await rows_of_launches(tasks=50) == 0

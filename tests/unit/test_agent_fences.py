@@ -28,18 +28,17 @@ LEASE_MS = 40_000
 
 
 def leased() -> World:
-    """An agent whose first heartbeat was echoed."""
+    """An agent that is registered, and so has a lease."""
     world = World()
-    connect(world)
+    register(world)
     return world
 
 
-def connect(world: World) -> None:
+def register(world: World, after_ms: int = 0) -> None:
     world.handle(StreamOpened())
+    world.tick(after_ms)
     world.hear(Registered(LEASE_MS))
-    [first] = heartbeats(world.tick(0))
     world.hear(FrameworkAdded(reference("f")))
-    world.hear(Heartbeat(first))
 
 
 def heartbeats(effects: list[Effect]) -> list[int]:
@@ -53,7 +52,9 @@ def fenced_run(task_id: str = "t1", token: int = 7) -> RunTask:
 
 def test_a_lease_counts_from_when_the_heartbeat_was_said_not_from_its_echo() -> None:
     lease = Lease()
-    lease.begin(LEASE_MS)
+    lease.register(0)
+    assert lease.begin(LEASE_MS)
+    assert lease.until_ms == LEASE_MS
     lease.say(1, 1_000)
     lease.say(2, 16_000)
     assert lease.heard(1)
@@ -66,12 +67,14 @@ def test_a_lease_counts_from_when_the_heartbeat_was_said_not_from_its_echo() -> 
 
 def test_a_lease_never_becomes_shorter() -> None:
     lease = Lease()
+    lease.register(0)
     lease.begin(LEASE_MS)
     lease.say(1, 1_000)
     lease.say(2, 2_000)
     assert lease.heard(2)
     assert not lease.heard(1)
-    lease.begin(1_000)
+    lease.register(2_500)
+    assert not lease.begin(1_000)
     lease.say(3, 3_000)
     assert not lease.heard(3)
     assert lease.until_ms == 2_000 + LEASE_MS
@@ -126,20 +129,37 @@ def test_a_fenced_task_does_not_start_when_the_lease_is_over() -> None:
 
 def test_the_lease_of_another_stream_counts_until_it_is_over() -> None:
     world = leased()
+    until_ms = world.now_ms + LEASE_MS
+    world.handle(StreamLost())
+    register(world, after_ms=LEASE_MS - 1)
+    start = one(world.hear(fenced_run()), StartContainer)
+    assert start.lease_until_ms == until_ms
+
+
+def test_a_registration_that_was_answered_late_gives_no_lease() -> None:
+    """The answer and the launch behind it were under way for longer than a lease."""
+    world = World()
+    register(world, after_ms=LEASE_MS)
+    assert of(world.hear(fenced_run()), StartContainer) == []
+
+
+def test_a_registration_extends_the_leases_of_what_is_here() -> None:
+    world = leased()
+    container_id = one(world.hear(fenced_run()), StartContainer).spec.container_id
+    world.tick(20_000)
     world.handle(StreamLost())
     world.handle(StreamOpened())
-    world.hear(Registered(LEASE_MS))
-    world.hear(FrameworkAdded(reference("f")))
-    assert of(world.hear(fenced_run()), StartContainer)
+    extended = one(world.hear(Registered(LEASE_MS)), LeaseContainers)
+    assert extended == LeaseContainers((container_id,), world.now_ms + LEASE_MS)
 
 
-def test_a_new_run_of_the_agent_has_no_lease_before_its_first_echo() -> None:
+def test_a_new_run_of_the_agent_has_no_lease_before_it_is_registered() -> None:
     world = leased()
-    world.restart()
+    container_id = one(world.hear(fenced_run()), StartContainer).spec.container_id
+    assert of(world.restart(), LeaseContainers) == []
     world.handle(StreamOpened())
-    world.hear(Registered(LEASE_MS))
-    world.hear(FrameworkAdded(reference("f")))
-    assert of(world.hear(fenced_run()), StartContainer) == []
+    extended = one(world.hear(Registered(LEASE_MS)), LeaseContainers)
+    assert extended.container_ids == (container_id,)
 
 
 def test_the_end_of_a_lease_is_told_as_what_it_was() -> None:
