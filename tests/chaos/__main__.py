@@ -25,7 +25,7 @@ from mesoslite.cli.console import Failure
 from mesoslite.testing.zookeeper import ZooKeeperServer
 from mesoslite.wire.amounts import resources_from_wire
 from tests.chaos.cluster import ChaosCluster
-from tests.chaos.evidence import read, wrong
+from tests.chaos.evidence import Evidence, lived_together, read, wrong
 from tests.chaos.faults import EVERY_S, Faults
 
 MASTERS, AGENTS, ALIVE = 3, 5, 200
@@ -62,12 +62,17 @@ def play(seed: int, seconds: float, folder: Path) -> str:
     assert len(agent_ids) == AGENTS
     found = read(folder, NAMES)
     problems += wrong(found, faults.deaths)
+    together, excused = lived_together(found, faults.stops)
+    problems += together
     problems += [f"left over: {what}" for what in left]
-    problems += _too_little(cluster, faults, leaders, found.launches, found.completions)
+    problems += _too_little(cluster, faults, leaders, found)
     tasks = f"{len(found.lives)}, {found.launches} ran, {found.completions} ended by themselves"
     report = (
         f"  faults: {_counts(faults.done)}\n  changes of leader: {leaders}\n"
-        f"  tasks: {tasks}\n  ends: {_counts(found.ends)}"
+        f"  tasks: {tasks}\n  ends: {_counts(found.ends)}\n"
+        f"  tasks with fences: {sum(life.token is not None for life in found.lives.values())}; "
+        f"two of a key while a launcher was stopped: {len(excused)}"
+        + "".join(f"\n    {what}" for what in excused)
     )
     if problems:
         shown = problems[:WRONG_SHOWN]
@@ -194,9 +199,7 @@ def _until(
         time.sleep(LOOK_S)
 
 
-def _too_little(
-    cluster: ChaosCluster, faults: Faults, leaders: int, launches: int, completions: int
-) -> list[str]:
+def _too_little(cluster: ChaosCluster, faults: Faults, leaders: int, found: Evidence) -> list[str]:
     """What did not happen often enough for the rest to mean anything."""
     kills = {
         "a master": sum(master.service.kills for master in cluster.masters),
@@ -206,7 +209,10 @@ def _too_little(
         "a host": faults.done["kill host"],
     }
     out = [f"{who} was killed {n} times only" for who, n in kills.items() if n < KILLS_MIN]
+    fenced = any(life.token is not None for life in found.lives.values())
+    launches, completions = found.launches, found.completions
     out += [f"{leaders} changes of leader only"] if leaders < LEADERS_MIN else []
+    out += [] if fenced else ["no task had a fence"]
     out += [f"{launches} launches only"] if launches < TASKS_MIN else []
     out += [f"{completions} completions only"] if completions < TASKS_MIN else []
     return out

@@ -27,7 +27,8 @@ from tests.chaos.services import Service
 
 ZK_PATH = "/chaos"
 ZK_SESSION_S = 4.0
-FAILOVER_GRACE_S = 60.0
+HEARTBEAT_S = 3.0
+FENCE_LEASE_S = 10.0  # then 10.1 for clocks that drift, and 5 for the launcher: 15.1 s
 
 
 @dataclass(slots=True)
@@ -132,6 +133,8 @@ class ChaosCluster:
             f"--zk-session-s={ZK_SESSION_S:g}",
             f"--advertise=127.0.0.1:{inward.port}",
             f"--port={port}",
+            f"--heartbeat-s={HEARTBEAT_S:g}",
+            f"--fence-lease-s={FENCE_LEASE_S:g}",
             "--http-port=none",
             f"--work-dir={self.folder / name}",
         )
@@ -153,6 +156,7 @@ class ChaosCluster:
             f"--work-dir={work_dir}",
             f"--hostname={name}",
             f"--boot-id={host.boot_id}",
+            f"--heartbeat-s={HEARTBEAT_S:g}",
             "--resources=cpus:4;mem:2048",
             "--containerizers=process",
         )

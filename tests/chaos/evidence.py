@@ -8,14 +8,17 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 #: Ends that nobody can know more of: the launcher, or the host, died with the task.
 UNKNOWN_ENDS = frozenset({"LAUNCHER_TERMINATED", "HOST_REBOOTED"})
+FENCE_LEASE_OVER = "FENCE_LEASE_OVER"
 #: How ends are told of tasks whose command never started. GONE: the master that was to launch it
 #: has died, its agent is there without it, and the session asked before its launch was answered.
 NEVER_RAN = frozenset({"DROPPED", "ERROR", "GONE"})
 STOPPED = 143  # by SIGTERM, as a shell says
+BEAT_S = 0.3
 SLACK_S = 5.0  # a task may have been launched before a death and started around it
 
 
@@ -28,11 +31,17 @@ def script_of(folder: Path, task_id: str, rng: random.Random, life_s: tuple[floa
     base = shlex.quote(str(folder / "evidence" / task_id))
     code = rng.choices([0, 7, -9], [7, 2, 1])[0]
     ending = f"echo {code} > {base}.end; " + ("kill -9 $$" if code < 0 else f"exit {code}")
+    beats = (
+        f"echo $MESOSLITE_FENCE_TOKEN > {base}.token; "
+        f"( while :; do date +%s.%N > {base}.beat; sleep {BEAT_S}; done ) & "
+        if fenced
+        else ""
+    )
     return (
         f"set -C; {{ echo $$ $PWD $(date +%s.%N) > {base}.start; }} 2>/dev/null || "
         f"echo $$ >> {base}.again; set +C; "
         f"trap 'echo {STOPPED} > {base}.end; exit {STOPPED}' TERM; "
-        f"sleep {rng.uniform(*life_s):.1f} & wait $!; trap '' TERM; {ending}"
+        f"{beats}sleep {rng.uniform(*life_s):.1f} & wait $!; trap '' TERM; {ending}"
     )
 
 
@@ -51,6 +60,10 @@ class Life:
     place: str = ""
     end: int | None = None
     again: bool = False
+    token: int | None = None
+    """Of its fence, if it has one."""
+    alive_at: float = 0.0
+    """When one with a fence said for the last time that it was alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,10 @@ def read(folder: Path, frameworks: Iterable[str]) -> Evidence:
             life.end = int(text[0])
         elif kind == "again":
             life.again = True
+        elif kind == "token" and text:
+            life.token = int(text[0])
+        elif kind == "beat" and text:
+            life.alive_at = float(text[0])
     found.lives = dict(lives)
     for life in found.lives.values():
         for state, reason, _, _ in life.told:
@@ -139,6 +156,44 @@ def wrong(found: Evidence, deaths: Iterable[Death]) -> list[str]:
     return out
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A launcher was stopped with its agent: it could not end what had to end."""
+
+    agent: str
+    since: float
+    until: float
+
+
+def lived_together(found: Evidence, stops: Iterable[Stopped]) -> tuple[list[str], list[str]]:
+    """(what must not be, what may be): tasks of one key that were alive at the same time.
+
+    It may be while the launcher of the older one was stopped (D14), and then the older one has the
+    smaller token, by which a store outside of the cluster would know it.
+    """
+    by_key: defaultdict[tuple[str, str], list[Life]] = defaultdict(list)
+    for life in found.lives.values():
+        if life.token is not None and life.started_at is not None:
+            framework = life.task_id.partition(".")[0]
+            by_key[framework, key_of(life.task_id)].append(life)
+    bad, excused = [], []
+    for (framework, key), lives in sorted(by_key.items()):
+        lives.sort(key=lambda life: life.started_at or 0.0)
+        for older, newer in pairwise(lives):
+            began = newer.started_at or 0.0
+            if older.alive_at < began:
+                continue
+            what = f"{framework}/{key}: {older.task_id} until {older.alive_at - began:.1f} s after"
+            what += f" {newer.task_id} began, tokens {older.token} and {newer.token}"
+            stopped = any(
+                f"/{stop.agent}/" in older.place and stop.since <= began <= stop.until + SLACK_S
+                for stop in stops
+            )
+            ordered = (older.token or 0) < (newer.token or 0)
+            (excused if stopped and ordered else bad).append(what)
+    return bad, excused
+
+
 def _why_wrong(life: Life, deaths: Mapping[str, list[float]], last_runs: set[str]) -> str | None:
     started = life.started_at
     if life.again:
@@ -162,6 +217,8 @@ def _why_wrong(life: Life, deaths: Mapping[str, list[float]], last_runs: set[str
     )
     if reason in UNKNOWN_ENDS:
         return None if unknowable else "its end is told as unknowable, and nothing died"
+    if reason == FENCE_LEASE_OVER:
+        return None if key_of(life.task_id) else "it has no fence, and ended for its lease"
     if state == "KILLED":
         return None if life.kill_asked else "it was killed, and nobody asked for it"
     if life.end is None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from tests.chaos.cluster import AgentHost, ChaosCluster
-from tests.chaos.evidence import Death
+from tests.chaos.evidence import Death, Stopped
 from tests.chaos.services import Service
 
 T = TypeVar("T")
@@ -23,7 +23,9 @@ STOP_S = (1.0, 8.0)
 #: A leader that is stopped, or cut off from ZooKeeper, for longer than its session of 4 s is over.
 OVER_S = (5.0, 8.0)
 
-#: How often each is in a deck of 32, which takes 144 s on average. Eight end the leader's time, and
+#: Fenced tasks may run until 15.1 s after the last echo of a heartbeat (see cluster.py).
+BEYOND_LEASE_S = (25.0, 35.0)
+#: How often each is in a deck of 33, which takes 149 s on average. Eight end the leader's time, and
 #: no role is killed less than three times.
 DECK = {
     "kill leader": 4,
@@ -35,6 +37,7 @@ DECK = {
     "kill launcher": 3,
     "stop launcher": 1,
     "kill host": 3,
+    "stop host's daemons beyond the lease": 1,
     "kill scheduler": 4,
     "stop scheduler": 1,
     "cut agent from masters": 3,
@@ -52,6 +55,7 @@ class Faults:
         self._later: list[tuple[float, Callable[[], None]]] = []
         self.done: Counter[str] = Counter()
         self.deaths: list[Death] = []
+        self.stops: list[Stopped] = []
         #: Each says whether it was done: there may be no leader now, or nobody left to kill.
         self._kinds: dict[str, Callable[[], bool]] = {
             "kill leader": lambda: self._leading(self._kill),
@@ -63,6 +67,7 @@ class Faults:
             "kill launcher": self._kill_launcher,
             "stop launcher": self._stop_launcher,
             "kill host": self._kill_host,
+            "stop host's daemons beyond the lease": self._stop_host,
             "kill scheduler": lambda: self._kill(self._one(cluster.frameworks)),
             "stop scheduler": lambda: self._stop(self._one(cluster.frameworks)),
             "cut agent from masters": lambda: self._cut(self._host().service),
@@ -105,7 +110,16 @@ class Faults:
         return self._rng.choice(some)
 
     def _host(self) -> AgentHost:
-        return self._one([host for host in self._cluster.agents if not host.service.held_down])
+        """One that is up, and not stopped for longer than anything else takes."""
+        until = time.time()
+        resting = {stop.agent for stop in self.stops if stop.until > until}
+        return self._one(
+            [
+                host
+                for host in self._cluster.agents
+                if not host.service.held_down and host.service.name not in resting
+            ]
+        )
 
     def _while(self, bounds_s: tuple[float, float] = STOP_S) -> float:
         return self._rng.uniform(*bounds_s)
@@ -154,6 +168,20 @@ class Faults:
             return False
         os.kill(pid, signal.SIGSTOP)
         self._in(self._while(), lambda: _go_on(pid))
+        return True
+
+    def _stop_host(self) -> bool:
+        """Agent and launcher stand still, and their tasks go on: nobody ends those with a fence."""
+        host = self._host()
+        pid = host.launcher_pid
+        if not pid or host.service.stopped or not host.service.running:
+            return False
+        seconds = self._while(BEYOND_LEASE_S)
+        host.service.stop_for(seconds)
+        os.kill(pid, signal.SIGSTOP)
+        self._in(seconds, lambda: _go_on(pid))
+        now = time.time()
+        self.stops.append(Stopped(host.service.name, now, now + seconds))
         return True
 
     def _kill_host(self) -> bool:

@@ -1,4 +1,4 @@
-"""A scheduler that keeps so many tasks alive, each of which writes its own evidence.
+"""A scheduler that keeps so many tasks alive, and one for each of its keys, which all write evidence.
 
     python -m tests.chaos.framework NAME FOLDER ALIVE SEED
 
@@ -20,12 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesoslite import Offer, Resources, Scheduler, Task, TaskStatus, run, take_fitting
-from tests.chaos.evidence import script_of
+from tests.chaos.evidence import key_of, script_of
 
 NEEDS = Resources(cpus=0.02, mem=8)
 LOOK_S = 0.1
 LIFE_S = (4.0, 45.0)
 KILLED_SHARE = 0.1
+KEYS = 5
+KEY_AGAIN_S = 1.0  # after a launch that was refused since the key was another task's still
 FAILOVER_S = 600.0
 
 
@@ -45,6 +47,9 @@ class Keeper(Scheduler):
         self._made = 0
         self._running: set[str] = set()
         """Those that it launched or was told of, and that have not ended."""
+        self._keys: dict[str, str] = {}
+        """Key of a fence -> the task that was launched with it or is known to have it."""
+        self._key_later: dict[str, float] = {}
         self._stopping = False
         self.request(resources=NEEDS, count=0, request_id="more")
         self._write("run", pid=os.getpid())
@@ -55,11 +60,13 @@ class Keeper(Scheduler):
 
     def resource_offers(self, offers: Sequence[Offer]) -> None:
         for offer in offers:
-            wanted = [] if self._stopping else [self._task() for _ in range(self._missing())]
+            wanted = [] if self._stopping else self._wanted()
             fitting = take_fitting(wanted, offer.resources)
             for task in fitting:
                 self._write("launch", task_id=task.task_id)
                 self._running.add(task.task_id)
+                if task.fence is not None:
+                    self._keys[task.fence] = task.task_id
             self.launch(offer, fitting)
         self._want()
 
@@ -75,11 +82,17 @@ class Keeper(Scheduler):
             update_id=status.update_id,
             agent_id=status.agent_id,
         )
+        key = key_of(status.task_id)
         if status.terminal:
             self._running.discard(status.task_id)
+            if key and self._keys.get(key) == status.task_id:
+                del self._keys[key]
+                self._key_later[key] = time.monotonic() + KEY_AGAIN_S
             self._want()
         elif status.task_id not in self._running:
             self._running.add(status.task_id)  # of an earlier process of ours
+            if key:
+                self._keys.setdefault(key, status.task_id)
             self._want()
 
     def look(self) -> None:
@@ -94,21 +107,33 @@ class Keeper(Scheduler):
                     victim = self._rng.choice(victims)
                     self._write("kill", task_id=victim)
                     self.kill(victim)
+            if self._free_keys():
+                self._want()
             time.sleep(LOOK_S)
         self.teardown()
+
+    def _free_keys(self) -> list[str]:
+        """Keys that have no task of ours, as far as is known, and may be tried now."""
+        now = time.monotonic()
+        keys = [f"key{number}" for number in range(KEYS)]
+        return [k for k in keys if k not in self._keys and self._key_later.get(k, 0.0) <= now]
 
     def _missing(self) -> int:
         return max(0, self._alive - len(self._running))
 
     def _want(self) -> None:
-        wanted = 0 if self._stopping else self._missing()
+        wanted = 0 if self._stopping else self._missing() + len(self._free_keys())
         self.request(resources=NEEDS, count=wanted, request_id="more")
 
-    def _task(self) -> Task:
+    def _wanted(self) -> list[Task]:
+        tasks = [self._task(key) for key in self._free_keys()]
+        return tasks + [self._task() for _ in range(self._missing())]
+
+    def _task(self, key: str | None = None) -> Task:
         self._made += 1
-        task_id = f"{self.name}.{self._run}.{self._made}"
-        script = script_of(self._folder, task_id, self._rng, LIFE_S)
-        return Task(task_id, ["sh", "-c", script], NEEDS)
+        task_id = f"{self.name}.{self._run}.{self._made}" + (f".{key}" if key else "")
+        script = script_of(self._folder, task_id, self._rng, LIFE_S, fenced=key is not None)
+        return Task(task_id, ["sh", "-c", script], NEEDS, fence=key)
 
     def _write(self, what: str, **fields: object) -> None:
         # One write of less than a page, which a kill cannot tear.
