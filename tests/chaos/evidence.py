@@ -22,11 +22,25 @@ BEAT_S = 0.3
 SLACK_S = 5.0  # a task may have been launched before a death and started around it
 
 
-def script_of(folder: Path, task_id: str, rng: random.Random, life_s: tuple[float, float]) -> str:
+def key_of(task_id: str) -> str:
+    """The key of a fenced task's fence; empty: it has none."""
+    last = task_id.rpartition(".")[2]
+    return last if last.startswith("key") else ""
+
+
+def script_of(
+    folder: Path,
+    task_id: str,
+    rng: random.Random,
+    life_s: tuple[float, float],
+    *,
+    fenced: bool = False,
+) -> str:
     """A shell's script that lives for a while and writes how it began and ended.
 
     `TASK.start` has its pid, where it works and the time; it is written once, and whoever finds
     it there writes `TASK.again`. `TASK.end` has its exit code, or -9 just before it kills itself.
+    With a fence, `TASK.token` has its token, and `TASK.beat` when it was last alive.
     """
     base = shlex.quote(str(folder / "evidence" / task_id))
     code = rng.choices([0, 7, -9], [7, 2, 1])[0]

@@ -1,4 +1,4 @@
-"""A scheduler that keeps so many tasks alive, and one for each of its keys, which all write evidence.
+"""A scheduler that keeps so many tasks alive, and one for each key; all of them write evidence.
 
     python -m tests.chaos.framework NAME FOLDER ALIVE SEED
 
