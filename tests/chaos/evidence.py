@@ -47,7 +47,7 @@ def script_of(
     ending = f"echo {code} > {base}.end; " + ("kill -9 $$" if code < 0 else f"exit {code}")
     beats = (
         f"echo $MESOSLITE_FENCE_TOKEN > {base}.token; "
-        f"( while :; do date +%s.%N > {base}.beat; sleep {BEAT_S}; done ) & "
+        f"( while :; do date +%s.%N >> {base}.beat; sleep {BEAT_S}; done ) & "
         if fenced
         else ""
     )
@@ -136,7 +136,7 @@ def read(folder: Path, frameworks: Iterable[str]) -> Evidence:
         elif kind == "token" and text:
             life.token = int(text[0])
         elif kind == "beat" and text:
-            life.alive_at = float(text[0])
+            life.alive_at = float(text[-1])
     found.lives = dict(lives)
     for life in found.lives.values():
         for state, reason, _, _ in life.told:

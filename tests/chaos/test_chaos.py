@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.evidence import Death, Evidence, read, script_of, wrong
+from tests.chaos.evidence import Death, Evidence, Stopped, lived_together, read, script_of, wrong
 from tests.chaos.services import ROOT
 
 CHAOS_S_MAX = 600  # three minutes of faults; it begins within one and ends within five
@@ -65,9 +65,11 @@ class Story:
             signal=number,
         )
 
-    def ran(self, task_id: str, end: int | None, agent: str = "agent-1") -> None:
+    def ran(
+        self, task_id: str, end: int | None, agent: str = "agent-1", at: float = START_AT
+    ) -> None:
         base = self.folder / "evidence" / task_id
-        base.with_name(f"{task_id}.start").write_text(f"7 /w/{agent}/s {START_AT}\n")
+        base.with_name(f"{task_id}.start").write_text(f"7 /w/{agent}/s {at}\n")
         if end is not None:
             base.with_name(f"{task_id}.end").write_text(f"{end}\n")
 
@@ -169,6 +171,32 @@ def test_who_died_with_its_host_may_have_an_end_that_nobody_knows(tmp_path: Path
         "on-2: its end is told as unknowable, and nothing died"
     ]
     assert len(story.wrong(Death("agent-1", START_AT - 60))) == 2, "it died before they began"
+
+
+def test_two_living_tasks_of_a_key_are_wrong_unless_a_launcher_was_stopped(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    for number, (agent, began, alive_at) in enumerate(
+        [
+            ("agent-1", 1_000.0, 1_010.0),
+            ("agent-2", 1_005.0, 1_020.0),
+            ("agent-1", 1_030.0, 1_031.0),
+        ]
+    ):
+        task_id = f"f.{number}.key1"
+        story.says("launch", task_id)
+        story.ran(task_id, None, agent=agent, at=began)
+        for kind, text in (("token", number + 1), ("beat", alive_at)):
+            (tmp_path / "evidence" / f"{task_id}.{kind}").write_text(f"{text}\n")
+    found = story.read()
+    wrong_then, excused = lived_together(found, [])
+    assert ([line.partition(" until")[0] for line in wrong_then], excused) == (
+        ["f/key1: f.0.key1"],
+        [],
+    )
+    assert lived_together(found, [Stopped("agent-1", 990.0, 1_004.0)]) == ([], wrong_then)
+    assert lived_together(found, [Stopped("agent-2", 990.0, 1_004.0)]) == (wrong_then, [])
+    found.lives["f.0.key1"].token = 9
+    assert lived_together(found, [Stopped("agent-1", 990.0, 1_004.0)])[1] == [], "tokens go back"
 
 
 @pytest.mark.parametrize("seed", range(12))
