@@ -13,6 +13,8 @@ from pathlib import Path
 
 #: Ends that nobody can know more of: the launcher, or the host, died with the task.
 UNKNOWN_ENDS = frozenset({"LAUNCHER_TERMINATED", "HOST_REBOOTED"})
+#: Its agent died before it had passed the command on to the launcher.
+NOT_STARTED = "SPAWN_FAILED"
 FENCE_LEASE_OVER = "FENCE_LEASE_OVER"
 #: How ends are told of tasks whose command never started. GONE: the master that was to launch it
 #: has died, its agent is there without it, and the session asked before its launch was answered.
@@ -221,7 +223,7 @@ def _why_wrong(life: Life, deaths: Mapping[str, list[float]], last_runs: set[str
     if len(life.told) > 1:
         return "several ends were told"
     [(state, reason, exit_code, number)] = life.told
-    if state in NEVER_RAN:
+    if state in NEVER_RAN or reason == NOT_STARTED:
         return "it ran, and is said never to have" if started is not None else None
     unknowable = started is None or any(
         at >= started - SLACK_S
