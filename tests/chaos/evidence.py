@@ -192,7 +192,8 @@ def lived_together(found: Evidence, stops: Iterable[Stopped]) -> tuple[list[str]
         if life.token is not None and life.started_at is not None:
             framework = life.task_id.partition(".")[0]
             by_key[framework, key_of(life.task_id)].append(life)
-    bad, excused = [], []
+    bad: list[str] = []
+    excused: list[str] = []
     for (framework, key), lives in sorted(by_key.items()):
         lives.sort(key=lambda life: life.started_at or 0.0)
         for older, newer in pairwise(lives):
