@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -234,6 +235,8 @@ class _Daemon:
             seat.give_up(str(error))
         if seat.lost.is_set():
             driving.cancel()
+            # gRPC would show a traceback for each stream that is cut now.
+            logging.getLogger("grpc").setLevel(logging.CRITICAL)
             raise Resigned(f"this master leads no more: {seat.why_lost}")
 
     def _http(self) -> HttpServer | None:

@@ -181,7 +181,8 @@ async def test_a_zookeeper_that_stays_away_ends_the_leader_with_one_line(
 ) -> None:
     await masters.start(1)
     [leader] = masters.masters
-    await until(lambda: masters.leaders == [leader])
+    await masters.start_agent()
+    await until(lambda: masters.agents_active() == 1)
     masters.zookeeper.kill()
     assert leader.process is not None
     assert await asyncio.to_thread(leader.process.wait, 20) == 75
