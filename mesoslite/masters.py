@@ -317,8 +317,8 @@ class LeaderWatch:
                 try:
                     leader = await asyncio.to_thread(look, client, self.ensemble, changed)
                     self._tell(leader, "" if leader else f"no master leads at {self.ensemble}")
-                except NoMasterError as error:
-                    self._tell(self.leader, str(error))
+                except Exception as error:  # noqa: BLE001 - whatever it is, the next look may do
+                    self._tell(self.leader, str(error) or repr(error))
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_AGAIN_S):
                             await seen.wait()

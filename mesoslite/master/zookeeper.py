@@ -241,7 +241,8 @@ class ZooKeeperRegistry:
                     f"another master leads: its epoch is {found.epoch}, not {done.epoch}"
                 )
             if found.commit != done.commit:
-                raise CommitError(f"{failed}: was something changed there by hand?")
+                why = ", ".join(type(one).__name__ for one in failed)
+                raise CommitError(f"{why}: was something changed there by hand?")
             self._seat.heard(sent_s)
             self._epoch, self._version = done, version
             return
