@@ -637,7 +637,8 @@ class Agent:
         if max_ms is None:
             self._timers.drop(here)
         else:
-            self._timers.set(here, here.since_ms + max_ms)
+            # Of a run that was recovered it may lie ahead: clocks are set back too.
+            self._timers.set(here, min(here.since_ms, self._ledger.now_ms) + max_ms)
 
     def _move(self, here: TaskHere, state: TaskState, reason: Reason | None, text: str) -> None:
         here.state = state

@@ -127,21 +127,27 @@ class Master:
         offers.make_offers(t)
 
     def _begin(self, recovered: Recovered) -> None:
-        """Take up what an earlier master left: everybody is away, and has time to come back."""
+        """Take up what an earlier master left: everybody is away, and has time to come back.
+
+        Its times may lie ahead, when the wall clock was set back meanwhile, or is another host's:
+        nobody has more time for that than from now on.
+        """
         t = self.tables
         for agent_record in recovered.agents:
             lost_ms = agent_record.unreachable_since_ms
             agent_id = agent_record.info.agent_id
             if agent_record.gone_since_ms is not None:
                 gone_ms = agent_record.gone_since_ms
-                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.GONE, gone_ms)
+                since_ms = min(gone_ms, t.now_ms)
+                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.GONE, since_ms)
             elif lost_ms is None:
                 t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.AWAITED, t.now_ms)
                 t.awaited += 1
                 t.timers.set((Timer.AGENT, agent_id), t.now_ms + t.config.reregister_ms)
             else:
-                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.UNREACHABLE, lost_ms)
-                t.timers.set((Timer.FORGET, agent_id), lost_ms + t.config.forget_unreachable_ms)
+                since_ms = min(lost_ms, t.now_ms)
+                t.agents[agent_id] = AgentEntry(agent_record.info, AgentState.UNREACHABLE, since_ms)
+                t.timers.set((Timer.FORGET, agent_id), since_ms + t.config.forget_unreachable_ms)
         gone = (agent for agent in t.agents.values() if agent.state is AgentState.GONE)
         t.gone = {a.info.agent_id: None for a in sorted(gone, key=lambda agent: agent.since_ms)}
         for record in recovered.frameworks:
@@ -158,11 +164,9 @@ class Master:
             t.allocator.add_framework(record.framework_id, record.info.roles)
             t.allocator.deactivate_framework(record.framework_id)
             # One that was away already has only the rest of its time (unlike MESOS-4659).
-            timeout_ms = record.info.failover_timeout_ms
-            deadline_ms = record.deadline_ms
-            if deadline_ms is None:
-                deadline_ms = t.now_ms + max(timeout_ms, t.config.heartbeat_ms)
-            frameworks.await_return(t, framework, deadline_ms)
+            anew_ms = t.now_ms + max(record.info.failover_timeout_ms, t.config.heartbeat_ms)
+            left_ms = anew_ms if record.deadline_ms is None else record.deadline_ms
+            frameworks.await_return(t, framework, min(left_ms, anew_ms))
         frameworks.bound_completed(t)
         store.recover(t, recovered.stores, recovered.entries)
         for agent in t.agents.values():

@@ -493,6 +493,18 @@ def test_a_task_over_its_time_ends_as_failed() -> None:
     assert status.message == "ran for longer than its 5 s: killed by SIGKILL"
 
 
+def test_a_clock_that_was_set_back_gives_a_task_its_time_anew_and_no_more() -> None:
+    world = connected()
+    world.launch(task(max_completion_ms=5_000, kill_grace_ms=1_000))
+    world.handle(ContainerStarted("1-1", 1))
+    world.tick(4_000)
+    world.now_ms -= 900_000
+    world.restart()
+    world.handle(ContainerStarted("1-1", 1))
+    assert of(world.tick(4_999), StopContainer) == []
+    assert of(world.tick(1), StopContainer) == [StopContainer("1-1", SIGTERM)]
+
+
 def test_a_task_without_a_time_limit_sets_no_deadline() -> None:
     world = connected()
     world.run()

@@ -192,6 +192,18 @@ def test_its_return_in_time_stops_the_clock() -> None:
     assert "1-F1" in world.master.tables.frameworks
 
 
+def test_a_clock_that_was_set_back_gives_nobody_more_time_to_stay_away() -> None:
+    world = World()
+    world.framework(failover_timeout_ms=60_000)
+    world.close("f")
+    world.wait(40_000)
+    world.restart(after_ms=-900_000)
+    world.wait(59_999)
+    assert "1-F1" in world.master.tables.frameworks
+    world.wait(1)
+    assert "1-F1" not in world.master.tables.frameworks
+
+
 def test_the_clock_goes_on_over_a_failover_of_the_master() -> None:
     """Unlike MESOS-4659."""
     world = World()

@@ -171,6 +171,19 @@ def test_to_say_it_twice_changes_nothing_and_a_stranger_is_refused() -> None:
     assert _gone(world, "a").refusal is Refusal.UNKNOWN_AGENT
 
 
+def test_a_clock_that_was_set_back_makes_nobody_go_in_the_future() -> None:
+    world = _running(World(config=MasterConfig(forget_unreachable_ms=200_000)))
+    world.agent("a2")
+    _gone(world)
+    world.close("a2")
+    world.wait(100_000)
+    world.restart(after_ms=-900_000)
+    since_ms = {i: agent.since_ms for i, agent in world.master.tables.agents.items()}
+    assert since_ms == {"a1": world.now_ms, "a2": world.now_ms}
+    world.wait(world.config.forget_unreachable_ms)
+    assert list(world.master.tables.agents) == ["a1"]
+
+
 def test_so_many_are_remembered_the_oldest_are_forgotten_and_none_takes_a_place() -> None:
     world = World(config=MasterConfig(gone_agents_max=2, agents_max=1))
     for agent_id in ("a1", "a2", "a3"):
