@@ -20,13 +20,14 @@ from mesoslite.explanation import (
 )
 from mesoslite.master import fates, remedies
 from mesoslite.master.fates import NotExplained
-from mesoslite.master.records import AgentState, FrameworkEntry, Tables
+from mesoslite.master.records import AgentEntry, AgentState, FrameworkEntry, Tables
 from mesoslite.master.remedies import span
 from mesoslite.model import Refusal, WhyNot
 
 HELD_MS = 1_000  # an offer that is not answered for so long is held; before that it is a turn
 UNKNOWN_TO_ALLOCATOR = (AgentState.AWAITED, AgentState.UNREACHABLE)
 HOLDERS_MAX = 20  # frameworks that are named one by one for what they were offered
+PUT_OFF_MAX = 100  # requests that wait for their turn, of up to 16 KiB each, in one answer
 
 
 def explain(
@@ -79,13 +80,32 @@ def _explain_framework(
         message = f"{name} requests nothing under {request!r}: it is met, withdrawn or unknown"
         return NotExplained(Refusal.UNKNOWN_REQUEST, message)
     else:
-        told = t.allocator.explain(framework_id, role, request)
+        told = _told(t, framework, role, request)
         roles = [_explain_role(t, framework, one) for one in told]
     verdicts = dict.fromkeys(one.verdict for one in roles)
     if not request and (more := _explainable(framework, role) - len(roles)):
         verdicts[f"and {more:,} more roles and requests, too many for one answer"] = None
     verdict = f"{name}: {'; '.join(verdicts)}"
     return FrameworkExplanation(framework_id, framework.info.name, verdict, tuple(roles))
+
+
+def _told(t: Tables, framework: FrameworkEntry, role: str, request: str) -> list[Explained]:
+    """What the allocator says; then the requests that it does not know, since they are put off."""
+    told = list(t.allocator.explain(framework.framework_id, role, request))
+    put_off = [framework.requests[request_id] for request_id in framework.conduct.ask_later]
+    put_off = [w for w in put_off if role in ("", w.request.role)]
+    put_off = [w for w in put_off if request in ("", w.request.request_id)]
+    roles = {w.request.role for w in put_off}
+    # Where it knows of no request, what it says of the role is true of those that it will know.
+    whole = {one.role: one.blocked for one in told if one.request is None and one.role in roles}
+    told = [one for one in told if one.request is not None or one.role not in roles]
+    for wanted in put_off[:PUT_OFF_MAX]:
+        one = replace(wanted.request, count=wanted.units)
+        also = [b for b in whole.get(one.role, ()) if b.reason is not WhyNot.DEMAND_MET]
+        offers = sum(o.request_id == one.request_id for o in framework.offers.values())
+        blocked = (*also, Blocked(WhyNot.PUT_OFF))
+        told.append(Explained(one.role, one, one.count, offers, blocked))
+    return told
 
 
 def _explainable(framework: FrameworkEntry, role: str) -> int:
@@ -127,7 +147,8 @@ def _verdict(t: Tables, told: Explained, whys: list[Why]) -> str:
     start = f"it has {has} in {what} and no more" if told.offers else f"no offers in {what}"
     if not worst.agents:
         return f"{start}: {worst.message}"
-    return f"{start}: on {worst.agents:,} of {len(t.agents):,} agents {worst.message}"
+    agents = len(t.agents) - len(t.gone)
+    return f"{start}: on {worst.agents:,} of {agents:,} agents {worst.message}"
 
 
 # --- what only the master knows -------------------------------------------------------------------
@@ -139,8 +160,12 @@ def _refined(
     """The allocator's reasons, with each agent under the one that is true of it."""
     whole = [blocked for blocked in told if not blocked.agent_ids]
     for blocked in whole:
-        paused = blocked.reason is WhyNot.DISCONNECTED and framework.stream is not None
-        yield Blocked(WhyNot.PAUSED) if paused else blocked
+        if blocked.reason is WhyNot.DISCONNECTED and framework.stream is not None:
+            yield Blocked(WhyNot.PAUSED)
+        elif blocked.reason is WhyNot.SUPPRESSED and role in framework.conduct.revive_later:
+            yield Blocked(WhyNot.PUT_OFF)
+        else:
+            yield blocked
     full = {
         agent_id
         for agent_id, agent in t.agents.items()
@@ -151,10 +176,12 @@ def _refined(
     away = [agent_id for agent_id, agent in t.agents.items() if agent.state in UNKNOWN_TO_ALLOCATOR]
     if any(blocked.reason is not WhyNot.NO_AGENTS for blocked in whole):
         away = []
+    off = {WhyNot.AGENT_AWAY: away}
     for blocked in told:
         match blocked.reason:
             case WhyNot.AGENT_AWAY:
-                away += blocked.agent_ids
+                for agent_id in blocked.agent_ids:
+                    off.setdefault(_why_off(t.agents[agent_id]), []).append(agent_id)
             case WhyNot.REFUSED:
                 yield from _by_lapse(framework, role, _without(blocked, full))
             case WhyNot.ANOTHERS_TURN:
@@ -162,8 +189,16 @@ def _refined(
             case _:
                 if (left := _without(blocked, full)).agent_ids:
                     yield left
-    if away := [agent_id for agent_id in away if agent_id not in full]:
-        yield Blocked(WhyNot.AGENT_AWAY, tuple(away))
+    for reason, agent_ids in off.items():
+        if left_off := [agent_id for agent_id in agent_ids if agent_id not in full]:
+            yield Blocked(reason, tuple(left_off))
+
+
+def _why_off(agent: AgentEntry) -> WhyNot:
+    """Why nothing is offered of an agent, whoever asks."""
+    if agent.state is not AgentState.ACTIVE:
+        return WhyNot.AGENT_AWAY
+    return WhyNot.AGENT_TROUBLED if agent.problem else WhyNot.AGENT_PAUSED
 
 
 def _without(blocked: Blocked, agent_ids: set[str]) -> Blocked:

@@ -41,6 +41,8 @@ def _of_all(t: Tables, framework: FrameworkEntry, told: Explained, blocked: Bloc
             return _disconnected(t, framework)
         case WhyNot.UNANSWERED_OFFERS:
             return _unanswered(t, framework)
+        case WhyNot.PUT_OFF:
+            return _put_off(t, framework)
         case WhyNot.PAUSED:
             remedy = "it reads what is sent to it; a callback that does not return keeps it"
         case WhyNot.SUPPRESSED:
@@ -86,6 +88,13 @@ def _unanswered(t: Tables, framework: FrameworkEntry) -> Why:
     )
 
 
+def _put_off(t: Tables, framework: FrameworkEntry) -> Why:
+    due_ms = t.timers.due_ms((Timer.REVIVE, framework.framework_id))
+    soon = "" if due_ms is None else f"; the next turn is in {span(due_ms - t.now_ms)}"
+    remedy = f"it slows down, since {Misconduct.REVIVES.value}{soon}"
+    return Why(WhyNot.PUT_OFF, WhyNot.PUT_OFF.value, remedy, until_ms=due_ms)
+
+
 # --- agents ---------------------------------------------------------------------------------------
 
 
@@ -103,6 +112,11 @@ def _of_agents(t: Tables, framework: FrameworkEntry, told: Explained, blocked: B
         case WhyNot.AGENT_AWAY:
             since_ms = min(t.agents[i].since_ms for i in agent_ids)
             remedy = f"the agent comes back; {example} went {span(t.now_ms - since_ms)} ago"
+        case WhyNot.AGENT_PAUSED:
+            remedy = "the agent reads on: its host or the network is slow"
+        case WhyNot.AGENT_TROUBLED:
+            message = f"{message}: {example} says that {t.agents[example].problem}"
+            remedy = "that is mended there"
         case WhyNot.NO_AGENT_FITS:
             message = f"{message}: {lacks}"
             remedy = "it requests less, or a larger agent registers"

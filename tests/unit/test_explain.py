@@ -9,9 +9,10 @@ from typing import Any
 from mesoslite.allocator.reading import EXPLAINED_MAX
 from mesoslite.explanation import FrameworkExplanation, RoleExplanation, TaskExplanation, Why
 from mesoslite.lifecycle import TaskState
+from mesoslite.master.conduct import NARROW
 from mesoslite.master.explain import explain
 from mesoslite.master.fates import REFUSED_LAUNCHES_MAX, NotExplained
-from mesoslite.master.protocol import StreamPaused
+from mesoslite.master.protocol import AgentGoneAsked, StreamPaused
 from mesoslite.master.state import MasterConfig
 from mesoslite.messages import (
     Accept,
@@ -22,6 +23,7 @@ from mesoslite.messages import (
     Revive,
     Suppress,
     Teardown,
+    Troubled,
 )
 from mesoslite.model import InvalidLaunch, Launch, Refusal, Request, WhyNot
 from mesoslite.resources import Resources
@@ -267,6 +269,30 @@ def test_agents_that_are_away() -> None:
     assert whys[WhyNot.AGENT_AWAY].agents == 1
 
 
+def test_agents_that_are_here_and_take_nothing_are_not_told_to_be_away() -> None:
+    world = cluster("f", agents=3)
+    decline_all(world)
+    world.wait(60_000)
+    world.tell("a1", Troubled("the disk of /agent is full"))
+    world.step(StreamPaused("a2"))
+    whys = {why.reason: why for why in only_role(world).whys}
+    assert set(whys) == {WhyNot.AGENT_TROUBLED, WhyNot.AGENT_PAUSED, WhyNot.REFUSED}
+    assert [(why.agents, why.agent_id) for why in whys.values()] == [
+        (1, "a3"),
+        (1, "a1"),
+        (1, "a2"),
+    ]
+    assert "a1 says that the disk of /agent is full" in whys[WhyNot.AGENT_TROUBLED].message
+    assert whys[WhyNot.AGENT_TROUBLED].remedy == "that is mended there"
+
+
+def test_agents_that_are_gone_for_good_do_not_count() -> None:
+    world = cluster("f", agents=2)
+    world.step(AgentGoneAsked(1, "a2"))
+    decline_all(world)
+    assert "on 1 of 1 agents the framework refused" in of_framework(world).verdict
+
+
 def test_reasons_that_hold_for_most_agents_come_first() -> None:
     world = cluster("f", agents=3)
     decline_all(world)
@@ -330,6 +356,39 @@ def test_one_request_of_many_can_be_asked_about() -> None:
     assert isinstance(unknown, NotExplained)
     assert unknown.refusal is Refusal.UNKNOWN_REQUEST
     assert "'r9'" in unknown.message
+
+
+def test_requests_that_come_too_often_wait_for_their_turn() -> None:
+    agents = [f"cpus:{1 + number % 7};mem:4096" for number in range(NARROW + 10)]
+    world = asking(agents=agents)
+    turns = CONFIG.revives_max
+    ask = [
+        replace(of_unit("cpus:1;mem:64", where=f"rack != r{number}"), request_id=f"r{number}")
+        for number in range(turns + 2)
+    ]
+    world.call("f", RequestResources(tuple(ask)))
+    found = of_framework(world)
+    reasons = [[why.reason for why in role.whys] for role in found.roles]
+    assert reasons == [[WhyNot.DEMAND_MET]] * turns + [[WhyNot.PUT_OFF]] * 2
+    assert "too many for one answer" not in found.verdict
+    one = explain(world.master.tables, "f", request=ask[-1].request_id)
+    assert isinstance(one, FrameworkExplanation)
+    [role] = one.roles
+    assert (role.request, role.open, role.offers) == (ask[-1], 1, 0)
+    [why] = role.whys
+    assert why.until_ms == world.now_ms + 1_000 // CONFIG.revives_per_s
+    assert "slows down" in why.remedy
+
+
+def test_a_revive_that_comes_too_often_waits_for_its_turn() -> None:
+    world = cluster("f")
+    for _ in range(CONFIG.revives_max + 1):
+        world.call("f", Suppress())
+        world.call("f", Revive())
+    why = only_why(world)
+    assert (why.reason, why.agents) == (WhyNot.PUT_OFF, 0)
+    world.wait(1_000)
+    assert only_role(world).whys == ()
 
 
 def test_what_is_free_does_not_hold_a_unit_and_by_how_much() -> None:
