@@ -7,6 +7,7 @@ with it, in `frameworks.py`, `agents.py`, `offers.py` and `tasks.py`; all they k
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from mesoslite.master import agents, fences, frameworks, offers, requests, store, tasks
@@ -14,11 +15,13 @@ from mesoslite.master.invariants import check
 from mesoslite.master.protocol import (
     AgentCalled,
     AgentGoneAsked,
+    AgentRecord,
     Answer,
     CloseStream,
     Effect,
     Event,
     ForgetAgent,
+    FrameworkRecord,
     Recovered,
     SchedulerCalled,
     StreamClosed,
@@ -133,7 +136,17 @@ class Master:
         nobody has more time for that than from now on.
         """
         t = self.tables
-        for agent_record in recovered.agents:
+        self._await_agents(recovered.agents)
+        self._await_frameworks(recovered.frameworks)
+        frameworks.bound_completed(t)
+        store.recover(t, recovered.stores, recovered.entries)
+        for agent in t.agents.values():
+            agent.echoed_ms = t.now_ms
+        fences.recover(t, recovered.fences)
+
+    def _await_agents(self, records: Sequence[AgentRecord]) -> None:
+        t = self.tables
+        for agent_record in records:
             lost_ms = agent_record.unreachable_since_ms
             agent_id = agent_record.info.agent_id
             if agent_record.gone_since_ms is not None:
@@ -150,7 +163,10 @@ class Master:
                 t.timers.set((Timer.FORGET, agent_id), since_ms + t.config.forget_unreachable_ms)
         gone = (agent for agent in t.agents.values() if agent.state is AgentState.GONE)
         t.gone = {a.info.agent_id: None for a in sorted(gone, key=lambda agent: agent.since_ms)}
-        for record in recovered.frameworks:
+
+    def _await_frameworks(self, records: Sequence[FrameworkRecord]) -> None:
+        t = self.tables
+        for record in records:
             framework = FrameworkEntry(
                 record.framework_id,
                 record.principal,
@@ -167,11 +183,6 @@ class Master:
             anew_ms = t.now_ms + max(record.info.failover_timeout_ms, t.config.heartbeat_ms)
             left_ms = anew_ms if record.deadline_ms is None else record.deadline_ms
             frameworks.await_return(t, framework, min(left_ms, anew_ms))
-        frameworks.bound_completed(t)
-        store.recover(t, recovered.stores, recovered.entries)
-        for agent in t.agents.values():
-            agent.echoed_ms = t.now_ms
-        fences.recover(t, recovered.fences)
 
     def _due(self, timer: Timer, subject: str) -> None:
         t = self.tables
