@@ -50,6 +50,10 @@ class Source(Enum):
 class Reason(Enum):
     """Why a task is in the state that a status tells: one member for each cause."""
 
+    START_LASTS = (
+        "a phase of its start takes its time; the message says which, and what it waits for"
+    )
+    COMMAND_STARTED = "its command was started"
     COMMAND_EXITED = "the command ended by itself"
     COMMAND_SIGNALED = "a signal that nobody asked mesoslite for ended the command"
     MEMORY_LIMIT = "it took more memory than its limit"

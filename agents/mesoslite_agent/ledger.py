@@ -131,9 +131,7 @@ class Ledger:
         self._updates += 1
         return f"{self._run}.{self._updates}"
 
-    def status(
-        self, here: TaskHere, state: TaskState, reason: Reason | None, text: str
-    ) -> TaskStatus:
+    def status(self, here: TaskHere, state: TaskState, reason: Reason, text: str) -> TaskStatus:
         """A status of a task that has not ended."""
         return TaskStatus(
             task_id=here.record.task.task_id,

@@ -283,7 +283,7 @@ class Agent:
         elif tell_ms <= self._ledger.now_ms:
             here.phase_told = True
             self._timers.set(here, give_up_ms)
-            self._move(here, TaskState.STARTING, None, waits_for)
+            self._move(here, TaskState.STARTING, Reason.START_LASTS, waits_for)
         else:
             self._timers.set(here, min(tell_ms, give_up_ms))
 
@@ -545,7 +545,7 @@ class Agent:
             here.since_ms = self._ledger.now_ms
             if here.asked_ms is not None:
                 self._ledger.launched.observe((here.since_ms - here.asked_ms) / 1_000)
-            self._move(here, TaskState.RUNNING, None, "")
+            self._move(here, TaskState.RUNNING, Reason.COMMAND_STARTED, "")
             self._count_completion_time(here)
 
     def _start_failed(self, event: ContainerStartFailed) -> None:
@@ -640,7 +640,7 @@ class Agent:
             # Of a run that was recovered it may lie ahead: clocks are set back too.
             self._timers.set(here, min(here.since_ms, self._ledger.now_ms) + max_ms)
 
-    def _move(self, here: TaskHere, state: TaskState, reason: Reason | None, text: str) -> None:
+    def _move(self, here: TaskHere, state: TaskState, reason: Reason, text: str) -> None:
         here.state = state
         status = self._ledger.status(here, state, reason, text)
         here.life.append(status)

@@ -161,7 +161,12 @@ def task(chosen: Chosen, some: str, framework: str, agent: str) -> None:
         attempts: list[agent_pb2.PostMortem] = []
         why = ""
         if row is None:
-            attempts = operator.post_mortems(some, framework, agent)
+            try:
+                attempts = operator.post_mortems(some, framework, agent)
+            except Failure as failure:
+                if failure.code is not Code.NOT_FOUND or agent:
+                    raise
+                only(rows, "task", some, lambda row: row.task.task_id)  # says that there is none
         elif any(_terminal(status.state) for status in row.statuses):
             try:
                 attempts = operator.post_mortems(row.task.task_id, row.framework_id, agent)

@@ -58,6 +58,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_AGENT_GONE: _ClassVar[Reason]
     REASON_FENCE_LEASE_OVER: _ClassVar[Reason]
     REASON_CHECKPOINT_DAMAGED: _ClassVar[Reason]
+    REASON_START_LASTS: _ClassVar[Reason]
+    REASON_COMMAND_STARTED: _ClassVar[Reason]
 
 class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -150,6 +152,8 @@ REASON_PIDS_LIMIT: Reason
 REASON_AGENT_GONE: Reason
 REASON_FENCE_LEASE_OVER: Reason
 REASON_CHECKPOINT_DAMAGED: Reason
+REASON_START_LASTS: Reason
+REASON_COMMAND_STARTED: Reason
 REFUSAL_UNSPECIFIED: Refusal
 REFUSAL_BAD_TOKEN: Refusal
 REFUSAL_NOT_SUBSCRIBED: Refusal

@@ -37,7 +37,7 @@ from mesoslite.messages import (
     StatusReport,
     TaskMessage,
 )
-from mesoslite.model import Refusal, TaskStatus
+from mesoslite.model import Refusal, Source, TaskStatus
 from mesoslite_agent.container import (
     ContainerEvent,
     ContainerExited,
@@ -144,6 +144,8 @@ class AnyOrder(RuleBasedStateMachine):
                 assert before is not TaskState.RUNNING or status.state is not TaskState.RUNNING
                 assert all(status.update_id != old.update_id for old in life)
                 assert status.timestamp_ms == self.now_ms
+                assert status.reason is not None
+                assert status.source is Source.AGENT
                 life.append(status)
 
     def perform(self, effects: list[Effect]) -> None:
