@@ -83,6 +83,7 @@ class Daemon:
                     self.module,
                     f"--port-file={self.port_file}",
                     f"--http-port-file={self.folder / 'http'}",
+                    "--http-port=0",  # with --port=N it would be the one that every daemon likes
                     f"--work-dir={self.folder / 'work'}",
                     *self.flags,
                     *more,
