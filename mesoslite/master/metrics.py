@@ -170,6 +170,9 @@ def _members(t: Tables) -> Iterator[Metric]:
         ("misconduct",),
         (((name,), bounded[name]) for name in Misconduct.__members__),
     )
+    yield gauge("store_bytes", "What the frameworks' stores hold together.", t.store_bytes)
+    fences = sum(len(framework.fences) for framework in t.frameworks.values())
+    yield gauge("fences", "Keys of fences that tasks have.", fences)
     yield gauges(
         "cluster_resources",
         "What the agents have, in the resource's own unit.",
