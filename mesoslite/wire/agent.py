@@ -293,6 +293,7 @@ def agent_calls_from_wire(
                 calls.append(register)
         else:
             calls += crowd_or_one(slot, "call", _CROWDS_OF_CALLS, _CALLS)
+        check.bounded(calls, "calls", limit.ITEMS_MAX, "calls")
     return calls
 
 
@@ -376,6 +377,7 @@ def agent_events_from_wire(response: pb.ConnectResponse) -> tuple[int, list[Agen
     events: list[AgentHears] = []
     for slot in response.events:
         events += crowd_or_one(slot, "event", _CROWDS_OF_EVENTS, _EVENTS)
+        check.bounded(events, "events", limit.ITEMS_MAX, "events")
     return epoch, events
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer as Repeated
@@ -32,16 +33,19 @@ def packed(
     slots: Callable[[M], Repeated[S]],
     write: Callable[[S, Item], None],
     lists: Mapping[type, str],
+    whole_lists: Mapping[type, str] = MappingProxyType({}),
 ) -> Iterator[M]:
-    """The items in order, in messages of at most MESSAGE_BYTES_MAX and ITEMS_MAX items each.
+    """The items in order, in messages of at most MESSAGE_BYTES_MAX and ITEMS_MAX words each.
 
-    `lists` names, for each type that may be split, the field with the list. Raises
-    MalformedMessage for an item that is too big alone or holds what protobuf does not take; what
-    came before it has been given by then.
+    `lists` names, for each type that may be split, the field with the list; `whole_lists` those of
+    types that may not. Each of a list is a word, any other item one. Raises MalformedMessage for an
+    item that is too big alone or holds what protobuf does not take; what came before it has been
+    given by then.
     """
     message = envelope()
     target = slots(message)
-    room = _ROOM
+    room, words = _ROOM, 0
+    counted = {**lists, **whole_lists}
     # A stack: what turns out to be too big comes back as its two halves.
     for whole in items:
         waiting = _pieces(whole, lists)
@@ -54,13 +58,16 @@ def packed(
                 del target[-1]
                 waiting += _halves(item, lists, size)
                 continue
-            if size > room or len(target) > ITEMS_MAX:
+            field = counted.get(type(item))
+            more = 1 if field is None else len(getattr(item, field)) or 1
+            if size > room or words + more > ITEMS_MAX:
                 following = envelope()
                 slots(following).append(slot)
                 del target[-1]
                 yield message
-                message, target, room = following, slots(following), _ROOM
+                message, target, room, words = following, slots(following), _ROOM, 0
             room -= size
+            words += more
     if target:
         yield message
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any, assert_never
 
 from mesoslite.messages import (
@@ -39,11 +38,7 @@ from mesoslite.messages import (
     WriteStore,
 )
 from mesoslite.model import (
-    ID_PATTERN,
     REFUSE_MS_MAX,
-    InvalidLaunch,
-    Launch,
-    Operation,
     OperationResult,
     Refusal,
 )
@@ -65,17 +60,14 @@ from mesoslite.wire.both_sides import (
 from mesoslite.wire.checks import MalformedMessage
 from mesoslite.wire.columns import together
 from mesoslite.wire.enums import REFUSALS
+from mesoslite.wire.launches import operations_from_wire, write_operations
 from mesoslite.wire.nouns import (
-    another,
     framework_info_from_wire,
     references_from_wire,
-    shape_of,
-    task_from_wire,
     write_framework_info,
-    write_task,
 )
 from mesoslite.wire.offers import OfferEncoder, offer_from_wire
-from mesoslite.wire.packing import packed, unsendable
+from mesoslite.wire.packing import packed
 from mesoslite.wire.requests import (
     request_from_wire,
     unsatisfiable_from_wire,
@@ -131,7 +123,9 @@ def scheduler_requests(calls: Iterable[SchedulerCall]) -> Iterator[pb.SubscribeR
     value that protobuf does not take.
     """
     crowds = together(calls, {Acknowledge: _Acknowledgements})
-    return packed(crowds, pb.SubscribeRequest, lambda m: m.calls, _write_call, _LISTS)
+    return packed(
+        crowds, pb.SubscribeRequest, lambda m: m.calls, _write_call, _LISTS, {Accept: "operations"}
+    )
 
 
 def scheduler_calls_from_wire(request: pb.SubscribeRequest) -> list[SchedulerCall]:
@@ -140,8 +134,13 @@ def scheduler_calls_from_wire(request: pb.SubscribeRequest) -> list[SchedulerCal
     """
     check.bounded(request.calls, "calls", limit.ITEMS_MAX, "calls")
     calls: list[SchedulerCall] = []
+    launches = 0
     for slot in request.calls:
         calls += crowd_or_one(slot, "call", _CROWDS_OF_CALLS, _CALLS)
+        if calls and isinstance(last := calls[-1], Accept):
+            launches += max(len(last.operations), 1) - 1
+        if (words := len(calls) + launches) > limit.ITEMS_MAX:
+            raise check.too_big("calls", words, limit.ITEMS_MAX, "calls")
     return calls
 
 
@@ -223,28 +222,7 @@ def _write_accept(slot: pb.Accept, call: Accept) -> None:
     slot.offer_ids.extend(call.offer_ids)
     slot.refuse_ms = call.refuse_ms
     write_writes(slot.writes, call.writes)
-    for _, alike in groupby(call.operations, _what_is_done):
-        _write_launches(slot.operations.add().launch, list(alike))
-
-
-def _what_is_done(operation: Operation) -> tuple[object, ...]:
-    match operation:
-        case Launch(task, request_id):
-            return request_id, shape_of(task)
-        case InvalidLaunch():
-            # What a master made of bad input, and no scheduler's to say.
-            raise MalformedMessage("operations", None, operation.message)
-
-
-def _write_launches(slot: pb.Launch, alike: Sequence[Any]) -> None:
-    """Launches for one request, of tasks that differ by their ids alone."""
-    first = alike[0]
-    try:
-        write_task(slot.task, first.task)
-        slot.request_id = first.request_id
-        slot.more_task_ids.extend([launch.task.task_id for launch in alike[1:]])
-    except (ValueError, TypeError) as why:
-        raise unsendable(f"task {check.shown(first.task.task_id)}", why) from None
+    write_operations(slot.operations, call.operations)
 
 
 def _subscribe_from_wire(slot: pb.Subscribe) -> Subscribe:
@@ -269,46 +247,10 @@ def _accept_from_wire(slot: pb.Accept) -> Accept:
         check.number(slot.number, "number"),
         check.identifier_or_empty(slot.agent_id, "agent_id"),
         check.identifiers(slot.offer_ids, "offer_ids", limit.LIST_MAX),
-        _operations_from_wire(slot.operations),
+        operations_from_wire(slot.operations),
         _refuse_ms(slot.refuse_ms),
         writes_from_wire(slot.writes) if slot.writes else (),
     )
-
-
-def _operations_from_wire(slots: Sequence[pb.Operation]) -> tuple[Operation, ...]:
-    operations: list[Operation] = []
-    for slot in slots:
-        if slot.WhichOneof("operation") != "launch":
-            operations.append(InvalidLaunch("", "the operation is none that this master knows"))
-            continue
-        launch = slot.launch
-        have = len(operations) + 1 + len(launch.more_task_ids)
-        if have > limit.OPERATIONS_MAX:
-            raise check.too_big("operations", have, limit.OPERATIONS_MAX, "operations")
-        operations += _launches_from_wire(launch)
-    return tuple(operations)
-
-
-def _launches_from_wire(slot: pb.Launch) -> list[Operation]:
-    """A launch that is bad spoils no other: then each is looked at by itself."""
-    try:
-        request_id = check.identifier_or_empty(slot.request_id, "request_id")
-        task = task_from_wire(slot.task)
-        more = [another(task, task_id, "task_id") for task_id in slot.more_task_ids]
-    except MalformedMessage:
-        task_ids = (slot.task.task_id, *slot.more_task_ids)
-        return [_launch_from_wire(slot, task_id) for task_id in task_ids]
-    return [Launch(each, request_id) for each in (task, *more)]
-
-
-def _launch_from_wire(slot: pb.Launch, task_id: str) -> Operation:
-    slot.task.task_id = task_id
-    try:
-        request_id = check.identifier_or_empty(slot.request_id, "request_id")
-        return Launch(task_from_wire(slot.task), request_id)
-    except MalformedMessage as why:
-        known = ID_PATTERN.match(task_id) is not None
-        return InvalidLaunch(task_id if known else "", str(why.inside("task")))
 
 
 def _refuse_ms(value: int) -> int:
@@ -394,6 +336,7 @@ def scheduler_events_from_wire(
     events: list[SchedulerEvent] = []
     for slot in response.events:
         events += crowd_or_one(slot, "event", _CROWDS_OF_EVENTS, _EVENTS)
+        check.bounded(events, "events", limit.ITEMS_MAX, "events")
     return epoch, events
 
 

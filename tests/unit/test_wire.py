@@ -465,6 +465,25 @@ def test_launches_that_differ_by_their_ids_alone_are_said_once_and_each_is_judge
     assert accept.operations == others
 
 
+def test_launches_alike_share_what_is_bad_and_not_a_bad_id() -> None:
+    launches = tuple(Launch(task(task_id, pids_limit=0)) for task_id in ("a", "no id", "b"))
+    [request] = scheduler_requests([Accept(1, "a1", ("o1",), launches, 5_000)])
+    [operation] = request.calls[0].accept.operations
+    assert list(operation.launch.more_task_ids) == ["no id", "b"]
+    [accept] = scheduler_calls_from_wire(request)
+    assert isinstance(accept, Accept)
+    bad = "task.pids_limit: must be 1 to 4,194,304, not 0"
+    first, nameless, last = accept.operations
+    assert (first, last) == (InvalidLaunch("a", bad), InvalidLaunch("b", bad))
+    assert isinstance(nameless, InvalidLaunch)
+    assert (nameless.task_id, nameless.message[:12]) == ("", "task.task_id")
+    operation.launch.task.pids_limit = 1
+    [accept] = scheduler_calls_from_wire(request)
+    assert isinstance(accept, Accept)
+    good = [Launch(task(task_id, pids_limit=1)) for task_id in ("a", "b")]
+    assert list(accept.operations) == [good[0], nameless, good[1]]
+
+
 def test_a_bad_launch_spoils_neither_its_accept_nor_its_stream() -> None:
     launches = (
         Launch(task("good")),

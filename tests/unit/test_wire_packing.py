@@ -137,6 +137,30 @@ def test_long_lists_are_split_and_mean_the_same() -> None:
     assert tuple(p for e in heard if isinstance(e, ReconcileTasks) for p in e.tasks) == pairs
 
 
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [Acknowledge("a1", f"t{n}", "1.1") for n in range(50_000)],
+        [
+            Accept(
+                k, "a1", ("o",), tuple(Launch(Task(f"t{n}", ("x",), SMALL)) for n in range(k)), 0
+            )
+            for k in (9_000, 9_000, 9_000, 0, 5)
+        ],
+    ],
+    ids=["acknowledgements", "launches"],
+)
+def test_a_message_holds_a_bounded_number_of_words(calls: list[SchedulerCall]) -> None:
+    sent = list(scheduler_requests(calls))
+    assert [call for request in sent for call in scheduler_calls_from_wire(request)] == calls
+    assert len(sent) > 1
+    for request in sent[1:]:
+        sent[0].MergeFrom(request)
+    with pytest.raises(MalformedMessage, match="at most 20,000 calls are taken") as caught:
+        scheduler_calls_from_wire(sent[0])
+    assert caught.value.refusal is Refusal.TOO_BIG
+
+
 def test_an_empty_list_is_sent_and_not_split_away() -> None:
     calls: list[SchedulerCall] = [Reconcile(), Revive(), Decline((), 0), Teardown()]
     [request] = scheduler_requests(calls)
