@@ -39,6 +39,7 @@ CONFIG = MasterConfig(
     reregister_ms=60_000,
     forget_unreachable_ms=120_000,
     agents_max=4,
+    agent_removals_per_minute=2,
     frameworks_max=4,
     fence_lease_ms=20_000,
     store_bytes_max=1_000,
