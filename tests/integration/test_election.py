@@ -152,12 +152,15 @@ async def test_a_leader_that_was_paused_says_nothing_more_and_ends(masters: Mast
     assert masters.agents[0].said.count("connected to the master") == streams
 
 
-async def test_a_leader_that_is_stopped_in_order_makes_room_at_once(masters: Masters) -> None:
-    await masters.start(2)
-    first, second = masters.masters
-    await until(lambda: masters.leaders == [first])
-    assert first.stop() == 0
-    await until(lambda: masters.leaders == [second], SESSION_S - 1)
+async def test_a_leader_that_is_stopped_in_order_makes_room_at_once(
+    place: Place, zookeeper: ZooKeeperServer
+) -> None:
+    with masters_in(place.work_dir, zookeeper, session_s=10) as masters:
+        await masters.start(2)
+        first, second = masters.masters
+        await until(lambda: masters.leaders == [first])
+        assert await asyncio.to_thread(first.stop) == 0
+        await until(lambda: masters.leaders == [second], 9)
 
 
 async def test_a_zookeeper_that_is_back_in_time_is_not_noticed(
