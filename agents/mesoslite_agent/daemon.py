@@ -22,11 +22,11 @@ import structlog
 from mesoslite.clock import Clock
 from mesoslite.credentials import find_token_file, read_tokens
 from mesoslite.daemon import StartError, check_host, port_told, run_daemon, settle_memory
-from mesoslite.database import WorkDir
+from mesoslite.database import StorageError, WorkDir
 from mesoslite.files import FileRead
 from mesoslite.health import health_handler
 from mesoslite.link import AGENT_BACKOFF, Ends, Link
-from mesoslite.loop import Health, Inbox, drive
+from mesoslite.loop import CommitError, Health, Inbox, drive
 from mesoslite.masters import Locator
 from mesoslite.measures import LoopMeasures
 from mesoslite.messages import Heartbeat, Registered
@@ -73,7 +73,7 @@ from mesoslite_agent.protocol import (
 from mesoslite_agent.reading import Readers, newest_sandbox
 from mesoslite_agent.settings import HTTP_PORT, AgentSettings
 from mesoslite_agent.state import Agent, AgentConfig
-from mesoslite_agent.trouble import Trouble
+from mesoslite_agent.trouble import Trouble, without_room
 
 if TYPE_CHECKING:
     from mesoslite.http import HttpServer
@@ -84,6 +84,7 @@ METHOD = "/mesoslite.v1.AgentService/Connect"
 SECRET_SEED_BYTES = 32
 WORK_DIR_MODE = 0o711  # tasks of other users reach their sandboxes through it
 UNATTENDED_S = 30.0  # with --kill-on-exit: far more than a service manager takes to restart us
+START_AGAIN_S = 1.0  # while the disk is full
 SETTLE_S_MAX = 1.0  # after the start, when no master answers until then
 COLLECT_INTERVAL_S = 60.0  # Mesos: --disk_watch_interval
 
@@ -468,13 +469,47 @@ def _hidden(token_file: Path) -> tuple[Path, ...]:
 async def serve(settings: AgentSettings, stopping: asyncio.Event) -> None:
     """Run an agent until `stopping` is set, or the master will never take it."""
     check_host(settings.host, insecure=settings.insecure)
-    work_dir = WorkDir(settings.work_dir, "agent", mode=WORK_DIR_MODE)
-    daemon = Daemon(settings, stopping, work_dir)
+    opened = await _opened(settings, stopping)
+    if opened is None:
+        return
+    work_dir, daemon = opened
     try:
         await daemon.run()
     finally:
         await daemon.close()
         work_dir.close()
+
+
+async def _opened(
+    settings: AgentSettings, stopping: asyncio.Event
+) -> tuple[WorkDir, Daemon] | None:
+    """The agent of a work directory, once there is room for it to write; None: it was stopped.
+
+    One that was killed on a full disk would else be given up by its service manager after a few
+    attempts, and never come back to what it runs.
+    """
+    told = False
+    while not stopping.is_set():
+        try:
+            return _open(settings, stopping)
+        except (StorageError, CommitError) as error:
+            if not without_room(settings.work_dir):
+                raise
+            if not told:
+                log.warning("the agent starts when there is room on the disk", why=str(error))
+            told = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), START_AGAIN_S)
+    return None
+
+
+def _open(settings: AgentSettings, stopping: asyncio.Event) -> tuple[WorkDir, Daemon]:
+    work_dir = WorkDir(settings.work_dir, "agent", mode=WORK_DIR_MODE)
+    try:
+        return work_dir, Daemon(settings, stopping, work_dir)
+    except BaseException:
+        work_dir.close()
+        raise
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ LOOK_S = 0.5  # ~10 us each
 FREE_BYTES_MIN = 32 << 20  # the checkpoint's log and a few sandboxes: below it nothing new is begun
 FREE_SHARE_MIN = 16  # or a 16th of a disk that is smaller than half a GiB
 FREE_FILES_MIN = 1_000  # three for each container
+START_BYTES_MIN = 1 << 20  # a new checkpoint and its log take ~100 KiB
+START_FILES_MIN = 16
 LAUNCHER_S_MAX = 5.0  # a new launcher, which ends what the last one left, is there long before
 
 log = structlog.get_logger("mesoslite.agent")
@@ -121,3 +123,12 @@ def why_full(work_dir: Path, *, was: bool) -> str:
     if disk.f_files and disk.f_favail < files:  # some file systems do not count files
         return f"the disk of {work_dir} is full: it has room for {disk.f_favail:,} files more"
     return ""
+
+
+def without_room(work_dir: Path) -> bool:
+    """Whether a disk is so full that nothing can be opened there for writing."""
+    while not work_dir.exists() and work_dir != work_dir.parent:
+        work_dir = work_dir.parent
+    disk = os.statvfs(work_dir)
+    none_left = disk.f_bavail * disk.f_frsize < START_BYTES_MIN
+    return none_left or (disk.f_files > 0 and disk.f_favail < START_FILES_MIN)

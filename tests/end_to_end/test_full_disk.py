@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,15 @@ def test_an_agent_whose_disk_is_full_is_offered_nothing_and_goes_on_when_there_i
             assert (died.signal, died.reason) == (signal.SIGKILL, Reason.COMMAND_SIGNALED)
             assert not s.latest()["runs"].terminal
             wait_until(lambda: not problem(cluster), "the master knows that it is well")
+            ballast = fill(disk)
+            agent.kill()
+            again = threading.Thread(target=agent.start)
+            again.start()  # it waits until it is registered
+            said = "the agent starts when there is room on the disk"
+            wait_until(lambda: said in agent.program.said(), "the next run waits for room")
+            ballast.unlink()
+            again.join()
+            assert agent.containers()["runs"]["event"] == "started"
             wait_until(lambda: not unready(agent.http), "it is ready")
         said = agent.program.said()
         assert said.count("nothing new is started until there is room again") == 1
