@@ -97,8 +97,10 @@ def registered(t: Tables, agent: AgentEntry) -> None:
         framework = t.frameworks.get(entry.framework_id)
         if framework is None or entry.task.fence is None or entry.state.terminal:
             continue
+        # Its key may be nobody's by now: given to another task, which has ended.
         now = framework.fences.get(entry.task.fence)
-        if now is not None and now.task_id != entry.task.task_id and agent.stream is not None:
+        lost = now is None or now.task_id != entry.task.task_id
+        if lost and agent.stream is not None:
             entry.kill_asked, entry.kill_grace_ms = True, 0
             kill = KillTask(entry.framework_id, entry.task.task_id, 0)
             t.emit(ToAgent(agent.stream, kill))

@@ -56,8 +56,9 @@ class StoreClosed(StoreError):
 class StoreCall(Generic[T]):
     """A call that was made: `await` it, or `wait()` for it. Both as often as one likes."""
 
-    def __init__(self, made_of: Callable[[StoreAnswer], T]) -> None:
+    def __init__(self, made_of: Callable[[StoreAnswer], T], waits: bool) -> None:
         self._made_of = made_of
+        self._waits = waits
         self._future: Future[T] = Future()
         self._future.set_running_or_notify_cancel()  # who awaits may go; the call goes on
 
@@ -73,6 +74,8 @@ class StoreCall(Generic[T]):
         """
         if not self.done and _in_a_loop():
             raise RuntimeError("`wait()` would stop the loop that brings the answer: await it")
+        if not self.done and not self._waits:
+            raise RuntimeError("time is virtual in a simulation: use a coroutine, and await it")
         return self._future.result(timeout_s)
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -111,6 +114,7 @@ class Store:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._serve: Callable[[CallStore], None] | None = None
+        self._waits = True
         self._calls: dict[int, StoreCall[Any]] = {}
         self._last_number = 0
 
@@ -150,7 +154,7 @@ class Store:
     def _call(
         self, make: Callable[[int], StoreCalled], made_of: Callable[[StoreAnswer], T]
     ) -> StoreCall[T]:
-        call = StoreCall(made_of)
+        call = StoreCall(made_of, self._waits)
         with self._lock:
             if self._serve is None:
                 raise RuntimeError("the store is there while the scheduler is run")
@@ -165,10 +169,10 @@ class Store:
 
     # --- for the driver and the harness -----------------------------------------------------------
 
-    def _open(self, serve: Callable[[CallStore], None]) -> None:
-        """`serve` is handed each call, in the thread that made it."""
+    def _open(self, serve: Callable[[CallStore], None], *, waits: bool = True) -> None:
+        """`serve` is handed each call, in the thread that made it; `waits`: threads may wait."""
         with self._lock:
-            self._serve = serve
+            self._serve, self._waits = serve, waits
 
     def _answered(self, answer: StoreAnswer) -> None:
         """In any thread."""

@@ -67,7 +67,7 @@ class SchedulerNode(Client[session.Event, session.Effect]):
         self.machine = machine
         self.process = self._run(machine, session.Tick, lambda _: True, self._perform)
         scheduler._on_call(self._take_calls)
-        scheduler.store._open(scheduler._record)
+        scheduler.store._open(scheduler._record, waits=False)
         untold, self._untold = self._untold, []
         for action in untold:
             action(scheduler)

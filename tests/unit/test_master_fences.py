@@ -17,10 +17,11 @@ from mesoslite.messages import (
     Registered,
     Revive,
     RunTask,
+    TaskOnAgent,
     Teardown,
 )
 from mesoslite.model import Launch, OperationResult, Refusal
-from tests.unit.master_world import World, on_agent, task
+from tests.unit.master_world import World, task
 
 WHOLE_MS = FENCE_LEASE_MS + FENCE_LEASE_MS // DRIFT_DIVISOR + KILLED_WITHIN_MS
 
@@ -147,13 +148,16 @@ def test_an_agent_that_registers_with_the_task_keeps_its_key() -> None:
     world = fenced()
     launch(world, "t1")
     world.restart()
-    world.agent("a1", tasks=[on_agent("t1")])
+    held = TaskOnAgent("1-F1", "*", task("t1", fence="broker-0"), TaskState.RUNNING, "c1")
+    world.agent("a1", tasks=[held])
     world.agent("a2")
     world.framework(stream="f", framework_id="1-F1", resuming=True)
+    assert world.registry.fences[0].task_id == "t1"
     assert launch(world, "t2", "a2", number=2).refusal is Refusal.FENCE_HELD
 
 
-def test_a_task_that_comes_back_after_its_key_was_given_away_is_ended() -> None:
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_task_that_comes_back_after_its_key_was_given_away_is_ended(ended: bool) -> None:
     """Its launcher was stopped, and could not end it in time."""
     world = fenced()
     launch(world, "t1")
@@ -161,13 +165,12 @@ def test_a_task_that_comes_back_after_its_key_was_given_away_is_ended() -> None:
     world.close("a1")
     world.wait(WHOLE_MS)
     assert launch(world, "t2", "a2", number=2).done
-    late = on_agent("t1")
-    late = type(late)(
-        late.framework_id, late.role, task("t1", fence="broker-0"), late.state, late.container_id
-    )
+    if ended:
+        world.report("t2", TaskState.FINISHED, agent_id="a2")
+    late = TaskOnAgent("1-F1", "*", task("t1", fence="broker-0"), TaskState.RUNNING, "c1")
     world.agent("a1", stream="a1-again", tasks=[late])
     assert world.heard("a1-again", KillTask) == [KillTask("1-F1", "t1", 0)]
-    assert [record.task_id for record in world.registry.fences] == ["t2"]
+    assert [record.task_id for record in world.registry.fences] == ([] if ended else ["t2"])
 
 
 def test_an_agent_that_is_given_up_by_hand_keeps_the_key_for_its_lease() -> None:

@@ -50,7 +50,7 @@ from mesoslite.scheduler.protocol import (
 )
 from mesoslite.scheduler.session import Session, SessionConfig
 from mesoslite.scheduler.streaming import TEARDOWN_WAIT_MS
-from mesoslite.testing import Harness, SessionHarness, offer, status
+from mesoslite.testing import Harness, SessionHarness, Simulation, offer, status
 
 SMALL = Resources(cpus=1, mem=32)
 
@@ -140,6 +140,25 @@ def test_waiting_on_the_loop_that_brings_the_answer_raises_instead_of_hanging() 
 
     with pytest.raises(RuntimeError, match="await it"):
         asyncio.run(wrong())
+
+
+def test_waiting_in_a_simulation_raises_instead_of_hanging() -> None:
+    class Waits(Counter):
+        def subscribed(self, framework_id: str) -> None:
+            self.store.get("k").wait()
+
+    cluster = Simulation(seed=1, agents=1, resources="cpus:1;mem:64")
+    cluster.add(Waits)
+    with pytest.raises(RuntimeError, match="time is virtual"):
+        cluster.run(seconds=30)
+
+
+def test_a_coroutine_awaits_the_store_of_a_simulated_master() -> None:
+    cluster = Simulation(seed=1, agents=1, resources="cpus:1;mem:64")
+    node = cluster.add(AsyncCounter)
+    cluster.run(seconds=30)
+    cluster.crash("counter", down_s=1)
+    assert cluster.run_until(lambda _: getattr(node.scheduler, "started", 0) == 2, seconds=60)
 
 
 def test_writes_ride_on_a_launch() -> None:
