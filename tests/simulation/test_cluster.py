@@ -112,6 +112,56 @@ def test_an_agent_that_is_cut_off_is_unreachable_and_comes_back_with_its_tasks()
     assert states == [TaskState.RUNNING, TaskState.UNREACHABLE, TaskState.RUNNING]
 
 
+def test_an_agent_that_was_stopped_is_unreachable_and_its_tasks_run_on() -> None:
+    cluster = Simulation(seed=11, agents=1, resources="cpus:6;mem:1024", check=True)
+    cluster.add(Sleepers(seconds="1000"))
+    assert cluster.run_until(all_running, seconds=60)
+    cluster.stop("a1", seconds=100)
+    cluster.run(400)
+    states = [status.state for status in cluster.statuses("nap-0")]
+    assert states == [TaskState.RUNNING, TaskState.UNREACHABLE, TaskState.RUNNING]
+    assert len(list(cluster.containers())) == 6
+
+
+@pytest.mark.parametrize("amid", [False, True])
+def test_a_scheduler_that_was_stopped_goes_on_where_it_was(amid: bool) -> None:
+    cluster = Simulation(seed=12, agents=1, resources="cpus:6;mem:1024", check=True)
+    node = cluster.add(Sleepers(seconds="20"))
+    cluster.stop(node, seconds=60, amid=amid)
+    assert cluster.run_until(all_finished, seconds=200)
+    assert cluster.passed_s > 60
+    assert node.runs == 1
+    assert cluster.counts["fault: stop of a scheduler"] == 1
+
+
+def test_a_kill_outlives_the_absence_of_the_agent_and_the_death_of_the_master() -> None:
+    cluster = Simulation(seed=13, agents=1, resources="cpus:6;mem:1024", check=True)
+    node = cluster.add(Sleepers(seconds="infinity"))
+    assert cluster.run_until(all_running, seconds=60)
+    cluster.partition("a1", seconds=60)
+    cluster.run(1)
+    node.tell(lambda scheduler: scheduler.kill("nap-0"))
+    cluster.run(5)
+    cluster.crash("master", down_s=5)
+    assert cluster.run_until(lambda c: c.states()["nap-0"] is TaskState.KILLED, seconds=200)
+
+
+def test_an_agent_that_is_marked_gone_ends_with_its_tasks_and_stays_down() -> None:
+    cluster = Simulation(seed=14, agents=1, resources="cpus:6;mem:1024", check=True)
+    cluster.add(Sleepers(seconds="infinity"))
+    assert cluster.run_until(all_running, seconds=60)
+    request = cluster.mark_agent_gone("a1")
+    cluster.run(30)
+    answer = cluster.answer(request)
+    assert answer is not None
+    assert answer.tasks == 6
+    assert set(cluster.states().values()) == {TaskState.GONE_BY_OPERATOR}
+    assert not any(cluster.placement().values())
+    cluster.heal()
+    cluster.run(30)
+    assert not cluster.agents["a1"].alive
+
+
 def test_a_full_disk_delays_and_loses_nothing() -> None:
     cluster = Simulation(seed=8, agents=1, resources="cpus:6;mem:1024", check=True)
     cluster.fill_disk(cluster.agents["a1"], seconds=20)
