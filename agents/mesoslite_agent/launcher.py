@@ -17,7 +17,8 @@ has `ok`, and `code` and `error` when that is false. Everything else that arrive
             connected for so long. `groups`: folders to remove at the end, as far as they are empty
   start     {id, argv, env, cwd, stdout, stderr, ... as in journal.START_FIELDS}. Idempotent by id:
             asked twice it runs once. The outcome comes as an event. With `lease_until_s` it is
-            killed then, by CLOCK_BOOTTIME, and its end has `over: lease`
+            killed then, by CLOCK_BOOTTIME, and its end has `over: lease`; it fails so, and nothing
+            runs, when that time is over already
   lease     {ids, until_s}: these may run until then; a lease only grows
   signal    {id, signal}: to every process of the container; gives up a start that is under way
   forget    {id}: the end of the container is known for good; drops it from the journal
@@ -51,7 +52,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from mesoslite_agent.fencing import Fences
+from mesoslite_agent.fencing import OVER, Fences, boot_s
 from mesoslite_agent.journal import Container, Journal, Json, intent, kill_lost
 from mesoslite_agent.lines import CONNECTIONS_MAX, Connection, listen
 from mesoslite_agent.offspring import SWEEP_S_MAX, Offspring
@@ -328,6 +329,11 @@ class Launcher:
         if (until_s := request.get("lease_until_s")) is not None:
             self._fences.extend(container, float(until_s))
             self._fences.settle()
+            if float(until_s) <= boot_s():
+                # Asked for too late: its key may be another's by now, so not even for a moment.
+                container.over = OVER
+                self._offspring.start_none(container, "its lease was over before it was started")
+                return
         self._offspring.start(container, argv, env, cwd, stdout, stderr)
 
     def _extend(self, container_ids: Iterable[str], until_s: float) -> None:

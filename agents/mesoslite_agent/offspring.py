@@ -98,6 +98,11 @@ class Offspring:
             self._runtimes[pid] = container
             self._tell(container)
 
+    def start_none(self, container: Container, why: str) -> None:
+        """It fails without a process: what it was asked for must not run any more."""
+        self.running += 1
+        self._failed(container, why)
+
     def _started(self, container: Container, pid: int, start: int | None) -> None:
         if start is None:
             process = read_process(pid)

@@ -177,10 +177,13 @@ async def test_a_lease_that_is_extended_in_time_ends_nothing_and_only_grows(plac
     await it.end()
 
 
-async def test_a_start_whose_lease_is_over_already_ends_at_once(place: Place) -> None:
+async def test_a_start_whose_lease_is_over_already_runs_nothing(place: Place) -> None:
+    """It was decided in time, and waited for a disk that was full: another may have its key."""
     it = await opened(place)
-    await it.start("late", "sleep", "300", lease_until_s=boot_s() - 1)
-    assert (await it.over("late"))["over"] == "lease"
+    await it.start("late", "sh", "-c", "echo up", lease_until_s=boot_s() - 1)
+    end = await it.over("late")
+    assert (end["event"], end["over"], end.get("pid")) == ("failed", "lease", None)
+    await it.client.request("forget", id="late")
     await it.end()
 
 
