@@ -23,6 +23,7 @@ from mesoslite.master.protocol import (
     ForgetAgent,
     FrameworkRecord,
     Recovered,
+    SaveFramework,
     SchedulerCalled,
     StreamClosed,
     StreamPaused,
@@ -179,10 +180,15 @@ class Master:
             t.identities[record.principal, record.info.name] = framework
             t.allocator.add_framework(record.framework_id, record.info.roles)
             t.allocator.deactivate_framework(record.framework_id)
-            # One that was away already has only the rest of its time (unlike MESOS-4659).
-            anew_ms = t.now_ms + max(record.info.failover_timeout_ms, t.config.heartbeat_ms)
-            left_ms = anew_ms if record.deadline_ms is None else record.deadline_ms
-            frameworks.await_return(t, framework, min(left_ms, anew_ms))
+            # One that was away already has only the rest of its time (unlike MESOS-4659), and what
+            # it needs to find this master: it may have looked for one all the while.
+            soonest_ms = t.now_ms + t.config.heartbeat_ms
+            deadline_ms = max(t.now_ms + record.info.failover_timeout_ms, soonest_ms)
+            if record.deadline_ms is not None:
+                deadline_ms = min(deadline_ms, max(record.deadline_ms, soonest_ms))
+            frameworks.await_return(t, framework, deadline_ms)
+            if deadline_ms != record.deadline_ms:
+                t.emit(SaveFramework(framework.record()))  # else the next master begins anew
 
     def _due(self, timer: Timer, subject: str) -> None:
         t = self.tables

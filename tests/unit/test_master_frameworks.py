@@ -228,6 +228,30 @@ def test_one_that_was_there_gets_its_whole_time_from_a_new_master() -> None:
     assert world.master.tables.frameworks == {}
 
 
+def test_masters_that_die_one_after_another_give_nobody_more_time_to_stay_away() -> None:
+    """It went while none of them was there: the first that missed it counts for all."""
+    world = World()
+    world.framework(failover_timeout_ms=60_000)
+    world.wait(10_000)
+    world.restart(after_ms=0)
+    world.wait(40_000)
+    world.restart(after_ms=1_000)
+    world.wait(18_999)
+    assert "1-F1" in world.master.tables.frameworks
+    world.wait(1)
+    assert world.master.tables.frameworks == {}
+
+
+def test_a_new_master_takes_nobody_out_before_it_could_be_found() -> None:
+    world = World()
+    world.framework(failover_timeout_ms=10_000)
+    for _ in range(3):
+        world.restart(after_ms=20_000)
+        assert "1-F1" in world.master.tables.frameworks
+    world.framework(stream="again", framework_id="1-F1", resuming=True)
+    assert world.framework_record("f").deadline_ms is None
+
+
 def test_teardown_ends_the_tasks_and_uses_up_the_id() -> None:
     world = World()
     world.agent()
