@@ -13,6 +13,8 @@ A new master counts from its own start, since its predecessor may have echoed un
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mesoslite.master.protocol import FenceRecord, ForgetFence, SaveFence, ToAgent
 from mesoslite.master.records import AgentEntry, FrameworkEntry, Tables, TaskEntry
 from mesoslite.messages import KillTask
@@ -24,9 +26,17 @@ TOKENS_BITS = 32  # of a token, below the epoch: so many fenced launches of one 
 
 
 def recover(t: Tables, records: tuple[FenceRecord, ...]) -> None:
-    """Take up what an earlier master left, when the frameworks and agents are known."""
+    """Take up what an earlier master left, when the frameworks and agents are known.
+
+    A record tells of the longest lease that any master gave while it stood: a later one may give
+    shorter ones again, and has to wait for what was echoed before it.
+    """
     for record in records:
-        _keep(t, record)
+        longest = record
+        if record.lease_ms < t.config.fence_lease_ms:
+            longest = replace(record, lease_ms=t.config.fence_lease_ms)
+            t.emit(SaveFence(longest))
+        _keep(t, longest)
 
 
 def why_not(t: Tables, framework: FrameworkEntry, task: Task) -> tuple[Refusal, str] | None:
@@ -45,8 +55,7 @@ def left(t: Tables, held: FenceRecord) -> int:
     agent = t.agents.get(held.agent_id)
     if agent is None:
         return 0  # it was forgotten, after weeks
-    lease_ms = max(held.lease_ms, t.config.fence_lease_ms)
-    over_ms = agent.echoed_ms + lease_ms + lease_ms // DRIFT_DIVISOR + KILLED_WITHIN_MS
+    over_ms = agent.echoed_ms + held.lease_ms + held.lease_ms // DRIFT_DIVISOR + KILLED_WITHIN_MS
     return max(0, over_ms - t.now_ms)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mesoslite.lifecycle import TaskState
@@ -130,6 +132,21 @@ def test_a_new_master_waits_a_whole_lease_from_its_start() -> None:
     assert launch(world, "t2", "a2", number=2).refusal is Refusal.FENCE_HELD
     world.wait(1)
     assert launch(world, "t3", "a2", number=3).done
+
+
+def test_a_lease_that_an_earlier_master_gave_counts_under_shorter_ones_too() -> None:
+    """The second master gives longer leases than the first, which made the record, and the third
+    shorter ones again: what the second one echoed last still runs."""
+    world = fenced()
+    launch(world, "t1")
+    world.config = replace(world.config, fence_lease_ms=2 * FENCE_LEASE_MS)
+    world.restart()
+    world.config = replace(world.config, fence_lease_ms=FENCE_LEASE_MS)
+    world.restart(after_ms=0)
+    world.agent("a2")
+    world.framework(stream="f", framework_id="1-F1", resuming=True)
+    world.wait(2 * FENCE_LEASE_MS)
+    assert launch(world, "t2", "a2", number=2).refusal is Refusal.FENCE_HELD
 
 
 def test_an_agent_that_registers_without_the_task_frees_its_key() -> None:
