@@ -108,6 +108,7 @@ class Seat:
         self.node = ""
         self.session_s = session_s
         """As agreed with ZooKeeper, which may allow less."""
+        self._data = b""
         self.lost = asyncio.Event()
         self.why_lost = ""
         self._heard_s = boottime_s()
@@ -115,6 +116,7 @@ class Seat:
 
     async def take(self, data: bytes) -> None:
         """Join, behind all who are there. Raises NoMasterError and kazoo's exceptions."""
+        self._data = data
         self._learn_the_session()
         self.client.add_listener(self._state_changed)
         await client_started(self.client, self.ensemble)
@@ -182,7 +184,7 @@ class Seat:
 
     async def keep(self) -> None:
         """Hear of ZooKeeper often enough to speak, until the seat is lost."""
-        from kazoo.exceptions import KazooException
+        from kazoo.exceptions import KazooException, NoNodeError
 
         interval_s = self.session_s / ASKS_A_SESSION
         while not self.lost.is_set():
@@ -193,16 +195,28 @@ class Seat:
                 )
                 return
             asked_s = boottime_s()
-            with contextlib.suppress(KazooException, TimeoutError):
+            try:
                 async with asyncio.timeout(interval_s):
-                    path = f"{self.ensemble.path}/{self.node}"
-                    if await ask(self.client.exists_async(path)) is None:
-                        self.give_up("this master's node was removed from ZooKeeper")
-                        return
-                    self.heard(asked_s)
+                    await self._ask_a_majority()
+            except NoNodeError:
+                self.give_up("this master's node was removed from ZooKeeper")
+                return
+            except (KazooException, TimeoutError):
+                pass
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, interval_s - boottime_s() + asked_s)):
                     await self.lost.wait()
+
+    async def _ask_a_majority(self) -> None:
+        """Hear of ZooKeeper by writing this master's node as it is. Raises kazoo's exceptions.
+
+        A server that is cut off from the others answers reads for some seconds more (syncLimit),
+        while those end the session and let another master lead. A write needs a majority of them,
+        and a session that lives.
+        """
+        asked_s = boottime_s()
+        await ask(self.client.set_async(f"{self.ensemble.path}/{self.node}", self._data))
+        self.heard(asked_s)
 
     async def until_first(self, tell: Any) -> None:
         """Returns when this master leads; `tell` hears who does meanwhile, empty for nobody.
@@ -218,13 +232,13 @@ class Seat:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(seen.set)
 
-            path, asked_s = self.ensemble.path, boottime_s()
+            path = self.ensemble.path
             children = await ask(self.client.get_children_async(path, watch=changed))
             if self.node not in children:
                 raise NoMasterError("this master's node was removed from ZooKeeper")
-            self.heard(asked_s)
             first = leading_node(children)
             if first == self.node:
+                await self._ask_a_majority()
                 return
             try:
                 data, _ = await ask(self.client.get_async(f"{path}/{first}"))

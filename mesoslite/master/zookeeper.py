@@ -113,7 +113,9 @@ class ZooKeeperRegistry:
         self._epoch = _Epoch(before.epoch + 1, 0)
         taking = self._client.transaction()
         # Not by a master whose place in the election went to another meanwhile.
-        taking.check(f"{self._path}/{self._seat.node}", version=0)
+        taking.check(
+            f"{self._path}/{self._seat.node}", version=-1
+        )  # it is there, whatever is in it
         taking.set_data(f"{self._path}/epoch", self._epoch.encoded(), version=self._version)
         sent_s = boottime_s()
         outcome = await self._seat.ask(taking.commit_async())

@@ -83,6 +83,28 @@ async def test_a_stale_leader_commits_nothing_whatever_it_believes(
     assert await recovered(zookeeper) == Recovered(3, agents=(ONE,), frameworks=(SLEEPERS,))
 
 
+async def test_a_leader_counts_on_answers_alone_that_a_majority_has_given(
+    zookeeper: ZooKeeperServer,
+) -> None:
+    """To its writes: a server that is cut off from the others answers reads for a while."""
+    async with seated(zookeeper) as seat:
+        await seat.until_first(lambda leader: None)
+        keeping = asyncio.create_task(seat.keep())
+        path = f"{seat.ensemble.path}/{seat.node}"
+        written = -1
+        while written < 3:
+            data, status = await seat.ask(seat.client.get_async(path))
+            written = status.version
+            assert data == b"{}"
+            assert seat.may_speak()
+            await asyncio.sleep(0.05)
+        assert (await ZooKeeperRegistry.opened(seat)).recovered == Recovered(1)
+        await seat.ask(seat.client.delete_async(path))
+        await asyncio.wait_for(keeping, 10)
+        assert not seat.may_speak()
+        assert seat.why_lost == "this master's node was removed from ZooKeeper"
+
+
 async def test_two_that_believe_to_lead_never_both_commit(zookeeper: ZooKeeperServer) -> None:
     """Each of many rounds: both open and commit as fast as they can, in an order that is drawn."""
     rng = random.Random(1)
