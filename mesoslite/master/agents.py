@@ -30,7 +30,7 @@ from mesoslite.messages import (
     ShutdownFramework,
     TaskOnAgent,
 )
-from mesoslite.model import Reason, Refusal
+from mesoslite.model import Reason, Refusal, TaskReference
 
 #: How tasks end that never had a container. A registration does not list them, and the agent holds
 #: their statuses all the same, until they are acknowledged.
@@ -80,9 +80,20 @@ def register(t: Tables, stream: str, call: Register) -> None:
                 entry.double or entry.state.terminal
             ):  # an end comes from the agent, with all that it knows
                 tasks.say(t, entry, Reason.AGENT_REREGISTERED, "its agent came back with it")
+    if before is AgentState.AWAITED:
+        _tell_who_asked(t, here)
     _pass_on_what_was_asked(t, agent, call)
     fences.registered(t, agent)
     offers.answer_waiting(t, agent)
+
+
+def _tell_who_asked(t: Tables, here: list[TaskEntry]) -> None:
+    """A scheduler that knows nothing but its name asks once for all tasks, and may have done so
+    before this agent came back to a new master."""
+    for entry in here:
+        framework = t.frameworks.get(entry.framework_id)
+        if framework is not None and framework.asks_for_all and not entry.double:
+            tasks.answer(t, framework, TaskReference(entry.task.task_id, entry.agent_id))
 
 
 def _why_not(

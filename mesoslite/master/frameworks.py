@@ -42,7 +42,7 @@ def subscribe(t: Tables, stream: str, principal: str, call: Subscribe) -> None:
     else:
         _take_over(t, framework, call)
     framework.stream = stream
-    framework.paused = False
+    framework.paused = framework.asks_for_all = False
     framework.deadline_ms = None
     framework.since_ms = t.now_ms
     t.timers.drop((Timer.FAILOVER, framework.framework_id))

@@ -271,6 +271,8 @@ class FrameworkEntry:
     confirmed: int = 0
     refused_launches: dict[str, RefusedLaunch] = field(default_factory=dict)
     """By task id, the newest last: at most `fates.REFUSED_LAUNCHES_MAX`."""
+    asks_for_all: bool = False
+    """It has asked for all of its tasks while agents were awaited: it is told what each brings."""
     kills: dict[str, int | None] = field(default_factory=dict)
     """Task id -> grace: kills of tasks that an agent which is away may yet bring back."""
     strays: dict[str, TaskStatus] = field(default_factory=dict)

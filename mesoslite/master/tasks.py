@@ -205,10 +205,10 @@ def kill(t: Tables, framework: FrameworkEntry, call: Kill) -> None:
         asked = TaskReference(call.task_id, call.agent_id)
         if _state_of(t, framework, asked) is None and len(framework.kills) < KILLS_MAX:
             framework.kills[call.task_id] = call.grace_ms  # until its agent is back
-        _answer(t, framework, asked)
+        answer(t, framework, asked)
         return
     if entry.state.terminal:
-        _answer(t, framework, TaskReference(call.task_id, call.agent_id))
+        answer(t, framework, TaskReference(call.task_id, call.agent_id))
         return
     ask_kill(t, entry, call.grace_ms)
 
@@ -236,13 +236,15 @@ def reconcile(t: Tables, framework: FrameworkEntry, call: Reconcile) -> None:
     """Answer what is known; no answer means: ask again later (docs/semantics.md 3.3)."""
     if call.tasks:
         for reference in call.tasks:
-            _answer(t, framework, reference)
+            answer(t, framework, reference)
     else:
+        framework.asks_for_all = t.awaited > 0
         for task_id, entry in framework.tasks.items():
-            _answer(t, framework, TaskReference(task_id, entry.agent_id))
+            answer(t, framework, TaskReference(task_id, entry.agent_id))
 
 
-def _answer(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> None:
+def answer(t: Tables, framework: FrameworkEntry, asked: TaskReference) -> None:
+    """Tell the state of a task that was asked about, if anything can be told."""
     state = _state_of(t, framework, asked)
     if state is None or framework.stream is None:
         return

@@ -480,3 +480,26 @@ def test_a_status_that_is_reported_again_is_forwarded_again() -> None:
     world.report("t1", TaskState.FINISHED, "u2")
     assert [u.status.update_id for u in world.heard("f", Update)] == ["u2"]
     assert free(world) == ALL
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_who_asked_for_all_of_its_tasks_is_told_of_those_that_come_later(asks: bool) -> None:
+    """A scheduler that restarts elsewhere knows nothing, and asks but once."""
+    world = World()
+    world.framework()
+    world.agent("a1")
+    world.agent("a2")
+    world.restart()
+    world.framework(session_id="s2")
+    if asks:
+        world.call("f", Reconcile())
+        assert world.updates() == []
+    world.agent("a1", tasks=[on_agent("t1"), on_agent("over", TaskState.FINISHED)])
+    [told] = world.updates() if asks else [None]
+    if told is not None:
+        assert (told.task_id, told.state) == ("t1", TaskState.RUNNING)
+        assert (told.reason, told.agent_id) == (Reason.RECONCILIATION, "a1")
+    world.close("f")
+    world.framework(stream="f2", session_id="s3")
+    world.agent("a2", tasks=[on_agent("t2")])
+    assert world.updates() == [], "the next one has not asked"
