@@ -11,16 +11,31 @@ from mesoslite import streams
 from mesoslite.clock import Clock
 from mesoslite.loop import Inbox
 from mesoslite.messages import (
+    Accept,
     AcceptResult,
     Acknowledge,
     AcknowledgeStatus,
     ConfirmResults,
     Refused,
+    RequestResources,
+    SchedulerCall,
+    StoreAnswer,
     TaskMessage,
+    WriteStore,
 )
-from mesoslite.model import OperationResult, Refusal
-from mesoslite.streams import Outbox, can_wait, converse, listen
-from mesoslite.wire import MalformedMessage
+from mesoslite.model import (
+    Entry,
+    Launch,
+    OperationResult,
+    Refusal,
+    Request,
+    StoreWrite,
+    Task,
+    Uri,
+)
+from mesoslite.resources import Resources
+from mesoslite.streams import Outbox, can_wait, converse, listen, weigh
+from mesoslite.wire import MalformedMessage, scheduler_requests, scheduler_responses
 from tests.integration.waiting import until
 
 
@@ -100,6 +115,54 @@ async def test_what_can_wait_goes_with_what_is_said_next_and_in_its_place() -> N
 )
 def test_only_what_nobody_waits_for_can_wait(item: object, waits: bool) -> None:
     assert can_wait(item) == waits
+
+
+ONE = Resources(cpus=1)
+WIDE = Resources.parse("cpus:1;" + ";".join(f"{'r' * 60}{n}:1" for n in range(40)))
+MANY = Resources.parse("cpus:1;disks:{" + ",".join(f"{'d' * 50}{n}" for n in range(500)) + "}")
+FAR = tuple(Uri(f"https://host/{'x' * 1_000}/{n}") for n in range(100))
+IMAGE = "i" * 4_000
+WRITES = tuple(StoreWrite(f"key-{n}", bytes(50_000)) for n in range(10))
+
+
+def accept(*tasks: Task, writes: tuple[StoreWrite, ...] = ()) -> Accept:
+    return Accept(1, "a1", ("o1",), tuple(map(Launch, tasks)), 0, writes)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        accept(Task("t", ("x" * 30_000,), ONE)),
+        accept(Task("t", ("x",), ONE, uris=FAR)),
+        accept(Task("t", ("x",), ONE, image=IMAGE, containerizer="oci")),
+        accept(Task("t", ("x",), ONE, environment={"A": "x" * 30_000}, labels={"b": "y" * 9_000})),
+        accept(*(Task(f"t{n}", ("x",), WIDE, environment={"n": f"{n}"}) for n in range(20))),
+        accept(*(Task(f"t{n}", ("x",), MANY, labels={"n": f"{n}"}) for n in range(5))),
+        accept(Task("t", ("x",), ONE), writes=WRITES),
+        WriteStore(1, WRITES),
+        RequestResources(tuple(Request(f"r{n}", "*", WIDE, 1) for n in range(20))),
+        RequestResources((Request("r", "*", ONE, 1, where=f"a != {'x' * 900}"),)),
+    ],
+    ids=lambda call: type(call).__name__,
+)
+def test_what_a_call_weighs_is_a_quarter_of_its_bytes_at_least(call: SchedulerCall) -> None:
+    """What is taken for small enough is sent without a look at its size."""
+    [request] = scheduler_requests([call])
+    assert weigh(call) / 4 < len(request.SerializeToString()) < 4 * weigh(call)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        StoreAnswer(1, entry=Entry(bytes(50_000), 1)),
+        StoreAnswer(1, keys=tuple(f"{'k' * 200}{n}" for n in range(100))),
+    ],
+    ids=["entry", "keys"],
+)
+def test_what_is_in_a_store_counts_among_what_waits(answer: StoreAnswer) -> None:
+    [response] = scheduler_responses(1, [answer])
+    size = len(response.SerializeToString())
+    assert size <= weigh(answer) <= 2 * size
 
 
 async def test_everything_said_before_the_close_is_written_and_nothing_after_it() -> None:
