@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar, assert_never
+from typing import Any, TypeVar, assert_never, cast, get_args
 from urllib.parse import quote
 from zlib import crc32
 
@@ -20,6 +20,7 @@ from mesoslite.master.protocol import (
     CompletedRecord,
     CompleteFramework,
     Durable,
+    Effect,
     EntryRecord,
     FenceRecord,
     ForgetAgent,
@@ -52,6 +53,7 @@ EPOCH, AGENT, FRAMEWORK, COMPLETED = "epoch", "agent", "framework", "completed"
 STORE, ENTRY, FENCE = "store", "entry", "fence"
 
 M = TypeVar("M", bound=Message)
+_DURABLE: frozenset[type] = frozenset(get_args(Durable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,12 @@ class BadRecord(Exception):
 
 
 # --- writing --------------------------------------------------------------------------------------
+
+
+def all_writes(effects: Iterable[Effect]) -> list[Write]:
+    """What the durable ones among these change, in order. 40 ns for each of the others."""
+    durable = [cast(Durable, effect) for effect in effects if type(effect) in _DURABLE]
+    return [write for effect in durable for write in writes(effect)]
 
 
 def writes(effect: Durable) -> tuple[Write, ...]:

@@ -20,7 +20,6 @@ from mesoslite.master.archive import BadRecord, Delete, Put, Write
 from mesoslite.master.protocol import (
     AgentRecord,
     CompletedRecord,
-    Durable,
     Effect,
     FrameworkRecord,
     Recovered,
@@ -101,14 +100,8 @@ class SqliteRegistry:
         Returns at once, without a thread, when there is none: launching and ending tasks writes
         nothing here.
         """
-        statements = [
-            _statement(write)
-            for effect in effects
-            if isinstance(effect, Durable)
-            for write in archive.writes(effect)
-        ]
-        if statements:
-            await self._database.write(statements, host=True)
+        if writes := archive.all_writes(effects):
+            await self._database.write(list(map(_statement, writes)), host=True)
 
     def close(self) -> None:
         """Finish what is being written. Blocks."""

@@ -31,7 +31,7 @@ from mesoslite.loop import CommitError
 from mesoslite.master import archive
 from mesoslite.master.archive import BadRecord, Delete, Put, Write
 from mesoslite.master.election import SESSION_OVER, Seat, boottime_s
-from mesoslite.master.protocol import Durable, Effect, Recovered
+from mesoslite.master.protocol import Effect, Recovered
 from mesoslite.measures import CommitMeasures
 
 #: ZooKeeper's own limit for what it takes is 1,048,575 (jute.maxbuffer).
@@ -168,10 +168,7 @@ class ZooKeeperRegistry:
         Resigned when another master leads.
         """
         last: dict[tuple[str, str], Write] = {
-            (write.kind, write.key): write
-            for effect in effects
-            if isinstance(effect, Durable)
-            for write in archive.writes(effect)
+            (write.kind, write.key): write for write in archive.all_writes(effects)
         }
         if not last:
             return

@@ -221,7 +221,8 @@ def _write_accept(slot: pb.Accept, call: Accept) -> None:
     slot.agent_id = call.agent_id
     slot.offer_ids.extend(call.offer_ids)
     slot.refuse_ms = call.refuse_ms
-    write_writes(slot.writes, call.writes)
+    if call.writes:
+        write_writes(slot.writes, call.writes)
     write_operations(slot.operations, call.operations)
 
 
