@@ -251,8 +251,8 @@ def end_client(client: Any) -> None:
     client.close()
 
 
-async def client_ended(client: Any) -> None:
-    """End its session, or leave that to ZooKeeper when it takes longer than END_S_MAX."""
+async def client_ended(client: Any, within_s: float = END_S_MAX) -> None:
+    """End its session, or leave that to ZooKeeper when it takes longer than this."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
@@ -267,7 +267,7 @@ async def client_ended(client: Any) -> None:
     # A thread of its own: asyncio would wait for one of its pool's before the process may end.
     threading.Thread(target=end, name="zookeeper-end", daemon=True).start()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(END_S_MAX):
+        async with asyncio.timeout(within_s):
             await ended.wait()
 
 

@@ -217,7 +217,7 @@ class _Daemon:
             keeping.result()
         self._why_not = "stopping"
         if term.seat is not None:
-            self._check_turn(term.seat, driving)
+            await self._check_turn(term.seat, driving, server)
         log.info("the master is stopping")
         # No new calls from now on; what was said on the streams is still written.
         closing = asyncio.create_task(server.stop(grace=CLOSE_S))
@@ -228,7 +228,7 @@ class _Daemon:
         await driving
 
     @staticmethod
-    def _check_turn(seat: Seat, driving: asyncio.Task[None]) -> None:
+    async def _check_turn(seat: Seat, driving: asyncio.Task[None], server: grpc.aio.Server) -> None:
         """Raises Resigned when its turn is over: then not a word more is said, in no order."""
         error = driving.exception() if driving.done() else None
         if isinstance(error, CommitError | Resigned):
@@ -237,6 +237,7 @@ class _Daemon:
             driving.cancel()
             # gRPC would show a traceback for each stream that is cut now.
             logging.getLogger("grpc").setLevel(logging.CRITICAL)
+            await server.stop(grace=None)
             raise Resigned(f"this master leads no more: {seat.why_lost}")
 
     def _http(self) -> HttpServer | None:

@@ -22,6 +22,7 @@ import structlog
 
 from mesoslite.daemon import Resigned
 from mesoslite.masters import (
+    END_S_MAX,
     NODE_PREFIX,
     NODE_TABLE,
     Ensemble,
@@ -37,6 +38,7 @@ from mesoslite.version import VERSION
 REDIAL_S_MAX = 0.5  # a ZooKeeper that restarts is away for a second or two
 AGAIN_S = 1.0  # until a master that lost its place asks for another
 ASKS_A_SESSION = 6  # so four may fail before a leader must be silent
+LOST_END_S_MAX = 0.2  # to end a session that is over, most likely, or that nobody answers
 SPEAKS_FOR = 2 / 3  # of the session, after the last word of ZooKeeper's
 SESSION_OVER = "the session with ZooKeeper is over"
 
@@ -260,8 +262,9 @@ class Seat:
 
     async def leave(self) -> None:
         """End the session, so that the next leads at once."""
+        within_s = LOST_END_S_MAX if self.lost.is_set() else END_S_MAX
         self.give_up("it was left")
-        await client_ended(self.client)
+        await client_ended(self.client, within_s)
 
 
 class Candidate:

@@ -37,10 +37,10 @@ class Masters:
 
     async def start(self, count: int, *flags: str) -> None:
         """Start masters, each with flags of its own kind."""
-        for number in range(count):
+        for _ in range(count):
             master = Daemon(
                 MASTER,
-                self.folder / f"master{number + 1}",
+                self.folder / f"master{len(self.masters) + 1}",
                 (
                     f"--token-file={self.token_file}",
                     f"--zk={self.zk}",

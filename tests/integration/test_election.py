@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -150,6 +151,63 @@ async def test_a_leader_that_was_paused_says_nothing_more_and_ends(masters: Mast
     assert "Traceback" not in first.said
     assert masters.agents_active_at(second) == 1
     assert masters.agents[0].said.count("connected to the master") == streams
+
+
+class Wire:
+    """A way to ZooKeeper for one master, which can be cut: then nothing comes through any more."""
+
+    def __init__(self, port: int) -> None:
+        self._there = port
+        self._open = True
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[None] | None] = set()
+
+    async def __aenter__(self) -> int:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for end in self._ends:
+            end.close()
+        await asyncio.gather(*filter(None, self._carrying))
+
+    def cut(self) -> None:
+        self._open = False
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._carrying.add(asyncio.current_task())
+        there, back = await asyncio.open_connection("127.0.0.1", self._there)
+        self._ends |= {writer, back}
+        with suppress(OSError):
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            if self._open:
+                writer.write(data)
+        if self._open:
+            writer.close()
+
+
+async def test_a_leader_that_is_cut_off_from_zookeeper_ends_before_another_leads(
+    masters: Masters,
+) -> None:
+    wire = Wire(masters.zookeeper.port)
+    async with wire as port:
+        direct, masters.zk = masters.zk, f"zk://127.0.0.1:{port}/mesoslite"
+        await masters.start(1)
+        masters.zk = direct
+        await masters.start(1)
+        first, second = masters.masters
+        await until(lambda: masters.followed_by(second) == address_of(first))
+        wire.cut()
+        await until(lambda: "leads no more" in first.said, 20)
+        assert masters.followed_by(second) is not None, "they led both"
+        await until(lambda: masters.followed_by(second) is None, 20)
+        assert first.process is not None
+        assert first.process.wait(20) == 75
 
 
 async def test_a_leader_that_is_stopped_in_order_makes_room_at_once(
