@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from mesoslite_agent import post_mortems
 from mesoslite_agent.post_mortems import FILE_NAME, KEPT_MAX, TAIL_BYTES_MAX, TAILS_MAX, PostMortems
 from mesoslite_agent.protocol import KeepPostMortem, TaskRecord
 from mesoslite_agent.sandbox import Sandboxes
+from tests.integration.waiting import until
 
 INFO = AgentInfo("a1", "host-1", Resources(cpus=1))
 
@@ -184,3 +187,25 @@ async def test_what_cannot_be_written_is_told_all_the_same_and_written_later(
     file.rmdir()
     kept.again()
     assert kept.found("t1")
+
+
+async def test_of_a_crowd_that_ends_well_the_others_are_written_at_once(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post_mortems, "WRITE_INTERVAL_S", 0.01)
+    monkeypatch.setattr(post_mortems, "CROWD_INTERVAL_S", 600.0)
+
+    def written() -> set[str]:
+        try:
+            with contextlib.closing(sqlite3.connect(kept.folder / FILE_NAME)) as file:
+                return {task_id for (task_id,) in file.execute("SELECT task_id FROM attempts")}
+        except sqlite3.Error:
+            return set()  # not made yet
+
+    kept.now.keep(attempt("first", TaskState.FINISHED))
+    await until(lambda: written() == {"first"})
+    for n in range(TAILS_MAX + 1):
+        kept.now.keep(attempt(f"good-{n}", TaskState.FINISHED))
+    kept.now.keep(attempt("bad"))
+    await until(lambda: written() == {"first", "bad"})
+    assert kept.found("good-0"), "who asks is told"
