@@ -20,14 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesoslite import Offer, Resources, Scheduler, Task, TaskStatus, run, take_fitting
-from tests.chaos.evidence import key_of, script_of
+from tests.chaos.evidence import script_of
 
 NEEDS = Resources(cpus=0.02, mem=8)
 LOOK_S = 0.1
 LIFE_S = (4.0, 45.0)
 KILLED_SHARE = 0.1
 KEYS = 5
-KEY_AGAIN_S = 1.0  # after a launch that was refused since the key was another task's still
+KEY_EVERY_S = 2.0
 FAILOVER_S = 600.0
 
 
@@ -47,9 +47,9 @@ class Keeper(Scheduler):
         self._made = 0
         self._running: set[str] = set()
         """Those that it launched or was told of, and that have not ended."""
-        self._keys: dict[str, str] = {}
-        """Key of a fence -> the task that was launched with it or is known to have it."""
-        self._key_later: dict[str, float] = {}
+        self._key_due: dict[str, float] = {f"key{number}": 0.0 for number in range(KEYS)}
+        """Key of a fence -> when it is tried next: also while another task has it, as nobody
+        should, so that nothing but the fence is in the way."""
         self._stopping = False
         self.request(resources=NEEDS, count=0, request_id="more")
         self._write("run", pid=os.getpid())
@@ -66,7 +66,7 @@ class Keeper(Scheduler):
                 self._write("launch", task_id=task.task_id)
                 self._running.add(task.task_id)
                 if task.fence is not None:
-                    self._keys[task.fence] = task.task_id
+                    self._key_due[task.fence] = time.monotonic() + KEY_EVERY_S
             self.launch(offer, fitting)
         self._want()
 
@@ -82,17 +82,11 @@ class Keeper(Scheduler):
             update_id=status.update_id,
             agent_id=status.agent_id,
         )
-        key = key_of(status.task_id)
         if status.terminal:
             self._running.discard(status.task_id)
-            if key and self._keys.get(key) == status.task_id:
-                del self._keys[key]
-                self._key_later[key] = time.monotonic() + KEY_AGAIN_S
             self._want()
         elif status.task_id not in self._running:
             self._running.add(status.task_id)  # of an earlier process of ours
-            if key:
-                self._keys.setdefault(key, status.task_id)
             self._want()
 
     def look(self) -> None:
@@ -107,26 +101,24 @@ class Keeper(Scheduler):
                     victim = self._rng.choice(victims)
                     self._write("kill", task_id=victim)
                     self.kill(victim)
-            if self._free_keys():
+            if self._due_keys():
                 self._want()
             time.sleep(LOOK_S)
         self.teardown()
 
-    def _free_keys(self) -> list[str]:
-        """Keys that have no task of ours, as far as is known, and may be tried now."""
+    def _due_keys(self) -> list[str]:
         now = time.monotonic()
-        keys = [f"key{number}" for number in range(KEYS)]
-        return [k for k in keys if k not in self._keys and self._key_later.get(k, 0.0) <= now]
+        return [key for key, due in self._key_due.items() if due <= now]
 
     def _missing(self) -> int:
         return max(0, self._alive - len(self._running))
 
     def _want(self) -> None:
-        wanted = 0 if self._stopping else self._missing() + len(self._free_keys())
+        wanted = 0 if self._stopping else self._missing() + len(self._due_keys())
         self.request(resources=NEEDS, count=wanted, request_id="more")
 
     def _wanted(self) -> list[Task]:
-        tasks = [self._task(key) for key in self._free_keys()]
+        tasks = [self._task(key) for key in self._due_keys()]
         return tasks + [self._task() for _ in range(self._missing())]
 
     def _task(self, key: str | None = None) -> Task:
