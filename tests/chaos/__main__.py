@@ -51,7 +51,9 @@ def play(seed: int, seconds: float, folder: Path) -> str:
     ):
         faults = Faults(cluster, rng)
         _begin(cluster, faults)
+        since = time.time()
         leaders, problems = _disturb(cluster, faults, rng, seconds)
+        until = time.time()
         _calm(cluster, faults)
         agent_ids = [host.agent_id for host in cluster.agents]
     left = [
@@ -65,8 +67,11 @@ def play(seed: int, seconds: float, folder: Path) -> str:
     together, excused = lived_together(found, faults.stops)
     problems += together
     problems += [f"left over: {what}" for what in left]
-    problems += _too_little(cluster, faults, leaders, found)
-    tasks = f"{len(found.lives)}, {found.launches} ran, {found.completions} ended by themselves"
+    problems += _too_little(cluster, faults, leaders, found, since, until)
+    tasks = (
+        f"{len(found.lives)}, {found.launches()} ran, {found.completions()} ended by themselves; "
+        f"between the faults {found.launches(since, until)} and {found.completions(since, until)}"
+    )
     report = (
         f"  faults: {_counts(faults.done)}\n  changes of leader: {leaders}\n"
         f"  tasks: {tasks}\n  ends: {_counts(found.ends)}\n"
@@ -199,8 +204,15 @@ def _until(
         time.sleep(LOOK_S)
 
 
-def _too_little(cluster: ChaosCluster, faults: Faults, leaders: int, found: Evidence) -> list[str]:
-    """What did not happen often enough for the rest to mean anything."""
+def _too_little(
+    cluster: ChaosCluster,
+    faults: Faults,
+    leaders: int,
+    found: Evidence,
+    since: float,
+    until: float,
+) -> list[str]:
+    """What did not happen often enough, between these times, for the rest to mean anything."""
     kills = {
         "a master": sum(master.service.kills for master in cluster.masters),
         "an agent": sum(host.service.kills for host in cluster.agents),
@@ -210,11 +222,11 @@ def _too_little(cluster: ChaosCluster, faults: Faults, leaders: int, found: Evid
     }
     out = [f"{who} was killed {n} times only" for who, n in kills.items() if n < KILLS_MIN]
     fenced = any(life.token is not None for life in found.lives.values())
-    launches, completions = found.launches, found.completions
+    launches, completions = found.launches(since, until), found.completions(since, until)
     out += [f"{leaders} changes of leader only"] if leaders < LEADERS_MIN else []
     out += [] if fenced else ["no task had a fence"]
-    out += [f"{launches} launches only"] if launches < TASKS_MIN else []
-    out += [f"{completions} completions only"] if completions < TASKS_MIN else []
+    out += [f"{launches} launches only between the faults"] if launches < TASKS_MIN else []
+    out += [f"{completions} completions only between the faults"] if completions < TASKS_MIN else []
     return out
 
 

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 #: Ends that nobody can know more of: the launcher, or the host, died with the task.
@@ -75,6 +76,7 @@ class Life:
     started_at: float | None = None
     place: str = ""
     end: int | None = None
+    ended_at: float | None = None
     again: bool = False
     token: int | None = None
     """Of its fence, if it has one."""
@@ -99,15 +101,15 @@ class Evidence:
     ends: Counter[str] = field(default_factory=Counter)
     """How often each kind of end was told."""
 
-    @property
-    def launches(self) -> int:
-        """Tasks whose process really started."""
-        return sum(life.started_at is not None for life in self.lives.values())
+    def launches(self, since: float = 0.0, until: float = inf) -> int:
+        """Tasks whose process really started, in this time."""
+        begins = (life.started_at for life in self.lives.values())
+        return sum(at is not None and since <= at <= until for at in begins)
 
-    @property
-    def completions(self) -> int:
-        """Tasks that ended by themselves, and said so."""
-        return sum(life.end is not None for life in self.lives.values())
+    def completions(self, since: float = 0.0, until: float = inf) -> int:
+        """Tasks that ended by themselves in this time, and said so."""
+        ends = (life.ended_at for life in self.lives.values())
+        return sum(at is not None and since <= at <= until for at in ends)
 
 
 def read(folder: Path, frameworks: Iterable[str]) -> Evidence:
@@ -132,7 +134,7 @@ def read(folder: Path, frameworks: Iterable[str]) -> Evidence:
         if kind == "start" and len(text) == 3:
             life.place, life.started_at = text[1], float(text[2])
         elif kind == "end" and text:
-            life.end = int(text[0])
+            life.end, life.ended_at = int(text[0]), path.stat().st_mtime
         elif kind == "again":
             life.again = True
         elif kind == "token" and text:

@@ -99,7 +99,9 @@ def test_what_agrees_is_not_wrong(tmp_path: Path) -> None:
     story.says("launch", "e")
     story.ends("e", "DROPPED", "AGENT_RESTARTED", None, None)
     assert story.wrong() == []
-    assert (story.read().launches, story.read().completions) == (4, 4)
+    found = story.read()
+    assert (found.launches(), found.completions()) == (4, 4)
+    assert (found.launches(START_AT + 1_000), found.completions(until=START_AT)) == (0, 0)
 
 
 def test_an_end_that_was_never_told_is_wrong(tmp_path: Path) -> None:
