@@ -71,6 +71,17 @@ class Faults(ABC):
         node.reboot()
         self.after(down_s, lambda: self.start(node))
 
+    def damage_checkpoint(self, agent: AgentNode | str, *, down_s: float = 1) -> None:
+        """An agent's process dies, and finds what it knew of one task damaged when it is back."""
+        node = self.agents[agent] if isinstance(agent, str) else agent
+        self.crash(node, down_s=down_s)
+        key = node.checkpoint.damage(node.rng)
+        if key is not None:
+            self.counts["fault: damage of a checkpoint"] += 1
+            self.story.note(node.name, f"its checkpoint of {'/'.join(key)} is damaged")
+            for watcher in self._world.watchers:
+                watcher.checkpoint_damaged(node, key)
+
     def kill_launcher(self, agent: AgentNode | str) -> None:
         """The parent of all containers of an agent dies, and they with it."""
         node = self.agents[agent] if isinstance(agent, str) else agent

@@ -115,6 +115,18 @@ class Checkpoint:
         self._rebooted = True
         return lost
 
+    def damage(self, rng: random.Random) -> Key | None:
+        """A bit of what is on the disk changes, between two runs: of which task it was."""
+        self._sync(len(self._unsynced))
+        folded = self._folded
+        known = sorted(folded.tasks.keys() | folded.updates.keys())
+        if not known:
+            return None
+        key = rng.choice(known)
+        folded.forget(key)
+        folded.damaged[key] = None
+        return key
+
     def recover(self) -> agent.Recovered:
         """What the next run of the agent starts from; its counter of runs is synced first."""
         self._sync(len(self._unsynced))
@@ -133,6 +145,7 @@ class Checkpoint:
                 agent.StreamRecord(*key, tuple(updates), tuple(folded.acknowledged.get(key, ())))
                 for key, updates in folded.updates.items()
             ),
+            damaged=tuple(folded.damaged),
         )
 
     def _sync(self, commits: int) -> None:
@@ -151,6 +164,14 @@ class _Folded:
         self.tasks: dict[Key, agent.TaskRecord] = {}
         self.updates: dict[Key, list[TaskStatus]] = {}
         self.acknowledged: dict[Key, list[TaskStatus]] = {}
+        self.damaged: dict[Key, None] = {}
+        """What is there of these can not be read."""
+
+    def forget(self, key: Key) -> None:
+        self.tasks.pop(key, None)
+        self.updates.pop(key, None)
+        self.acknowledged.pop(key, None)
+        self.damaged.pop(key, None)
 
     def apply(self, effect: agent.Durable) -> None:
         match effect:
@@ -169,7 +190,4 @@ class _Folded:
                 assert head.update_id == update_id, (head, effect)
                 self.acknowledged.setdefault((framework_id, task_id), []).append(head)
             case agent.ForgetTask(framework_id, task_id):
-                key = (framework_id, task_id)
-                self.tasks.pop(key, None)
-                self.updates.pop(key, None)
-                self.acknowledged.pop(key, None)
+                self.forget((framework_id, task_id))

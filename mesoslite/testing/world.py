@@ -65,6 +65,9 @@ class Watcher:
     def host_died(self, node: AgentNode, commits_lost: int) -> None:
         """A host was reset; so many of its agent's last commits were not on the disk yet."""
 
+    def checkpoint_damaged(self, node: AgentNode, key: tuple[str, str]) -> None:
+        """What an agent knew of a task, by its framework's id and its own, can not be read."""
+
     def offers_told(self, node: SchedulerNode, offers: Sequence[Offer]) -> None:
         """A scheduler's `resource_offers` is about to be called."""
 

@@ -23,6 +23,7 @@ FAULTS = (
     "a leader has ended by itself",
     "an agent is marked as gone",
     "crash of a master",
+    "damage of a checkpoint",
     "crash of a scheduler",
     "crash of an agent",
     "crash, AFTER_COMMIT",

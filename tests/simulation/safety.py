@@ -137,6 +137,10 @@ class Safety(Watcher):
                 if any(container.agent == node.name for container in containers):
                     self.anew.add(key)
 
+    def checkpoint_damaged(self, node: AgentNode, key: Key) -> None:
+        """Its agent ends it as FAILED, whatever it had told before: it can not know."""
+        self.anew.add(key)
+
     # --- what schedulers are told -----------------------------------------------------------------
 
     def offers_told(self, node: SchedulerNode, offers: Sequence[Offer]) -> None:

@@ -146,6 +146,17 @@ def test_a_kill_outlives_the_absence_of_the_agent_and_the_death_of_the_master() 
     assert cluster.run_until(lambda c: c.states()["nap-0"] is TaskState.KILLED, seconds=200)
 
 
+def test_what_a_damaged_checkpoint_does_not_tell_is_ended_and_nothing_else() -> None:
+    cluster = Simulation(seed=15, agents=1, resources="cpus:6;mem:1024", check=True)
+    cluster.add(Sleepers(seconds="infinity"))
+    assert cluster.run_until(all_running, seconds=60)
+    cluster.damage_checkpoint("a1", down_s=5)
+    cluster.run(60)
+    [ended] = [task for task, state in cluster.states().items() if state is TaskState.FAILED]
+    assert cluster.statuses(ended)[-1].reason is Reason.CHECKPOINT_DAMAGED
+    assert sorted(cluster.placement()["a1"]) == sorted(cluster.states().keys() - {ended})
+
+
 def test_an_agent_that_is_marked_gone_ends_with_its_tasks_and_stays_down() -> None:
     cluster = Simulation(seed=14, agents=1, resources="cpus:6;mem:1024", check=True)
     cluster.add(Sleepers(seconds="infinity"))

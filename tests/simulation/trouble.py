@@ -236,7 +236,7 @@ class Trouble:
     def fault(self) -> None:
         """One thing breaks, for a while."""
         rng, cluster = self.rng, self.cluster
-        which = rng.randrange(27)  # first, so that it stays the same in a smaller cluster
+        which = rng.randrange(28)  # first, so that it stays the same in a smaller cluster
         agent = rng.choice(list(cluster.agents.values()))
         scheduler = rng.choice(list(cluster.schedulers.values()))
         peer: AgentNode | SchedulerNode = rng.choice((agent, scheduler))
@@ -278,6 +278,8 @@ class Trouble:
                 cluster.stop(peer, seconds=for_s, amid=rng.random() < 0.5)
             case 23:
                 self.divide(peer, for_s)
+            case 27:
+                cluster.damage_checkpoint(agent, down_s=for_s)
             case 24:
                 cluster.lose_election(seconds=rng.choice((1, 5, 30)))
             case 25:
