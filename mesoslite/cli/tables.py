@@ -446,6 +446,8 @@ def task_page(row: operator_pb2.TaskRow) -> RenderableType:
         pairs.append(("image", plain(task.image)))
     if task.HasField("user"):
         pairs.append(("user", plain(task.user)))
+    if task.HasField("fence"):
+        pairs.append(("fence", plain(task.fence)))
     if task.environment:
         spelled = ", ".join(f"{key}={value}" for key, value in sorted(task.environment.items()))
         pairs.append(("environment", plain(spelled)))

@@ -104,7 +104,10 @@ def _why_not(
         return Refusal.MALFORMED, "this stream has registered before"
     if call.epoch_seen > t.epoch:
         heard = f"this master's epoch is {t.epoch}, the agent has heard of {call.epoch_seen}"
-        return Refusal.STALE_EPOCH, f"{heard}: was the master started with an empty --work-dir?"
+        return (
+            Refusal.STALE_EPOCH,
+            f"{heard}: if its registry was lost, start it with --epoch-min {call.epoch_seen + 1}",
+        )
     if agent is None:
         if len(t.agents) - len(t.gone) >= t.config.agents_max:
             return Refusal.TOO_MANY_AGENTS, f"it has {len(t.agents) - len(t.gone)}"

@@ -115,7 +115,9 @@ class _Daemon:
         self._term: _Term | None = None
         self._front = Front(lambda: self._candidate.leader if self._candidate is not None else "")
         if settings.zk is None:
-            self._term = _Term(settings, self._tokens, SqliteRegistry(work_dir), None)
+            self._term = _Term(
+                settings, self._tokens, SqliteRegistry(work_dir, epoch_min=settings.epoch_min), None
+            )
 
     @property
     def why_not_ready(self) -> str:

@@ -64,24 +64,28 @@ class Registry(Protocol):
 class SqliteRegistry:
     """The registry of one master in its work directory."""
 
-    def __init__(self, work_dir: WorkDir) -> None:
-        """Open it and take the next epoch. Raises StorageError, CommitError; blocks."""
+    def __init__(self, work_dir: WorkDir, *, epoch_min: int = 1) -> None:
+        """Open it and take the next epoch. Raises StorageError, CommitError; blocks.
+
+        `epoch_min`: for a registry that is empty because another was lost. Agents take no master of
+        a lower epoch than they have heard of.
+        """
         self.path: Path = work_dir.path / FILE_NAME
         self._database = Database(self.path, MIGRATIONS, synced=True)
         self.measures = self._database.measures
         try:
-            self.recovered = self._begin()
+            self.recovered = self._begin(epoch_min)
         except BadRecord as bad:
             self._database.close()
             raise StorageError(
-                f"{self.path} is damaged: {bad}. Restore the file from a copy, or move it away: "
-                "then agents register and frameworks subscribe as if for the first time"
+                f"{self.path} is damaged: {bad}. Restore it from a copy, or move it away and start "
+                "with an --epoch-min above all before: then frameworks begin anew, without tasks"
             ) from None
         except BaseException:
             self._database.close()
             raise
 
-    def _begin(self) -> Recovered:
+    def _begin(self, epoch_min: int) -> Recovered:
         rows = cast(
             list[tuple[str, str, bytes]],
             self._database.rows("SELECT kind, key, CAST(data AS BLOB) FROM records"),
@@ -89,7 +93,7 @@ class SqliteRegistry:
         used = [archive.epoch_of(key, data) for kind, key, data in rows if kind == archive.EPOCH]
         if not used:
             raise BadRecord(archive.EPOCH, archive.EPOCH, "is missing")
-        recovered = archive.recovered(used[0] + 1, rows)
+        recovered = archive.recovered(max(used[0] + 1, epoch_min), rows)
         # Before anything is said: a master that dies at once has used its epoch up too (D1).
         self._database.write_now([_statement(archive.epoch(recovered.epoch))])
         return recovered
@@ -98,7 +102,7 @@ class SqliteRegistry:
         """Write the durable ones among these in one transaction. Raises CommitError.
 
         Returns at once, without a thread, when there is none: launching and ending tasks writes
-        nothing here.
+        nothing here, but for those with a fence.
         """
         if writes := archive.all_writes(effects):
             await self._database.write(list(map(_statement, writes)), host=True)

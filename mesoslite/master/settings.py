@@ -33,6 +33,7 @@ from mesoslite.spelling import why_not_role
 
 HTTP_PORT = 5050  # as Mesos's
 WEIGHT_MAX = 1_000_000.0
+EPOCH_MAX = 2**31 - 1  # the tokens of fences have it in their upper half
 DEFAULTS = MasterConfig()
 ZOOKEEPER_SESSION_S = 10.0  # Mesos: ZOOKEEPER_SESSION_TIMEOUT
 ZOOKEEPER_SESSION_S_MIN, ZOOKEEPER_SESSION_S_MAX = 1.0, 60.0
@@ -207,6 +208,12 @@ class MasterSettings:
         DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"
     )
 
+    epoch_min: int = setting(
+        1,
+        whole(1, EPOCH_MAX),
+        "the least epoch of this run: above all before it, when the registry was lost (default 1)",
+        metavar="NUMBER",
+    )
     fence_lease_s: float = _seconds(
         DEFAULTS.fence_lease_ms, "for how long fenced tasks run on while their agent is cut off"
     )

@@ -75,6 +75,15 @@ async def test_an_epoch_is_used_up_even_by_a_master_that_dies_at_once(tmp_path: 
     place.close()
 
 
+async def test_an_epoch_can_be_raised_when_an_earlier_registry_was_lost(tmp_path: Path) -> None:
+    place = WorkDir(tmp_path, "master")
+    for least, epoch in ((50, 50), (1, 51), (20, 52)):
+        opened = SqliteRegistry(place, epoch_min=least)
+        assert opened.recovered.epoch == epoch
+        opened.close()
+    place.close()
+
+
 async def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
     recovered = await after(
         tmp_path,

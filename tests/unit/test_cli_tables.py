@@ -65,13 +65,24 @@ def test_a_task_s_page_tells_its_history_and_how_it_ended() -> None:
     )
     row = operator_pb2.TaskRow(
         task=common_pb2.Task(
-            task_id="hog", command=["sh", "-c", "a b"], resources=amounts(100, 32)
+            task_id="hog",
+            command=["sh", "-c", "a b"],
+            resources=amounts(100, 32),
+            fence="broker-0",
         ),
         state=common_pb2.TASK_STATE_FAILED,
         statuses=[status],
     )
     page = "\n".join(printed(tables.task_page(row)))
-    for text in ("sh -c 'a b'", "cpus:0.1;mem:32", "MEMORY_LIMIT", "took more", "32 MiB", "1.5s"):
+    for text in (
+        "sh -c 'a b'",
+        "broker-0",
+        "cpus:0.1;mem:32",
+        "MEMORY_LIMIT",
+        "took more",
+        "32 MiB",
+        "1.5s",
+    ):
         assert text in page
 
 

@@ -414,7 +414,7 @@ def test_an_agent_that_heard_of_a_later_master_is_refused() -> None:
     world.agent(epoch_seen=2)
     refused = world.refused("a1")
     assert refused.refusal is Refusal.STALE_EPOCH
-    assert "--work-dir" in refused.message
+    assert "--epoch-min 3" in refused.message
 
 
 def test_an_agent_that_registers_twice_on_a_stream_or_too_many_of_them_are_refused() -> None:
