@@ -22,7 +22,6 @@ from mesoslite_agent.launches import CannotRun, containerizer_of
 from mesoslite_agent.ledger import Ledger
 from mesoslite_agent.protocol import Event
 
-LIVE = (TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
 HOST_CPU_MODES = ("user", "system", "iowait", "idle")
 
 _kind_of = attrgetter("state._name_", "record.task.containerizer", "record.task.image")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from mesoslite.cli.console import Code, Failure, to_nowhere
 
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 
 LINE_BYTES_MAX = 64 * 1024  # a longer line is printed in pieces
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green")
-
-
-class Printer(Protocol):
-    """Takes the output of tasks; b"" says that a file is complete."""
-
-    async def take(self, task_id: str, name: str, data: bytes) -> None:
-        """Print it. Raises Failure when nobody reads."""
-        ...
 
 
 class _Writer:
