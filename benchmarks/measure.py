@@ -5,6 +5,7 @@ what is a time or a rate is scaled by it before it is compared with its goal: th
 a machine where that loop takes 5.1 us. Where it can be, a time is a CPU time: machines are shared.
 """
 
+import gc
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -179,4 +180,5 @@ def settle_memory() -> None:
 
     A daemon does the same after its start.
     """
+    gc.collect()
     daemon.settle_memory()
