@@ -168,6 +168,7 @@ class _Daemon:
         stopping: asyncio.Event,
     ) -> None:
         """Follow until it leads, then lead until stopped. Raises Resigned."""
+        settle_memory()  # it may follow for weeks, and its start has turned the collector off
         data = card(secrets.token_hex(16), address, address.rpartition(":")[0], http_port)
         candidate = self._candidate = Candidate(ensemble, self._settings.zk_session_s, data)
         winning = asyncio.create_task(candidate.won())
