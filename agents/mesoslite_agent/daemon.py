@@ -497,6 +497,7 @@ async def _opened(
                 raise
             if not told:
                 log.warning("the agent starts when there is room on the disk", why=str(error))
+                settle_memory()  # that may be long, and each attempt leaves garbage
             told = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), START_AGAIN_S)
