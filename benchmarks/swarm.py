@@ -3,8 +3,9 @@
     python -m benchmarks.swarm --master localhost:5060 --agents 500 --folder DIR
 
 Real are the agent's machine, its loop, its link with a connection and a stream of its own, its
-checkpoint with its writer thread, and who may attach to its tasks. Scripted are the containers: a
-start is told to go through its phases, to run and to exit with 0, all at once, with no process.
+checkpoint with its writer thread, its post-mortems, and who may attach to its tasks. Scripted are
+the containers: a start is told to go through its phases, to run and to exit with 0, all at once,
+with no process.
 
 `DIR/ready` is there once every agent is registered. The swarm ends with its stdin, when no task is
 left whose end is unacknowledged, and then `DIR/stats.json` tells what it did.
@@ -52,12 +53,14 @@ from mesoslite_agent.container import (
 )
 from mesoslite_agent.daemon import METHOD
 from mesoslite_agent.executors import Executors
+from mesoslite_agent.post_mortems import PostMortems
 from mesoslite_agent.protocol import (
     DestroyContainer,
     DropStream,
     Effect,
     Event,
     ForgetTask,
+    KeepPostMortem,
     MasterSpoke,
     SaveTask,
     StartContainer,
@@ -121,6 +124,9 @@ class SwarmAgent:
         self._rng = random.Random(agent_id)
         self.machine = Agent(self._checkpoint.recovered(info), config)
         self._executors = Executors(self._inbox)
+        self._info = info
+        self._post_mortems: PostMortems | None = None
+        """From the first end on: ten thousand idle agents need not have a thread each."""
         self._known = False
         self._link: Link[AgentSays, Event]
 
@@ -157,6 +163,8 @@ class SwarmAgent:
 
     def close(self) -> None:
         """Let go of its files."""
+        if self._post_mortems is not None:
+            self._post_mortems.close()
         self._checkpoint.close()
         self._work_dir.close()
 
@@ -184,6 +192,8 @@ class SwarmAgent:
             case DestroyContainer(container_id):
                 self._stats.exited += 1
                 self._executors.forget(container_id)
+            case KeepPostMortem():
+                self._keep(effect)
             case SaveTask(record):
                 self._executors.expect(record)
             case ForgetTask():
@@ -192,6 +202,13 @@ class SwarmAgent:
                 self._link.drop(why)
             case _:
                 pass  # committed before, or of containers that are over as soon as they start
+
+    def _keep(self, attempt: KeepPostMortem) -> None:
+        """As the agent's daemon; a container that is scripted has no sandbox to read."""
+        if self._post_mortems is None:
+            nowhere = self._work_dir.path / "sandboxes"
+            self._post_mortems = PostMortems(self._work_dir.path, self._info, nowhere.joinpath)
+        self._post_mortems.keep(attempt)
 
 
 def script(spec: ContainerSpec) -> Iterator[ContainerEvent]:
