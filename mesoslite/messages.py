@@ -367,6 +367,9 @@ class Register:
     """The highest epoch of a master it ever heard; a lower master is not its master."""
     frameworks: tuple[FrameworkReference, ...] = ()
     tasks: tuple[TaskOnAgent, ...] = ()
+    number: int = 0
+    """Grows with each registration of the agent, over its runs: a slow connection may bring one
+    after a later one has come on the next, and it is old news then."""
 
 
 @dataclass(frozen=True, slots=True)

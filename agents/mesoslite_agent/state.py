@@ -82,6 +82,7 @@ __all__ = ["Agent", "AgentConfig"]
 
 SIGTERM = int(Signals.SIGTERM)
 SIGKILL = int(Signals.SIGKILL)
+REGISTRATION_BITS = 32  # of a registration's number, below the run: so many of one run
 #: After these the same agent would be refused again. All others pass: the old stream of our own
 #: ends, an agent leaves, the right master is elected.
 FINAL_REFUSALS = frozenset(
@@ -116,6 +117,7 @@ class Agent:
         self._damaged = recovered.damaged
         self._begun = False
         self._starts = 0
+        self._registrations = 0
         self._link = Link.DOWN
         self._heartbeat_ms: int | None = None
         self._heartbeats = 0
@@ -297,7 +299,9 @@ class Agent:
         self._silence_ms = self._ledger.now_ms + self._config.silence_ms
         self._ledger.forget_introductions()
         references, tasks = self._ledger.truth()
-        register = Register(self._info, self._boot_id, self._epoch, references, tasks)
+        self._registrations += 1
+        number = (self._run << REGISTRATION_BITS) + self._registrations
+        register = Register(self._info, self._boot_id, self._epoch, references, tasks, number)
         self._lease.register(self._ledger.now_ms)
         self._ledger.emit(ToMaster(register))
 

@@ -62,6 +62,7 @@ def register(t: Tables, stream: str, call: Register) -> None:
         _returns(t, agent, call)
     before = agent.state
     agent.info, agent.boot_id, agent.stream = call.agent, call.boot_id, stream
+    agent.registration = call.number
     agent.state, agent.since_ms = AgentState.ACTIVE, t.now_ms
     agent.paused, agent.problem = False, ""
     agent.introduced = {framework.framework_id for framework in call.frameworks}
@@ -113,8 +114,12 @@ def _why_not(
             return Refusal.TOO_MANY_AGENTS, f"it has {len(t.agents) - len(t.gone)}"
     elif agent.state is AgentState.GONE:
         return Refusal.AGENT_GONE, GONE_FOR_GOOD
-    elif agent.stream is not None and agent.boot_id != call.boot_id:
+    elif agent.stream is not None and (
+        agent.boot_id != call.boot_id or call.number < agent.registration
+    ):
         # Its own earlier stream, of before a reboot, falls silent at once and is then no obstacle.
+        # Nor does an earlier registration matter that a slow connection brings after a later one:
+        # tasks that have ended since would run again.
         silent_ms = t.now_ms - t.peers[agent.stream].heard_ms
         if silent_ms < 2 * t.config.heartbeat_ms:
             return Refusal.AGENT_ID_IN_USE, f"{call.agent.agent_id} on {agent.info.hostname}"

@@ -161,6 +161,8 @@ class AgentEntry:
     state: AgentState
     since_ms: int
     boot_id: str = ""
+    registration: int = 0
+    """The number of the one that is in force."""
     stream: str | None = None
     paused: bool = False
     """It does not read what it is sent."""

@@ -48,16 +48,18 @@ class Troubled(_message.Message):
     def __init__(self, problem: _Optional[str] = ...) -> None: ...
 
 class RegisterBegin(_message.Message):
-    __slots__ = ("protocol", "agent", "boot_id", "epoch_seen")
+    __slots__ = ("protocol", "agent", "boot_id", "epoch_seen", "number")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_SEEN_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     agent: _common_pb2.AgentInfo
     boot_id: str
     epoch_seen: int
-    def __init__(self, protocol: _Optional[int] = ..., agent: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., boot_id: _Optional[str] = ..., epoch_seen: _Optional[int] = ...) -> None: ...
+    number: int
+    def __init__(self, protocol: _Optional[int] = ..., agent: _Optional[_Union[_common_pb2.AgentInfo, _Mapping]] = ..., boot_id: _Optional[str] = ..., epoch_seen: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
 
 class FrameworkReference(_message.Message):
     __slots__ = ("framework_id", "principal", "info")

@@ -151,6 +151,7 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
             write_agent_info(begin.agent, register.agent)
             begin.boot_id = register.boot_id
             begin.epoch_seen = register.epoch_seen
+            begin.number = register.number
         case _Frameworks():
             for framework in call.frameworks:
                 write_framework_reference(slot.register_part.frameworks.add(), framework)
@@ -193,7 +194,7 @@ class Registration:
         self._tasks_max = tasks_max
         self._frameworks_max = frameworks_max
         self._bytes_max = bytes_max
-        self._begun: tuple[AgentInfo, str, int] | None = None
+        self._begun: tuple[AgentInfo, str, int, int] | None = None
         self._frameworks: dict[str, FrameworkReference] = {}
         self._tasks: dict[tuple[str, str], TaskOnAgent] = {}
         self._bytes = 0
@@ -218,6 +219,7 @@ class Registration:
                 _agent_of(slot),
                 check.identifier(slot.boot_id, "boot_id"),
                 check.number(slot.epoch_seen, "epoch_seen"),
+                check.number(slot.number, "number"),
             )
         except MalformedMessage as why:
             raise why.inside("register_begin") from None
@@ -262,9 +264,9 @@ class Registration:
         if have != said:
             why = f"counts {said[0]} frameworks, {said[1]} tasks; {have[0]} and {have[1]} came"
             raise MalformedMessage("register_end", None, why)
-        register = Register(
-            *self._begun, tuple(self._frameworks.values()), tuple(self._tasks.values())
-        )
+        agent, boot_id, epoch_seen, number = self._begun
+        frameworks, tasks = tuple(self._frameworks.values()), tuple(self._tasks.values())
+        register = Register(agent, boot_id, epoch_seen, frameworks, tasks, number)
         self._begun, self._frameworks, self._tasks, self._bytes = None, {}, {}, 0
         return register
 

@@ -314,6 +314,7 @@ registers = st.builds(
     st.lists(tasks_on_agents, max_size=4, unique_by=lambda t: (t.framework_id, t.task.task_id)).map(
         tuple
     ),
+    numbers,
 )
 
 agent_calls: st.SearchStrategy[AgentCall] = st.one_of(

@@ -144,6 +144,7 @@ class World:
         boot_id: str = "boot",
         epoch_seen: int = 0,
         tasks: Sequence[TaskOnAgent] = (),
+        number: int = 0,
         containerizers: tuple[str, ...] = ("process",),
         attributes: str = "",
         region: str = "",
@@ -159,7 +160,7 @@ class World:
             region=region,
             zone=zone,
         )
-        call = Register(info, boot_id, epoch_seen, (), tuple(tasks))
+        call = Register(info, boot_id, epoch_seen, (), tuple(tasks), number)
         return self.step(AgentCalled(stream or agent_id, call))
 
     def framework(

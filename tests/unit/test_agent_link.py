@@ -34,7 +34,7 @@ from mesoslite_agent.protocol import (
     ToExecutor,
     ToMaster,
 )
-from mesoslite_agent.state import FINAL_REFUSALS, Agent
+from mesoslite_agent.state import FINAL_REFUSALS, REGISTRATION_BITS, Agent
 from tests.unit.agent_world import (
     CONFIG,
     INFO,
@@ -59,7 +59,8 @@ def test_the_first_event_is_a_tick_since_nothing_can_be_stamped_without_the_time
 
 def test_the_first_word_on_a_stream_is_the_whole_truth() -> None:
     world = World()
-    assert world.handle(StreamOpened()) == [ToMaster(Register(INFO, "boot", 0))]
+    number = (1 << REGISTRATION_BITS) + 1
+    assert world.handle(StreamOpened()) == [ToMaster(Register(INFO, "boot", 0, number=number))]
     world.connect()
     ended, running = world.launch(task("ended")), world.run(task("running"))
     world.handle(exited(ended))
@@ -70,6 +71,16 @@ def test_the_first_word_on_a_stream_is_the_whole_truth() -> None:
         TaskOnAgent("f", "*", task("ended"), TaskState.FINISHED, ended),
         TaskOnAgent("f", "*", task("running"), TaskState.RUNNING, running),
     )
+
+
+def test_each_registration_has_a_higher_number_than_all_before_also_after_a_restart() -> None:
+    world = World()
+    numbers = []
+    for _ in range(2):
+        opened = [world.handle(StreamOpened()) for _ in range(2)]
+        numbers += [one(said(effects), Register).number for effects in opened]
+        world.restart()
+    assert numbers == sorted(set(numbers))
 
 
 def test_nothing_is_said_between_registration_and_its_answer() -> None:

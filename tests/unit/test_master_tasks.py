@@ -388,6 +388,24 @@ def test_a_new_master_gives_agents_ten_minutes_before_it_says_anything() -> None
     assert world.heard("f", AgentLost) == [AgentLost("a1")]
 
 
+def test_a_registration_that_a_slow_connection_brings_after_a_later_one_is_void() -> None:
+    """It was said when a task ran that has ended since, and nobody would know of its end twice."""
+    world = World()
+    world.agent(number=2)
+    world.framework()
+    world.accept(world.offers()[0], task())
+    world.report("t1", TaskState.FINISHED)
+    world.call("f", Acknowledge("a1", "t1", "u1"))
+    world.agent(stream="earlier", tasks=[on_agent("t1")], number=1)
+    assert world.refused("earlier").refusal is Refusal.AGENT_ID_IN_USE
+    assert CloseStream("a1") not in world.said
+    world.call("f", Reconcile(()))
+    assert world.updates() == []
+    world.agent(stream="next", number=3)
+    assert world.heard("next", Registered)
+    assert world.heard("next", ReconcileTasks) == []
+
+
 def test_one_id_from_two_boots_is_refused_while_the_first_is_heard() -> None:
     world = World()
     world.agent(stream="x", boot_id="one")
