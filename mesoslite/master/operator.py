@@ -68,7 +68,16 @@ _CODES = {
 class Operator:
     """Answers the operator service of one master."""
 
-    def __init__(self, tables: Tables, inbox: Inbox[Event], reads: Reads, started_ms: int) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        inbox: Inbox[Event],
+        reads: Reads,
+        started_ms: int,
+        may_speak: Callable[[], bool],
+    ) -> None:
+        """`may_speak`: whether no other master can lead yet (D15)."""
+        self._may_speak = may_speak
         self._tables = tables
         self._inbox = inbox
         self._reads = reads
@@ -80,18 +89,18 @@ class Operator:
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """All methods, for a server."""
         unary: dict[str, Any] = {
-            "GetStatus": _answering(pb.GetStatusRequest, self.get_status),
-            "ListAgents": _answering(pb.ListAgentsRequest, self.list_agents),
-            "ListFrameworks": _answering(pb.ListFrameworksRequest, self.list_frameworks),
-            "ListTasks": _answering(pb.ListTasksRequest, self.list_tasks),
-            "ListOffers": _answering(pb.ListOffersRequest, self.list_offers),
-            "Explain": _answering(pb.ExplainRequest, self.explain),
-            "ListEntries": _answering(pb.ListEntriesRequest, self.list_entries),
-            "GetEntry": _answering(pb.GetEntryRequest, self.get_entry),
-            "GetPostMortems": _answering(pb.GetPostMortemsRequest, self.get_post_mortems),
-            "TeardownFramework": _answering(pb.TeardownFrameworkRequest, self.teardown),
-            "KillTask": _answering(pb.KillTaskRequest, self.kill_task),
-            "MarkAgentGone": _answering(pb.MarkAgentGoneRequest, self.mark_agent_gone),
+            "GetStatus": self._answering(pb.GetStatusRequest, self.get_status),
+            "ListAgents": self._answering(pb.ListAgentsRequest, self.list_agents),
+            "ListFrameworks": self._answering(pb.ListFrameworksRequest, self.list_frameworks),
+            "ListTasks": self._answering(pb.ListTasksRequest, self.list_tasks),
+            "ListOffers": self._answering(pb.ListOffersRequest, self.list_offers),
+            "Explain": self._answering(pb.ExplainRequest, self.explain),
+            "ListEntries": self._answering(pb.ListEntriesRequest, self.list_entries),
+            "GetEntry": self._answering(pb.GetEntryRequest, self.get_entry),
+            "GetPostMortems": self._answering(pb.GetPostMortemsRequest, self.get_post_mortems),
+            "TeardownFramework": self._answering(pb.TeardownFrameworkRequest, self.teardown),
+            "KillTask": self._answering(pb.KillTaskRequest, self.kill_task),
+            "MarkAgentGone": self._answering(pb.MarkAgentGoneRequest, self.mark_agent_gone),
         }
         methods = {
             name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()
@@ -99,6 +108,28 @@ class Operator:
         read_log: Any = self.read_log
         methods["ReadLog"] = grpc.unary_stream_rpc_method_handler(read_log)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _answering(
+        self, kind: type[Q], answer: Callable[[Q], Awaitable[A]]
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """A method of the service: parses, answers, and turns refusals into gRPC's codes."""
+
+        async def method(data: bytes, context: Context) -> bytes:
+            try:
+                request = kind.FromString(data)
+                _check_texts(request)
+                answered = (await answer(request)).SerializeToString()
+            except DecodeError:
+                await context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT, f"this is no {kind.DESCRIPTOR.name}"
+                )
+            except ReadError as error:
+                await context.abort(_code_of(error), str(error))
+            if not self._may_speak():  # it may be old news, and what was asked may come to nothing
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "another master may lead by now")
+            return answered
+
+        return method
 
     def answered(self, answer: Answer) -> None:
         """The machine has answered a request."""
@@ -366,26 +397,6 @@ def _code_of(error: ReadError) -> grpc.StatusCode:
     if error.unavailable:
         return grpc.StatusCode.UNAVAILABLE
     return _CODES.get(error.refusal, grpc.StatusCode.FAILED_PRECONDITION)
-
-
-def _answering(
-    kind: type[Q], answer: Callable[[Q], Awaitable[A]]
-) -> Callable[[bytes, Context], Awaitable[bytes]]:
-    """A method of the service: parses, answers, and turns refusals into gRPC's codes."""
-
-    async def method(data: bytes, context: Context) -> bytes:
-        try:
-            request = kind.FromString(data)
-            _check_texts(request)
-            return (await answer(request)).SerializeToString()
-        except DecodeError:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"this is no {kind.DESCRIPTOR.name}"
-            )
-        except ReadError as error:
-            await context.abort(_code_of(error), str(error))
-
-    return method
 
 
 def _check_texts(request: Message) -> None:

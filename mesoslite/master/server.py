@@ -82,7 +82,7 @@ class Streams:
         self.traffic = {"scheduler": Traffic(), "agent": Traffic()}
         """By the kind of peer."""
         self._reads = Reads(tables, self._to_agents.get)
-        self._operator = Operator(tables, inbox, self._reads, started_ms)
+        self._operator = Operator(tables, inbox, self._reads, started_ms, may_speak or _always)
 
     def handlers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
         """All services, for a server."""
@@ -245,6 +245,11 @@ class Streams:
             resumed=lambda: self._inbox.post(StreamResumed(name)),
             refused=lambda last: last,
         )
+
+
+def _always() -> bool:
+    """Of a master that is alone."""
+    return True
 
 
 def _is_heartbeat(event: Event) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,14 +116,16 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def serving(work_dir: Path, port: int = 0) -> AsyncIterator[Door]:
+async def serving(
+    work_dir: Path, port: int = 0, *, may_speak: Callable[[], bool] | None = None
+) -> AsyncIterator[Door]:
     place = WorkDir(work_dir, "master")
     registry = SqliteRegistry(place)
     now_ms = Clock().now_ms
     inbox: Inbox[Event] = Inbox(now_ms)
     health = Health()
     master = Master(registry.recovered, MasterConfig())
-    streams = Streams(master.tables, inbox, TOKENS, now_ms())
+    streams = Streams(master.tables, inbox, TOKENS, now_ms(), may_speak)
     server = new_server(
         [*streams.handlers(), health_handler(lambda: health.ready)],
         TokenCheck(TOKENS, frozenset({HEALTH_METHOD})),

@@ -99,6 +99,21 @@ async def test_people_end_a_task_and_a_framework(door: Door) -> None:
     assert await web.ended() is grpc.StatusCode.OK
 
 
+async def test_a_master_that_may_lead_no_more_gives_people_no_answer(tmp_path: Path) -> None:
+    speaks = [True]
+    async with serving(tmp_path, may_speak=lambda: speaks[0]) as door:
+        await running(door)
+        assert (await ask(door, "GetStatus", operator_pb2.GetStatusRequest())).agents_active == 1
+        speaks[0] = False
+        for method, request in (
+            ("GetStatus", operator_pb2.GetStatusRequest()),
+            ("KillTask", operator_pb2.KillTaskRequest(task_id="t1", framework="web")),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError, match="another master may lead") as refused:
+                await ask(door, method, request)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_health_needs_no_token_and_tells_the_truth(door: Door) -> None:
     assert await is_serving(door.channel)
     door.health.why_not = "the disk is full"
