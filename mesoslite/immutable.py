@@ -14,7 +14,7 @@ thousand new offers, and at what they name, took it a fifth of the cycle that ma
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, dataclass_transform
 
 import msgspec
@@ -38,6 +38,19 @@ def dataclass(*, frozen: bool, slots: bool) -> Callable[[type[T]], type[T]]:
 def fix(instance: object, name: str, value: object) -> None:
     """Set a field of an instance that is being made: only in its `__post_init__`."""
     msgspec.structs.force_setattr(instance, name, value)  # type: ignore[arg-type]  # it is one
+
+
+def twins(instance: T, name: str, values: Iterable[object]) -> list[T]:
+    """The instance again for each value, which its twin has in this field; `__post_init__` looks at
+    none of them. 0.25 us each, where `replace` takes 3."""
+    struct: Any = msgspec.Struct  # whose `__copy__`, which `copy` calls, its stubs do not show
+    copied, set_field = struct.__copy__, msgspec.structs.force_setattr
+    made: list[T] = []
+    for value in values:
+        twin = copied(instance)
+        set_field(twin, name, value)
+        made.append(twin)
+    return made
 
 
 class _Fields:

@@ -71,27 +71,29 @@ class FrameworkReference(_message.Message):
     info: _common_pb2.FrameworkInfo
     def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., info: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ...) -> None: ...
 
-class TaskOnAgent(_message.Message):
-    __slots__ = ("framework_id", "role", "task", "state", "container_id")
+class TasksOnAgent(_message.Message):
+    __slots__ = ("framework_id", "role", "task", "more_task_ids", "states", "container_ids")
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
-    STATE_FIELD_NUMBER: _ClassVar[int]
-    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    MORE_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_IDS_FIELD_NUMBER: _ClassVar[int]
     framework_id: str
     role: str
     task: _common_pb2.Task
-    state: _common_pb2.TaskState
-    container_id: str
-    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., state: _Optional[_Union[_common_pb2.TaskState, str]] = ..., container_id: _Optional[str] = ...) -> None: ...
+    more_task_ids: _containers.RepeatedScalarFieldContainer[str]
+    states: _containers.RepeatedScalarFieldContainer[_common_pb2.TaskState]
+    container_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., more_task_ids: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_common_pb2.TaskState, str]]] = ..., container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RegisterPart(_message.Message):
     __slots__ = ("frameworks", "tasks")
     FRAMEWORKS_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
     frameworks: _containers.RepeatedCompositeFieldContainer[FrameworkReference]
-    tasks: _containers.RepeatedCompositeFieldContainer[TaskOnAgent]
-    def __init__(self, frameworks: _Optional[_Iterable[_Union[FrameworkReference, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[TaskOnAgent, _Mapping]]] = ...) -> None: ...
+    tasks: _containers.RepeatedCompositeFieldContainer[TasksOnAgent]
+    def __init__(self, frameworks: _Optional[_Iterable[_Union[FrameworkReference, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[TasksOnAgent, _Mapping]]] = ...) -> None: ...
 
 class RegisterEnd(_message.Message):
     __slots__ = ("frameworks", "tasks")

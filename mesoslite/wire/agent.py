@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, assert_never
@@ -49,13 +49,12 @@ from mesoslite.wire.nouns import (
     agent_info_from_wire,
     framework_reference_from_wire,
     nested_task,
+    others,
     others_to_keep,
     shape_of,
-    task_on_agent_from_wire,
     write_agent_info,
     write_framework_reference,
     write_task,
-    write_task_on_agent,
 )
 from mesoslite.wire.packing import packed
 from mesoslite.wire.statuses import statuses_from_wire, write_statuses
@@ -156,8 +155,8 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
             for framework in call.frameworks:
                 write_framework_reference(slot.register_part.frameworks.add(), framework)
         case _Tasks():
-            for task in call.tasks:
-                write_task_on_agent(slot.register_part.tasks.add(), task)
+            for _, alike in groupby(call.tasks, _what_is_there):
+                _write_tasks(slot.register_part.tasks.add(), list(alike))
         case _End():
             slot.register_end.SetInParent()
             slot.register_end.frameworks = call.frameworks
@@ -166,6 +165,21 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
             raise AssertionError(f"a {type(call).__name__} is opened before it is written")
         case _:
             assert_never(call)
+
+
+def _what_is_there(entry: TaskOnAgent) -> tuple[object, ...]:
+    return entry.framework_id, entry.role, shape_of(entry.task)
+
+
+def _write_tasks(slot: pb.TasksOnAgent, alike: Sequence[TaskOnAgent]) -> None:
+    """Of one framework and role, and of tasks that differ by their ids alone."""
+    first = alike[0]
+    slot.framework_id = first.framework_id
+    slot.role = first.role
+    write_task(slot.task, first.task)
+    slot.more_task_ids.extend([entry.task.task_id for entry in alike[1:]])
+    columns.write(slot.states, [TASK_STATES.number[entry.state] for entry in alike])
+    columns.write(slot.container_ids, [entry.container_id for entry in alike])
 
 
 def _write_file_chunk(slot: pb.FileChunk, chunk: FileChunk) -> None:
@@ -228,11 +242,12 @@ class Registration:
     def _add(self, slot: pb.RegisterPart) -> None:
         if self._begun is None:
             raise MalformedMessage("register_part", None, "came before its beginning")
-        frameworks, tasks = slot.frameworks, slot.tasks
+        frameworks, alike = slot.frameworks, slot.tasks
+        tasks = len(self._tasks) + len(alike) + sum([len(one.more_task_ids) for one in alike])
         self._bytes += slot.ByteSize()
         for have, most, what in (
             (self._bytes, self._bytes_max, "bytes"),
-            (len(self._tasks) + len(tasks), self._tasks_max, "tasks"),
+            (tasks, self._tasks_max, "tasks"),
             (len(self._frameworks) + len(frameworks), self._frameworks_max, "frameworks"),
         ):
             if have > most:
@@ -240,8 +255,8 @@ class Registration:
         try:
             for one in frameworks:
                 self._add_framework(framework_reference_from_wire(one))
-            for task in tasks:
-                self._add_task(task_on_agent_from_wire(task))
+            for many in alike:
+                self._add_tasks(many)
         except MalformedMessage as why:
             raise why.inside("register_part") from None
 
@@ -250,11 +265,20 @@ class Registration:
             raise MalformedMessage("frameworks", None, f"{framework.framework_id} is there twice")
         self._frameworks[framework.framework_id] = framework
 
-    def _add_task(self, entry: TaskOnAgent) -> None:
-        key = (entry.framework_id, entry.task.task_id)
-        if key in self._tasks:
-            raise MalformedMessage("tasks", None, f"{'/'.join(key)} is there twice")
-        self._tasks[key] = entry
+    def _add_tasks(self, slot: pb.TasksOnAgent) -> None:
+        framework_id = check.identifier(slot.framework_id, "framework_id")
+        role = check.role(slot.role, "role")
+        first = nested_task(slot.task)
+        tasks = [first, *others(first, slot.more_task_ids, "more_task_ids")]
+        size = len(tasks)
+        states = columns.read(slot.states, size, 0, "states", TASK_STATES.member)
+        containers = columns.identifiers_or_empty(slot.container_ids, size, "container_ids")
+        have = self._tasks
+        for task, state, container_id in zip(tasks, states, containers, strict=True):
+            key = (framework_id, task.task_id)
+            if key in have:
+                raise MalformedMessage("tasks", None, f"{'/'.join(key)} is there twice")
+            have[key] = TaskOnAgent(framework_id, role, task, state, container_id)
 
     def _end(self, slot: pb.RegisterEnd) -> Register:
         if self._begun is None:

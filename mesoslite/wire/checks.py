@@ -89,9 +89,18 @@ def identifier(value: str, field: str) -> str:
     return value
 
 
-def known_identifiers(values: Iterable[str]) -> list[str | None]:
-    """Those that `identifier` has found good before, and None for each other."""
-    return list(map(_ids.get, values))
+def identifiers_at_once(values: Sequence[str], field: str) -> list[str]:
+    """`identifier` of each: 0.1 us for one that was found good before, else 0.4."""
+    known = list(map(_ids.get, values))
+    if None in known:
+        if None in map(ID_PATTERN.match, values):
+            return [identifier(value, field) for value in values]  # it says which
+        if len(_ids) + len(values) > IDS_KNOWN_MAX:
+            _ids.clear()
+        if len(values) > IDS_KNOWN_MAX:
+            return list(values)
+        return list(map(_ids.setdefault, values, values))
+    return known  # type: ignore[return-value]  # none of them is None
 
 
 def identifier_or_empty(value: str, field: str) -> str:

@@ -41,21 +41,18 @@ def read(
 
 def identifiers(column: Iterable[str], words: int, field: str) -> list[str]:
     """The id that each word says, checked. Raises MalformedMessage."""
-    return _known(list(column), words, field, check.identifier)
+    values = list(column)
+    if len(values) == words:
+        return check.identifiers_at_once(values, field)
+    return read(values, words, "", field, check.identifier)
 
 
 def identifiers_or_empty(column: Iterable[str], words: int, field: str) -> list[str]:
     """The id, if any, that each word says, checked. Raises MalformedMessage."""
-    return _known(list(column), words, field, check.identifier_or_empty)
-
-
-def _known(
-    values: list[str], words: int, field: str, checked: Callable[[str, str], str]
-) -> list[str]:
-    """As `read`, but those that were found good before are all found together."""
-    if len(values) == words and None not in (known := check.known_identifiers(values)):
-        return known  # type: ignore[return-value]  # none of them is None
-    return read(values, words, "", field, checked)
+    values = list(column)
+    if len(values) == words and all(values):
+        return check.identifiers_at_once(values, field)
+    return read(values, words, "", field, check.identifier_or_empty)
 
 
 def together(
