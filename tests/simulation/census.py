@@ -14,6 +14,7 @@ from mesoslite_agent import protocol as agent
 
 FAULTS = (
     "a container's lease ran out",
+    "an agent with a fenced task is lost",
     "a commit failed and was tried again",
     "a host died with commits that were not synced",
     "a peer does not read",

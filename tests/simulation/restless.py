@@ -71,6 +71,8 @@ class Restless(Scheduler):
         self.after = after
         self.books = books
         self.framework_id = ""
+        self.key: str | None = None
+        """The fence of all tasks that it launches from now on; None: of some, one of two."""
         self.tasks_max = TASKS_MAX
         self.calm = False
         """Launches nothing any more, and ends what would run for ever."""
@@ -284,7 +286,7 @@ class Restless(Scheduler):
             max_completion_ms=rng.choice((None, None, None, 5_000)),
             containerizer=rng.choice((*[None] * 20, "docker")),
             user=rng.choice((*[None] * 20, "somebody")),
-            fence=rng.choice((*[None] * 5, "key-1", "key-2")),
+            fence=self.key or rng.choice((*[None] * 5, "key-1", "key-2")),
         )
         self.launched[task_id] = task
         return task

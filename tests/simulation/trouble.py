@@ -41,7 +41,7 @@ CONFIG = MasterConfig(
     agents_max=4,
     agent_removals_per_minute=2,
     frameworks_max=4,
-    fence_lease_ms=20_000,
+    fence_lease_ms=60_000,
     store_bytes_max=1_000,
     completed_frameworks_max=1,
     requests_max=3,
@@ -271,6 +271,8 @@ class Trouble:
                 self.crowd()
             case 16 | 17:
                 self.catastrophe(scheduler)
+            case 18 | 19:
+                self.lose_a_fenced_task()
             case 20 | 21:
                 amid = rng.random() < 0.5
                 cluster.stop(cluster.master, seconds=rng.choice((1, 5, 9, 15, 100)), amid=amid)
@@ -333,6 +335,31 @@ class Trouble:
             if self.rng.random() < 0.6:
                 down_s = self.rng.choice((1, 120))
                 cluster.after(10, partial(cluster.reboot, agent, down_s=down_s))
+
+    def lose_a_fenced_task(self) -> None:
+        """An agent with one is cut off, or stopped, as the master dies or lives; and its scheduler
+        goes on trying to launch another task of that key."""
+        cluster, rng = self.cluster, self.rng
+        fenced = [
+            (agent, container.spec.framework_id, key)
+            for agent in cluster.agents.values()
+            for container in agent.containers.containers.values()
+            if container.live
+            if (key := dict(container.spec.environment).get("MESOSLITE_FENCE")) is not None
+        ]
+        if not fenced:
+            return
+        cluster.counts["fault: an agent with a fenced task is lost"] += 1
+        agent, framework_id, key = rng.choice(fenced)
+        for node in cluster.schedulers.values():
+            if isinstance(node.scheduler, Restless) and node.framework_id == framework_id:
+                node.scheduler.key = key
+        if rng.random() < 0.5:
+            cluster.partition(agent, seconds=100)
+        else:
+            cluster.stop(agent, seconds=100, amid=rng.random() < 0.5)
+        if rng.random() < 0.7:
+            cluster.after(rng.choice((0.5, 3, 14)), self.kill_the_leader)
 
     def kill_the_leader(self) -> None:
         """The one that leads now."""
