@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice, repeat
 from typing import Any, assert_never
 
 from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, POST_MORTEM, FileChunk, FileRead
@@ -270,15 +271,16 @@ class Registration:
         role = check.role(slot.role, "role")
         first = nested_task(slot.task)
         tasks = [first, *others(first, slot.more_task_ids, "more_task_ids")]
-        size = len(tasks)
+        size, before = len(tasks), len(self._tasks)
         states = columns.read(slot.states, size, 0, "states", TASK_STATES.member)
         containers = columns.identifiers_or_empty(slot.container_ids, size, "container_ids")
-        have = self._tasks
-        for task, state, container_id in zip(tasks, states, containers, strict=True):
-            key = (framework_id, task.task_id)
-            if key in have:
-                raise MalformedMessage("tasks", None, f"{'/'.join(key)} is there twice")
-            have[key] = TaskOnAgent(framework_id, role, task, state, container_id)
+        keys = [(framework_id, task.task_id) for task in tasks]
+        entries = map(TaskOnAgent, repeat(framework_id), repeat(role), tasks, states, containers)
+        self._tasks.update(zip(keys, entries, strict=True))
+        if len(self._tasks) < before + size:
+            times = Counter([*islice(self._tasks, before), *keys])
+            again = next(key for key in keys if times[key] > 1)
+            raise MalformedMessage("tasks", None, f"{'/'.join(again)} is there twice")
 
     def _end(self, slot: pb.RegisterEnd) -> Register:
         if self._begun is None:

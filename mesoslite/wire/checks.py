@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
 
-from mesoslite.model import ID_PATTERN, Refusal
+from mesoslite.model import ID_PATTERN, Refusal, are_ids
 from mesoslite.resources import why_not_role
 from mesoslite.wire.limits import (
     DURATION_MS_MAX,
@@ -90,10 +90,10 @@ def identifier(value: str, field: str) -> str:
 
 
 def identifiers_at_once(values: Sequence[str], field: str) -> list[str]:
-    """`identifier` of each: 0.1 us for one that was found good before, else 0.4."""
+    """`identifier` of each: 0.1 us for one that was found good before, else 0.3."""
     known = list(map(_ids.get, values))
     if None in known:
-        if None in map(ID_PATTERN.match, values):
+        if not are_ids(values):
             return [identifier(value, field) for value in values]  # it says which
         if len(_ids) + len(values) > IDS_KNOWN_MAX:
             _ids.clear()

@@ -42,12 +42,15 @@ SHAPES_MAX = 1_024  # tasks of a framework come in few shapes, which differ by t
 SHAPE_BYTES_MAX = 1_024  # so all shapes take 2 MB at worst, twice
 REFERENCES_MAX = 1_024  # frameworks that have something on agents that come back
 REFERENCE_BYTES_MAX = 1_024  # so 2 MB at worst
-CONTAINERIZERS_KNOWN_MAX = 64  # the agents of a cluster have the same ones
+KINDS_MAX = 1_024  # agents come in few kinds, which differ by id and hostname alone
+KIND_BYTES_MAX = 1_024  # so 2 MB at worst
 
 _ID_TAG = pb.Task.TASK_ID_FIELD_NUMBER << 3 | 2  # the field, and that a length follows
 _TASKS: Encoded[Task] = Encoded()
 _BODIES: dict[tuple[object, ...], bytes] = {}
 """Tasks that were written, encoded without their ids."""
+_AGENTS_LIKE: dict[bytes, AgentInfo] = {}
+"""An agent that was read and checked, by its encoding without its id and hostname."""
 _LIKE: dict[bytes, Task] = {}
 """A task that was read and checked, by its encoding without its id."""
 
@@ -75,12 +78,42 @@ def agent_info_to_wire(info: AgentInfo) -> pb.AgentInfo:
 
 
 def agent_info_from_wire(slot: pb.AgentInfo) -> AgentInfo:
-    """Raises MalformedMessage."""
+    """Raises MalformedMessage. About 15 us, 5 when one was read that differs by id and hostname."""
     if (size := slot.ByteSize()) > limit.AGENT_INFO_BYTES_MAX:
         raise check.too_big("agent", size, limit.AGENT_INFO_BYTES_MAX, "bytes")
+    agent_id = check.identifier(slot.agent_id, "agent_id")
+    hostname = check.name(slot.hostname, "hostname")
+    # Its first fields, each a tag, one byte of length up to 127, and the text: all else is what
+    # agents of a kind have in common.
+    host, encoded = hostname.encode(), b""
+    if size <= KIND_BYTES_MAX and len(agent_id) < 128 and len(host) < 128:
+        own = b"\n%c%b\x12%c%b" % (len(agent_id), agent_id.encode(), len(host), host)
+        encoded = slot.SerializeToString()
+        encoded = encoded[len(own) :] if encoded.startswith(own) else b""
+    like = _AGENTS_LIKE.get(encoded)
+    if like is None:
+        like = _checked_agent(slot, agent_id, hostname)
+        if encoded:
+            if len(_AGENTS_LIKE) >= KINDS_MAX:
+                _AGENTS_LIKE.clear()
+            _AGENTS_LIKE[encoded] = like
+        return like
     return AgentInfo(
-        check.identifier(slot.agent_id, "agent_id"),
-        check.name(slot.hostname, "hostname"),
+        agent_id,
+        hostname,
+        like.resources,
+        like.attributes,
+        like.containerizers,
+        like.version,
+        like.region,
+        like.zone,
+    )
+
+
+def _checked_agent(slot: pb.AgentInfo, agent_id: str, hostname: str) -> AgentInfo:
+    return AgentInfo(
+        agent_id,
+        hostname,
         resources_from_wire(slot.resources),
         attributes_from_wire(slot.attributes),
         containerizers_from_wire(slot.containerizers),
@@ -95,11 +128,6 @@ def containerizers_from_wire(
 ) -> tuple[str, ...]:
     """At least one, none of them twice. Raises MalformedMessage."""
     check.bounded(names, field, limit.CONTAINERIZERS_MAX, "containerizers")
-    return _checked_containerizers(tuple(names), field)
-
-
-@lru_cache(maxsize=CONTAINERIZERS_KNOWN_MAX)
-def _checked_containerizers(names: tuple[str, ...], field: str) -> tuple[str, ...]:
     if not names:
         raise MalformedMessage(field, None, "must name at least one")
     for one in names:

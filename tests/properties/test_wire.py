@@ -22,7 +22,7 @@ from mesoslite.messages import (
     StatusReport,
     Update,
 )
-from mesoslite.model import AgentInfo, FrameworkInfo, Offer, Task, TaskStatus
+from mesoslite.model import ID_PATTERN, AgentInfo, FrameworkInfo, Offer, Task, TaskStatus, are_ids
 from mesoslite.v1 import agent_pb2, common_pb2, scheduler_pb2
 from mesoslite.wire import (
     AgentHears,
@@ -269,3 +269,8 @@ def value_of(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     if field.type == FieldDescriptor.TYPE_BOOL:
         return st.booleans()
     return HOSTILE_TEXTS if field.type == FieldDescriptor.TYPE_STRING else HOSTILE_INTS
+
+
+@given(st.lists(st.text("aZ0.-_\n é²", max_size=3) | st.text("a", min_size=127, max_size=129)))
+def test_ids_that_are_judged_together_are_judged_as_each_is_alone(values: list[str]) -> None:
+    assert are_ids(values) == all(ID_PATTERN.match(value) for value in values)
