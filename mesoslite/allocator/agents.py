@@ -365,8 +365,8 @@ class Agents:
         return agents[cut:] + agents[:cut] if cut else agents
 
     def _kind_of(self, place: Place) -> Kind:
-        """~3 us, and 0.2 us for each attribute."""
-        common = replace(place, hostname="")
+        """~1.5 us, and 0.2 us for each attribute."""
+        common = Place("", place.attributes, place.region, place.zone, place.containerizers)
         kind = self._kinds.get(common)
         if kind is None:
             few = len(self._kinds) < _VERDICTS_OF_FEW

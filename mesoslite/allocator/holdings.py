@@ -1,6 +1,7 @@
 """The calls about agents: what there is, what offers and tasks hold of it, and what is refused."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from mesoslite.allocator.agents import Agent, LedgerError
 from mesoslite.allocator.frameworks import Frameworks
@@ -8,6 +9,9 @@ from mesoslite.allocator.roles import Client
 from mesoslite.allocator.sorter import quantities
 from mesoslite.resources import MixedKinds, Overlap, Resources, total_of
 from mesoslite.where import Place
+
+TIMES_MAX = 1_024  # small amounts and how often tasks of one agent hold them
+TIMES_KEYS_MAX = 8  # in one of them: each has 320 characters at most, so all take 3 MB at worst
 
 
 class Holdings(Frameworks):
@@ -206,13 +210,24 @@ class Holdings(Frameworks):
         return min((due for due in dues if due is not None), default=None)
 
 
+@lru_cache(maxsize=TIMES_MAX)
+def _times(amount: Resources, count: int) -> Resources:
+    """Raises as ``+`` does."""
+    return total_of([amount] * count)
+
+
 def _together(amounts: list[Resources]) -> list[Resources]:
     """Their sum, which is held in one go: an agent of many tasks comes back at each failover.
 
     All of them, when they can not be added: two tasks that both hold one port.
     """
     try:
-        whole = total_of(amounts)
+        # Tasks that are alike have one amount, which is one object.
+        first = amounts[0]
+        if len(set(map(id, amounts))) == 1 and len(first.scalars) <= TIMES_KEYS_MAX:
+            whole = _times(first, len(amounts))
+        else:
+            whole = total_of(amounts)
     except (Overlap, MixedKinds):
         return [amount for amount in amounts if amount]
     return [whole] if whole else []

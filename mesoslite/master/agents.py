@@ -71,7 +71,8 @@ def register(t: Tables, stream: str, call: Register) -> None:
     t.emit(ToAgent(stream, Registered(t.config.fence_lease_ms)))
     known = dict(agent.tasks)
     here = [_take(t, agent, task) for task in call.tasks]
-    _settle_the_missing(t, agent, known, here)
+    if known:
+        _settle_the_missing(t, agent, known, here)
     used = [(e.framework_id, e.role, e.task.resources) for e in agent.tasks.values() if e.holds]
     t.allocator.add_agent(agent_id, call.agent.resources, used, call.agent.place)
     requests.judge_soon(t)
@@ -154,7 +155,7 @@ def _take(t: Tables, agent: AgentEntry, task: TaskOnAgent) -> TaskEntry:
             task.task,
             agent.info.agent_id,
             task.state,
-            holds=False,
+            holds=not task.state.terminal,
             since_ms=t.now_ms,
         )
         agent.tasks[key] = entry
@@ -162,7 +163,8 @@ def _take(t: Tables, agent: AgentEntry, task: TaskOnAgent) -> TaskEntry:
             _introduce(t, framework, entry)
             if task.state.terminal and not entry.double:
                 agent.unacknowledged[task.framework_id] += 1
-    elif framework is not None and task.state.terminal and not entry.state.terminal:
+        return entry
+    if framework is not None and task.state.terminal and not entry.state.terminal:
         agent.unacknowledged[task.framework_id] += not entry.double
     entry.state = task.state
     entry.holds = not task.state.terminal
@@ -211,9 +213,9 @@ def _pass_on_what_was_asked(t: Tables, agent: AgentEntry, call: Register) -> Non
     """Removals and kills that the agent may have missed while it was away."""
     if agent.stream is None:
         raise AssertionError("an agent that registers has a stream")
-    listed = [framework.framework_id for framework in call.frameworks]
-    listed += [task.framework_id for task in call.tasks]
-    for framework_id in dict.fromkeys(listed):
+    listed = dict.fromkeys([framework.framework_id for framework in call.frameworks])
+    listed.update(dict.fromkeys([task.framework_id for task in call.tasks]))
+    for framework_id in listed:
         if framework_id not in t.frameworks:
             t.emit(ToAgent(agent.stream, ShutdownFramework(framework_id)))
     for entry in agent.tasks.values():

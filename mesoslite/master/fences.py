@@ -102,7 +102,7 @@ def registered(t: Tables, agent: AgentEntry) -> None:
         entry = agent.tasks.get((held.framework_id, held.task_id))
         if entry is None or entry.state.terminal:
             _forget(t, held)
-    for entry in agent.tasks.values():
+    for entry in [entry for entry in agent.tasks.values() if entry.task.fence is not None]:
         framework = t.frameworks.get(entry.framework_id)
         if framework is None or entry.task.fence is None or entry.state.terminal:
             continue
