@@ -130,10 +130,13 @@ def console(stream: TextIO) -> Console:
 
 
 def show(*things: RenderableType) -> None:
-    """Print tables and texts as data on stdout, without blanks at the ends of lines."""
+    """Print tables and texts as data on stdout, without blanks at the ends of lines.
+
+    A line may be wider than the terminal, which wraps it: one that is cut would lie.
+    """
     out = console(sys.stdout)
     with out.capture() as captured:
         for thing in things:
-            out.print(thing)
+            out.print(thing, crop=False)
     lines = captured.get().splitlines()
     write(sys.stdout, "".join(line.rstrip() + "\n" for line in lines))

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mesoslite import FrameworkError, Refusal, Resources, Scheduler, run_async
-from mesoslite.cli import tables
+from mesoslite.cli import layout, tables
 from mesoslite.cli.amounts import amount, cores, duration, resources_of, size
 from mesoslite.cli.cluster import Cluster, ClusterOptions
 from mesoslite.cli.connection import Operator
@@ -246,7 +246,7 @@ class _Show:
     def summary(self, took_s: float, left: list[str]) -> None:
         """What has been seen, in a few lines."""
         story = self.story
-        where = tables.table("AGENT", "TASKS", *sorted(story.ends()), right=("TASKS",))
+        where = layout.table("AGENT", "TASKS", *sorted(story.ends()), right=("TASKS",))
         for row in self._agents:
             here = [
                 story.states[task_id]
@@ -264,7 +264,7 @@ class _Show:
             if half is not None and most is not None
             else "no task ran"
         )
-        facts = tables.facts(
+        facts = layout.facts(
             [
                 ("tasks", f"{len(story.states)}: {ends or 'none'}"),
                 ("containers", self._containers),

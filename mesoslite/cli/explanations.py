@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mesoslite.cli import documents, tables
+from mesoslite.cli import documents, layout, tables
 from mesoslite.cli.amounts import text_of
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Format, emit, one_line, show
@@ -58,7 +58,7 @@ def _plural(noun: str, count: int) -> str:
 
 def _reasons(role: operator_pb2.RoleExplanation, wide: bool) -> Table:
     more = ("AGENT", "OFFER", "SINCE", "UNTIL") if wide else ()
-    out = tables.table("AGENTS", "REASON", *more, right=("AGENTS",))
+    out = layout.table("AGENTS", "REASON", *more, right=("AGENTS",))
     for column in ("WHY", "WHAT WOULD HELP"):
         out.add_column(column, overflow="fold", ratio=1)
     for why in role.whys:

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from mesoslite.cli.amounts import bytes_size, duration, text_of
 from mesoslite.cli.documents import member_name
-from mesoslite.cli.tables import command_text, facts, life_table, moment, plain, state
+from mesoslite.cli.layout import facts
+from mesoslite.cli.tables import command_text, life_table, moment, plain, state
 from mesoslite.v1 import agent_pb2, common_pb2
 
 

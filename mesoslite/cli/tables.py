@@ -12,6 +12,7 @@ from rich.text import Text
 from mesoslite.cli.amounts import bytes_size, cores, duration, size, text_of, total_of
 from mesoslite.cli.console import one_line
 from mesoslite.cli.documents import member_name
+from mesoslite.cli.layout import facts, table
 from mesoslite.v1 import common_pb2, operator_pb2, scheduler_pb2
 
 #: The least an id is shortened to; git's habit.
@@ -64,26 +65,6 @@ def state(name: str | None) -> Text:
 def task_state(task: operator_pb2.TaskRow) -> str | None:
     """The name of a task's state."""
     return member_name(common_pb2.TaskState.DESCRIPTOR, task.state)
-
-
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table in the one look that all have: without lines, so that rows can be cut."""
-    out = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
-    for column in columns:
-        out.add_column(
-            column, justify="right" if column in right else "left", no_wrap=True, overflow="fold"
-        )
-    return out
-
-
-def facts(pairs: Iterable[tuple[str, RenderableType]]) -> Table:
-    """Names and values, one pair a line."""
-    out = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    out.add_column(style="dim", no_wrap=True)
-    out.add_column(overflow="fold")
-    for name, value in pairs:
-        out.add_row(name, value)
-    return out
 
 
 def plain(text: str) -> Text:

@@ -2,9 +2,12 @@
 
 import io
 
+import pytest
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from mesoslite.cli import tables
+from mesoslite.cli.console import show
 from mesoslite.v1 import common_pb2, operator_pb2, scheduler_pb2
 
 NOW_MS = 1_700_000_100_000
@@ -175,3 +178,55 @@ def test_a_framework_s_page_lists_what_it_still_wants() -> None:
         "binpack",
     ):
         assert cell in line
+
+
+class Terminal(io.StringIO):
+    """A terminal, as far as anybody asks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def seen(monkeypatch: pytest.MonkeyPatch, columns: int, thing: RenderableType) -> list[str]:
+    """The lines that `show` prints in a terminal of so many columns."""
+    terminal = Terminal()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stdout", terminal)
+    show(thing)
+    return Text.from_ansi(terminal.getvalue()).plain.splitlines()
+
+
+@pytest.mark.parametrize("columns", [10, 40, 60])
+def test_a_narrow_terminal_cuts_no_id_and_no_number(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    frameworks = [
+        operator_pb2.FrameworkRow(
+            framework_id=f"1-F{number}",
+            info=common_pb2.FrameworkInfo(
+                name="a name of several words", roles=["first-role", "second-role"]
+            ),
+            state="completed",
+            since_ms=NOW_MS - 137_000,
+            tasks=1_234,
+        )
+        for number in range(20, 30)
+    ]
+    text = seen(monkeypatch, columns, tables.framework_table(frameworks, NOW_MS, wide=False))
+    rows = [line for line in text if line.startswith("1-F")]
+    assert [row.split()[0] for row in rows] == [f"1-F{number}" for number in range(20, 30)]
+    assert all("2m17s" in row and "completed" in row and "1234" in row for row in rows)
+    whole = "".join("".join(line.split()) for line in text)
+    assert whole.count("several") == whole.count("words") == 10
+
+
+def test_a_table_is_no_wider_than_the_terminal_where_its_texts_can_wrap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status = common_pb2.TaskStatus(
+        state=common_pb2.TASK_STATE_FAILED, message="what went wrong, at length: " + "word " * 40
+    )
+    text = seen(monkeypatch, 80, tables.life_table([status]))
+    assert max(map(len, text)) <= 80
+    assert sum(line.count("word") for line in text) == 40
