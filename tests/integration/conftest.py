@@ -7,6 +7,7 @@ with them, nor a mount or a cgroup be left: the test fails, and what was left is
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ from mesoslite.testing.zookeeper import ZooKeeperServer, why_no_zookeeper
 from tests.integration.containers import Place, Rig
 
 GONE_S_MAX = 5.0
+LOOK_S = 0.02
 
 
 @pytest.fixture
@@ -53,3 +55,11 @@ def zookeeper(tmp_path: Path) -> Iterator[ZooKeeperServer]:
         pytest.skip(why)
     with ZooKeeperServer(tmp_path / "zookeeper") as server:
         yield server
+        until = time.monotonic() + GONE_S_MAX
+        while (left := _client_threads()) and time.monotonic() < until:
+            time.sleep(LOOK_S)
+    assert not left, f"the test left clients of ZooKeeper that go on for ever: {left}"
+
+
+def _client_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "zk_loop" in thread.name]

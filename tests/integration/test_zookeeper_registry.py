@@ -43,8 +43,10 @@ async def seated(server: ZooKeeperServer) -> AsyncIterator[Seat]:
     """A master that is in the election, whoever leads."""
     seat = Seat(ensemble_of(server), 4.0)
     await seat.take(b"{}")
-    yield seat
-    await seat.leave()
+    try:
+        yield seat
+    finally:
+        await seat.leave()
 
 
 async def recovered(server: ZooKeeperServer) -> Recovered:
