@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -30,7 +30,7 @@ from mesoslite.masters import (
     leader_told,
     parse_masters,
 )
-from mesoslite.v1 import agent_pb2, common_pb2, operator_pb2, operator_pb2_grpc
+from mesoslite.v1 import agent_pb2, operator_pb2, operator_pb2_grpc
 
 #: A master answers a page of 1,000 rows in milliseconds; one that needs longer than this is lost.
 CALL_TIMEOUT_S = 10.0
@@ -41,7 +41,6 @@ ROWS_MAX = 100_000
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 
 Row = TypeVar("Row")
-_NEVER = common_pb2.TaskStatus()
 
 
 class Page(Protocol):
@@ -259,19 +258,7 @@ class Operator:
         rows = self.tasks(some, framework=framework) or self.tasks(
             some, framework=framework, completed=True
         )
-        same = [row for row in rows if row.task.task_id == some]
-        if len(same) > 1:
-            newest = sorted(
-                same, key=lambda row: -max(s.timestamp_ms for s in row.statuses or [_NEVER])
-            )
-            named = ", ".join(row.framework_name for row in newest[:3])
-            rest = f" and {len(same) - 3} more" if len(same) > 3 else ""
-            raise Failure(
-                Code.USAGE,
-                f"{len(same)} frameworks have a task {some!r}: {named}{rest}; "
-                "say whose you mean with --framework",
-            )
-        row = only(rows, "task", some, lambda row: row.task.task_id)
+        row = only_task(rows, some)
         return row.task.task_id, row.framework_id
 
     def post_mortems(
@@ -367,3 +354,37 @@ def only(rows: list[Row], noun: str, asked: str, key_of: Callable[[Row], str]) -
         rest = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise Failure(Code.USAGE, f"{asked!r} may be {named}{rest}: give more of the id")
     return found[0]
+
+
+def only_task(rows: Sequence[operator_pb2.TaskRow], some: str) -> operator_pb2.TaskRow:
+    """The one task that was meant; of several that one framework called so, the newest.
+
+    Raises Failure, as `only`. Frameworks choose their ids alone: two may choose the same, and no
+    longer id tells those apart.
+    """
+    found = [row for row in rows if row.task.task_id == some] or rows
+    if len({row.task.task_id for row in found}) != 1:
+        return only(list(found), "task", some, lambda row: row.task.task_id)
+    newest: dict[str, operator_pb2.TaskRow] = {}
+    for row in sorted(found, key=_last_heard_ms):
+        newest.pop(row.framework_id, None)
+        newest[row.framework_id] = row
+    *others, row = newest.values()
+    if others:
+        named = ", ".join(_framework_of(one) for one in (row, *reversed(others))[:3])
+        rest = f" and {len(others) - 2} more" if len(others) > 2 else ""
+        raise Failure(
+            Code.USAGE,
+            f"{len(newest)} frameworks have a task {row.task.task_id!r}: {named}{rest}; "
+            f"say whose you mean, as --framework {row.framework_id}",
+        )
+    return row
+
+
+def _last_heard_ms(row: operator_pb2.TaskRow) -> int:
+    return max((status.timestamp_ms for status in row.statuses), default=0)
+
+
+def _framework_of(row: operator_pb2.TaskRow) -> str:
+    """Its id, which is nobody else's, and its name, which may be."""
+    return f"{row.framework_id} ({row.framework_name})" if row.framework_name else row.framework_id

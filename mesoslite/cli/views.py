@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from mesoslite.cli import documents, post_mortems, tables
-from mesoslite.cli.connection import Operator, only
+from mesoslite.cli.connection import Operator, only, only_task
 from mesoslite.cli.console import Code, Failure, Format, emit, note, show, write_bytes
 from mesoslite.cli.options import Chosen
 from mesoslite.lifecycle import TaskState
@@ -157,7 +157,7 @@ def task(chosen: Chosen, some: str, framework: str, agent: str) -> None:
         if agent:
             known = operator.agents(agent)
             agent = only(known, "agent", agent, lambda row: row.info.agent_id).info.agent_id
-        row = only(rows, "task", some, lambda row: row.task.task_id) if rows else None
+        row = only_task(rows, some) if rows else None
         attempts: list[agent_pb2.PostMortem] = []
         why = ""
         if row is None:
@@ -166,7 +166,7 @@ def task(chosen: Chosen, some: str, framework: str, agent: str) -> None:
             except Failure as failure:
                 if failure.code is not Code.NOT_FOUND or agent:
                     raise
-                only(rows, "task", some, lambda row: row.task.task_id)  # says that there is none
+                only_task(rows, some)  # says that there is none
         elif any(_terminal(status.state) for status in row.statuses):
             try:
                 attempts = operator.post_mortems(row.task.task_id, row.framework_id, agent)

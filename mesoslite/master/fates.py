@@ -62,8 +62,12 @@ def explain_task(t: Tables, some: str, framework: str) -> TaskExplanation | NotE
         # A launch that is refused changes nothing about an earlier one of the same id.
         refused = {key: launch for key, launch in _refused(t, fits, framework) if key not in known}
         if len(known) + len(refused) > 1:
-            names = {f"{task_id} of {holder}" for holder, task_id in (*known, *refused)}
-            return NotExplained(Refusal.AMBIGUOUS, several(some, names))
+            keys = (*known, *refused)
+            names = {f"{task_id} of {holder}" for holder, task_id in keys}
+            do = "give the whole id"
+            if len({task_id for _, task_id in keys}) == 1:  # no longer id tells those apart
+                do = f"say whose you mean, as --framework {min(keys)[0]}"
+            return NotExplained(Refusal.AMBIGUOUS, several(some, names, do))
         for entry in known.values():
             return _explain_entry(t, entry)
         for key, launch in refused.items():
@@ -72,11 +76,11 @@ def explain_task(t: Tables, some: str, framework: str) -> TaskExplanation | NotE
     return NotExplained(Refusal.UNKNOWN_TASK, f"{some!r} is no {what} that is known here")
 
 
-def several(some: str, names: Collection[str]) -> str:
+def several(some: str, names: Collection[str], do: str = "give the whole id") -> str:
     """What to say to somebody who may mean several."""
     shown = ", ".join(sorted(names)[:SHOWN_MAX])
     more = f" and {len(names) - SHOWN_MAX:,} more" if len(names) > SHOWN_MAX else ""
-    return f"{some!r} may be {shown}{more}: give the whole id"
+    return f"{some!r} may be {shown}{more}: {do}"
 
 
 def _entries(t: Tables, fits: Callable[[str], bool], framework: str) -> Iterator[TaskEntry]:

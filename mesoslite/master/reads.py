@@ -95,10 +95,11 @@ class Reads:
         entries = view.task_entries(self._tables, task_id, framework)
         if not entries:
             raise ReadError(Refusal.UNKNOWN_TASK, f"no task {task_id!r} is known")
-        if len({entry.framework_id for entry in entries}) > 1:
-            raise ReadError(
-                Refusal.AMBIGUOUS, f"several frameworks have a task {task_id!r}: name one"
-            )
+        holders = sorted({entry.framework_id for entry in entries})
+        if len(holders) > 1:
+            some = ", ".join(holders[:3]) + (", ..." if len(holders) > 3 else "")
+            told = f"{len(holders)} frameworks have a task {task_id!r}: name one of {some}"
+            raise ReadError(Refusal.AMBIGUOUS, told)
         return entries[0]
 
     def _ended(self, entry: TaskEntry) -> bool:

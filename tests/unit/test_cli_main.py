@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mesoslite.cli.connection import find_token, only
+from mesoslite.cli.connection import find_token, only, only_task
 from mesoslite.cli.console import Code, Failure
 from mesoslite.cli.main import exit_code_of
 from mesoslite.cli.options import seconds
+from mesoslite.v1 import common_pb2, operator_pb2
 from mesoslite.version import VERSION
 
 NOUNS = ("agent", "framework", "task", "offer")
@@ -150,3 +151,38 @@ def test_an_id_in_full_is_meant_whatever_else_begins_so() -> None:
     with pytest.raises(Failure, match="no task is called") as none:
         only([], "task", "we", str)
     assert none.value.code == Code.NOT_FOUND
+
+
+def task_row(task: str, framework: str, name: str = "", at_ms: int = 0) -> operator_pb2.TaskRow:
+    return operator_pb2.TaskRow(
+        task=common_pb2.Task(task_id=task),
+        framework_id=framework,
+        framework_name=name,
+        statuses=[common_pb2.TaskStatus(timestamp_ms=at_ms)],
+    )
+
+
+@pytest.mark.parametrize("some", ["a", "a-t"])
+def test_a_task_id_of_several_frameworks_is_refused_with_the_flag_that_chooses(some: str) -> None:
+    task = "a" if some == "a" else "a-task"
+    rows = [
+        task_row(task, "1-F1", "web", 7),
+        task_row(task, "1-F63", "", 9),
+        task_row(task, "1-F2", "web", 8),
+        task_row(task, "1-F3", "web", 6),
+    ]
+    with pytest.raises(Failure) as several:
+        only_task(rows, some)
+    assert several.value.code == Code.USAGE
+    assert str(several.value) == (
+        f"4 frameworks have a task {task!r}: 1-F63, 1-F2 (web), 1-F1 (web) and 1 more; "
+        "say whose you mean, as --framework 1-F63"
+    )
+
+
+def test_of_the_tasks_that_one_framework_called_the_same_the_newest_is_meant() -> None:
+    rows = [task_row("a", "1-F1", at_ms=9), task_row("a", "1-F1", at_ms=8), task_row("ab", "1-F2")]
+    assert only_task(rows, "a") is rows[0]
+    assert only_task(rows, "ab") is rows[2]
+    with pytest.raises(Failure, match="give more of the id"):
+        only_task([rows[0], rows[2]], "")

@@ -575,7 +575,11 @@ def test_one_id_in_two_frameworks_needs_the_framework_s_name() -> None:
     world.framework("f")
     world.framework("g", session_id="g")
     world.agent(tasks=[on_agent("t1"), on_agent("t1", framework_id="1-F2")])
-    assert not_explained(world, "t1").refusal is Refusal.AMBIGUOUS
+    told = not_explained(world, "t1")
+    assert told.refusal is Refusal.AMBIGUOUS
+    assert told.message == (
+        "'t1' may be t1 of 1-F1, t1 of 1-F2: say whose you mean, as --framework 1-F1"
+    )
     assert of_task(world, "t1", "g").framework_id == "1-F2"
     assert not_explained(world, "t1", "nobody").refusal is Refusal.UNKNOWN_TASK
 
