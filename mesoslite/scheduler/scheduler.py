@@ -536,6 +536,8 @@ def _check_parts(task: Task) -> None:
         if not isinstance(uri, Uri):
             kind = type(uri).__name__
             raise TypeError(f"task {task.task_id}: uris are Uri objects, not {kind}")
+    if task.fence is not None:
+        _id("fence", task.fence)
 
 
 def _id(noun: str, value: str) -> str:

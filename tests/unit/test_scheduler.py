@@ -170,6 +170,9 @@ WRONG: list[tuple[str, Callable[[Plain], None], str]] = [
         lambda s: s.launch(offer(), odd(uris=["file:///x"])),
         "uris are Uri objects, not str",
     ),
+    ("fence", lambda s: s.launch(offer(), odd(fence=7)), "the id of a fence is text, not int"),
+    ("no fence", lambda s: s.launch(offer(), odd(fence="")), "'' is no fence id"),
+    ("blank fence", lambda s: s.launch(offer(), odd(fence="a b")), "'a b' is no fence id"),
     ("command", lambda s: s.launch(offer(), Task("t", [], Resources(cpus=1))), "has no words"),
     (
         "too many",
