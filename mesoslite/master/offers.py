@@ -376,7 +376,8 @@ def _why_not_launch(
     if task.task_id in framework.tasks:
         return Refusal.DUPLICATE_TASK, f"there is a task {task.task_id} already"
     if not (task.resources.scalar("cpus") or task.resources.scalar("mem")):
-        return Refusal.NO_RESOURCES, f"{task.task_id} asks for {task.resources or 'nothing'}"
+        only = f", only for {task.resources}" if task.resources else ""
+        return Refusal.NO_RESOURCES, f"task {task.task_id} asks for neither cpus nor mem{only}"
     if not left.covers(task.resources):
         lacks = requests.fits_nowhere(t, role, task.resources)
         if lacks is not None:

@@ -58,7 +58,8 @@ def accept(t: Tables, decision: AcceptOffers) -> None:
     for operation in decision.operations:
         task_id = task_id_of(operation)
         if t.has_task(task_id) or task_id in operations:
-            _refuse_here(t, operation, decision, Refusal.DUPLICATE_TASK, task_id)
+            message = f"there is a task {task_id} already"
+            _refuse_here(t, operation, decision, Refusal.DUPLICATE_TASK, message)
         else:
             operations[task_id] = operation
     t.offers.take(offer_ids)

@@ -325,6 +325,7 @@ def test_a_task_id_in_use_is_refused_here_and_the_other_tasks_go_on() -> None:
     [told] = bench.callbacks
     assert isinstance(told, OnStatus)
     assert (told.status.state, told.status.refusal) == (TaskState.ERROR, Refusal.DUPLICATE_TASK)
+    assert told.status.message == "there is a task t1 already"
 
 
 def test_an_accept_made_while_there_is_no_stream_is_said_on_the_next() -> None:
