@@ -20,6 +20,7 @@ from mesoslite.where import InvalidWhere, Place, Where
 
 ID_PATTERN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
 ID_LENGTH_MAX = 128
+_NO_IDS = frozenset({"", ".", ".."})
 
 DAY_MS = 24 * 3600 * 1000
 DEFAULT_ROLE = "*"
@@ -298,13 +299,11 @@ def are_ids(values: Sequence[str]) -> bool:
 
     A new master reads the ids of all tasks of the cluster, for the first time.
     """
-    joined = "".join(values)
-    bare = joined.replace("-", "").replace("_", "").replace(".", "")
-    if not joined.isascii() or (bare and not bare.isalnum()):
+    # Of bytes only ASCII's letters and digits are alphanumeric; what is no Unicode becomes "?".
+    bare = "".join(values).encode(errors="replace").translate(None, b"-_.")
+    if bare and not bare.isalnum():
         return False
-    if "" in values or "." in values or ".." in values:
-        return False
-    return max(map(len, values), default=0) <= ID_LENGTH_MAX
+    return _NO_IDS.isdisjoint(values) and max(map(len, values), default=0) <= ID_LENGTH_MAX
 
 
 def why_not_request(request: Request) -> str | None:

@@ -214,7 +214,7 @@ def _pass_on_what_was_asked(t: Tables, agent: AgentEntry, call: Register) -> Non
     if agent.stream is None:
         raise AssertionError("an agent that registers has a stream")
     listed = dict.fromkeys([framework.framework_id for framework in call.frameworks])
-    listed.update(dict.fromkeys([task.framework_id for task in call.tasks]))
+    listed.update({task.framework_id: None for task in call.tasks})
     for framework_id in listed:
         if framework_id not in t.frameworks:
             t.emit(ToAgent(agent.stream, ShutdownFramework(framework_id)))

@@ -9,6 +9,7 @@ from itertools import groupby, islice, repeat
 from typing import Any, assert_never
 
 from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, POST_MORTEM, FileChunk, FileRead
+from mesoslite.immutable import twins
 from mesoslite.messages import (
     AcknowledgeStatus,
     AgentCall,
@@ -50,7 +51,6 @@ from mesoslite.wire.nouns import (
     agent_info_from_wire,
     framework_reference_from_wire,
     nested_task,
-    others,
     others_to_keep,
     shape_of,
     write_agent_info,
@@ -270,10 +270,11 @@ class Registration:
         framework_id = check.identifier(slot.framework_id, "framework_id")
         role = check.role(slot.role, "role")
         first = nested_task(slot.task)
-        tasks = [first, *others(first, slot.more_task_ids, "more_task_ids")]
+        more = check.new_identifiers(list(slot.more_task_ids), "more_task_ids")
+        tasks = [first, *twins(first, "task_id", more)]
         size, before = len(tasks), len(self._tasks)
         states = columns.read(slot.states, size, 0, "states", TASK_STATES.member)
-        containers = columns.identifiers_or_empty(slot.container_ids, size, "container_ids")
+        containers = columns.new_identifiers_or_empty(slot.container_ids, size, "container_ids")
         keys = [(framework_id, task.task_id) for task in tasks]
         entries = map(TaskOnAgent, repeat(framework_id), repeat(role), tasks, states, containers)
         self._tasks.update(zip(keys, entries, strict=True))

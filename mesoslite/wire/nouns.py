@@ -341,15 +341,10 @@ def another(task: Task, task_id: str, field: str) -> Task:
     return twins(task, "task_id", [check.identifier(task_id, field)])[0]
 
 
-def others(task: Task, task_ids: Iterable[str], field: str) -> list[Task]:
-    """The same task under other ids, which are checked. Raises MalformedMessage. 0.3 us each."""
-    return twins(task, "task_id", check.identifiers_at_once(list(task_ids), field))
-
-
 def others_to_keep(task: Task, task_ids: Iterable[str], field: str) -> list[Task]:
     """The same task under other ids, for who writes each of them down: what `task` was read from is
     then the encoding of all but the id. Raises MalformedMessage."""
-    made = others(task, task_ids, field)
+    made = twins(task, "task_id", check.identifiers_at_once(list(task_ids), field))
     encoded = _TASKS.of(task)
     own = _id_field(task.task_id)
     if encoded is not None and encoded.startswith(own):

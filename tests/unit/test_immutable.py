@@ -5,7 +5,7 @@ from dataclasses import asdict, field, fields, replace
 
 import pytest
 
-from mesoslite.immutable import dataclass, fix
+from mesoslite.immutable import dataclass, fix, twins
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +84,9 @@ def test_it_is_matched_by_place_and_by_name() -> None:
 
 def test_what_is_given_can_be_put_right_while_it_is_made() -> None:
     assert Words(["a", "b"]).words == ("a", "b")  # type: ignore[arg-type]
+
+
+def test_twins_differ_in_one_field_and_leave_the_first_as_it_was() -> None:
+    first = Pair(1, 2)
+    assert twins(first, "left", [3, 4]) == [Pair(3, 2), Pair(4, 2)]
+    assert first == Pair(1, 2)
