@@ -329,6 +329,20 @@ class Warn:
     """What it was measured by: names with their unit, and values."""
 
 
+@dataclass(frozen=True, slots=True)
+class PeerSilent:
+    """Tell the operator of the master whose stream is ended because nothing was heard on it.
+
+    At most once a minute for each agent and each framework; one of the two ids is set.
+    """
+
+    agent_id: str
+    framework_id: str
+    name: str
+    """The agent's host, or the framework's name."""
+    silent_ms: int
+
+
 Durable = (
     SaveAgent
     | ForgetAgent
@@ -342,4 +356,4 @@ Durable = (
     | SaveFence
     | ForgetFence
 )
-Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer | Warn
+Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer | Warn | PeerSilent

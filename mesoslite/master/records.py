@@ -173,6 +173,8 @@ class AgentEntry:
     """It does not read what it is sent."""
     problem: str = ""
     """Why it takes no launches now, as it says itself; empty: it does."""
+    silence_told_ms: int | None = None
+    """When the operator of the master was told last that nothing was heard of it."""
     tasks: dict[tuple[str, str], TaskEntry] = field(default_factory=dict)
     """By (framework id, task id)."""
     offers: dict[str, OutstandingOffer] = field(default_factory=dict)
@@ -258,6 +260,8 @@ class FrameworkEntry:
     deadline_ms: int | None
     stream: str | None = None
     paused: bool = False
+    silence_told_ms: int | None = None
+    """When the operator of the master was told last that nothing was heard of it."""
     suppressed: set[str] = field(default_factory=set)
     demand_roles: set[str] = field(default_factory=set)
     """In these only what is requested is offered, and what is reserved for them."""

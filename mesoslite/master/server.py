@@ -26,6 +26,7 @@ from mesoslite.master.protocol import (
     Effect,
     Event,
     ForgetAgent,
+    PeerSilent,
     SchedulerCalled,
     StreamClosed,
     StreamPaused,
@@ -37,7 +38,7 @@ from mesoslite.master.protocol import (
 from mesoslite.master.reads import Reads
 from mesoslite.master.records import Tables
 from mesoslite.measures import Traffic
-from mesoslite.messages import Heartbeat, SchedulerEvent
+from mesoslite.messages import HEARTBEAT_INTERVAL_MS, Heartbeat, SchedulerEvent
 from mesoslite.streams import Outbox, Outgoing, converse, listen
 from mesoslite.v1 import agent_pb2, scheduler_pb2
 from mesoslite.wire import (
@@ -123,6 +124,8 @@ class Streams:
             case Warn(framework_id, name, what, numbers):
                 told: dict[str, int] = dict(numbers)
                 log.warning(what.value, framework=name, framework_id=framework_id, **told)
+            case PeerSilent():
+                log_silence(effect)
             case _:
                 _committed_before(effect)
 
@@ -279,6 +282,24 @@ def _reading(context: Context) -> Callable[[], Awaitable[object]]:
         return message
 
     return read
+
+
+def log_silence(effect: PeerSilent) -> None:
+    """Say who it was, and what to look at: the settings, or the peer."""
+    if effect.silent_ms < 2 * HEARTBEAT_INTERVAL_MS:
+        every_s = HEARTBEAT_INTERVAL_MS // 1_000
+        hint = f"its heartbeats are {every_s} s apart unless it was told otherwise: raise silence-s"
+    else:
+        hint = "it is stopped, cut off or far too busy"
+    who = (
+        {"agent": effect.name, "agent_id": effect.agent_id}
+        if effect.agent_id
+        else {"framework": effect.name, "framework_id": effect.framework_id}
+    )
+    silent_s = effect.silent_ms / 1_000
+    log.warning(
+        "a peer was silent for too long, it is dropped", **who, silent_s=silent_s, hint=hint
+    )
 
 
 def _committed_before(_: Durable) -> None:

@@ -22,6 +22,7 @@ from mesoslite.master.protocol import (
     Event,
     ForgetAgent,
     FrameworkRecord,
+    PeerSilent,
     Recovered,
     SaveFramework,
     SchedulerCalled,
@@ -70,6 +71,8 @@ from mesoslite.messages import (
 from mesoslite.model import Refusal
 
 __all__ = ["Master", "MasterConfig"]
+
+SILENCE_AGAIN_MS = 60_000  # the silence of the same peer is told of so far apart
 
 
 class Master:
@@ -218,10 +221,27 @@ class Master:
         """Nothing was heard on a stream for so long that its peer can not be there any more."""
         t = self.tables
         agent = t.agent_on(stream)
+        self._tell_of_silence(stream)
         t.emit(CloseStream(stream))
         self._closed(stream)
         if agent is not None:
             agents.away_for_too_long(t, agent)
+
+    def _tell_of_silence(self, stream: str) -> None:
+        """A peer whose heartbeats are too far apart for this master is dropped again and again."""
+        t = self.tables
+        peer = t.agent_on(stream) or t.framework_on(stream)
+        if peer is None:
+            return
+        told_ms = peer.silence_told_ms
+        if told_ms is not None and t.now_ms - told_ms < SILENCE_AGAIN_MS:
+            return
+        peer.silence_told_ms = t.now_ms
+        silent_ms = t.now_ms - t.peers[stream].heard_ms
+        if isinstance(peer, AgentEntry):
+            t.emit(PeerSilent(peer.info.agent_id, "", peer.info.hostname, silent_ms))
+        else:
+            t.emit(PeerSilent("", peer.framework_id, peer.info.name, silent_ms))
 
     # --- streams ---------------------------------------------------------------------------------
 

@@ -237,6 +237,9 @@ class MasterNode(Daemon[master.Event, master.Effect]):
             case master.Warn(_, name, what, _):
                 self.world.counts[f"misconduct: {what.name}"] += 1
                 self.world.story.note(self.name, f"warns of {name}: {what.value}")
+            case master.PeerSilent(agent_id, framework_id, _, silent_ms):
+                who = agent_id or framework_id
+                self.world.story.note(self.name, f"heard nothing of {who} for {silent_ms:,} ms")
             case _:
                 pass  # durable: committed before
 

@@ -191,6 +191,8 @@ def _line(effect: p.Effect) -> str:
         case p.Warn(framework_id, _, what, numbers):
             counts = ", ".join(f"{name} {value}" for name, value in numbers)
             return f"warn of {framework_id}: {what.name} ({counts})"
+        case p.PeerSilent(agent_id, framework_id, _, silent_ms):
+            return f"tell that {agent_id or framework_id} was silent for {silent_ms} ms"
         case p.Answer():
             if effect.refusal is not None:
                 return f"answer #{effect.request}: {effect.refusal.name} ({effect.message})"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+import structlog.testing
+
+from mesoslite.master.protocol import PeerSilent
 from mesoslite.master.records import AgentState
+from mesoslite.master.server import log_silence
 from mesoslite.master.state import MasterConfig
 from tests.unit.master_world import World
 
@@ -54,3 +59,35 @@ def test_a_silent_agent_whose_turn_is_later_is_only_disconnected() -> None:
     assert states == {"a1": AgentState.UNREACHABLE, "a2": AgentState.DISCONNECTED}
     world.wait(60_000)
     assert world.master.tables.agents["a2"].state is AgentState.UNREACHABLE
+
+
+def test_who_is_dropped_because_it_was_silent_is_named_at_most_once_a_minute() -> None:
+    world = World(config=MasterConfig(heartbeat_ms=1_000, silence_ms=4_000))
+    world.framework("f")
+    world.agent("a1")
+    world.silent |= {"f", "a1"}
+    world.wait(4_000)
+    told = [effect for effect in world.said if isinstance(effect, PeerSilent)]
+    assert sorted(told, key=lambda one: one.agent_id) == [
+        PeerSilent("", "1-F1", "f", 4_000),
+        PeerSilent("a1", "", "a1.example", 4_000),
+    ]
+    counts = []
+    for again in range(20):
+        world.said.clear()
+        world.agent("a1", stream=f"a1 again {again}")
+        world.silent.add(f"a1 again {again}")
+        world.wait(4_000)
+        counts.append(sum(isinstance(effect, PeerSilent) for effect in world.said))
+    assert counts == [0] * 14 + [1] + [0] * 5
+
+
+@pytest.mark.parametrize(("silent_ms", "hint"), [(4_000, "raise silence-s"), (75_000, "stopped")])
+def test_the_log_says_what_to_look_at_when_a_peer_was_silent(silent_ms: int, hint: str) -> None:
+    with structlog.testing.capture_logs() as lines:
+        log_silence(PeerSilent("a1", "", "a1.example", silent_ms))
+        log_silence(PeerSilent("", "1-F1", "f", silent_ms))
+    assert [line["silent_s"] for line in lines] == [silent_ms / 1_000] * 2
+    assert (lines[0]["agent"], lines[0]["agent_id"]) == ("a1.example", "a1")
+    assert (lines[1]["framework"], lines[1]["framework_id"]) == ("f", "1-F1")
+    assert all(hint in line["hint"] for line in lines)
