@@ -1,6 +1,7 @@
 """The command line itself: its words, its exit codes, how fast it is there."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -186,3 +187,15 @@ def test_of_the_tasks_that_one_framework_called_the_same_the_newest_is_meant() -
     assert only_task(rows, "ab") is rows[2]
     with pytest.raises(Failure, match="give more of the id"):
         only_task([rows[0], rows[2]], "")
+
+
+def test_ctrl_c_while_the_command_is_still_imported_ends_it_quietly(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n", encoding="ascii")
+    done = subprocess.run(
+        [sys.executable, "-m", "mesoslite.cli.entry", "demo"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (Code.INTERRUPTED, "", "")
