@@ -1,34 +1,18 @@
-"""Three minutes of chaos; and that its judge sees what is wrong."""
+"""That the judge of a chaos sees what is wrong; `make chaos` plays it."""
 
 from __future__ import annotations
 
 import json
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.evidence import Death, Evidence, Stopped, lived_together, read, script_of, wrong
-from tests.chaos.services import ROOT
 
-CHAOS_S_MAX = 600  # three minutes of faults; it begins within one and ends within five
 START_AT = 1_000.0
 END_TOLD = {"FINISHED": ("COMMAND_EXITED", 0, None), "FAILED": ("COMMAND_EXITED", 7, None)}
-
-
-@pytest.mark.timeout(CHAOS_S_MAX + 60)
-def test_whatever_is_killed_stopped_or_cut_off_every_task_has_the_end_that_it_had() -> None:
-    played = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--seed", "1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=CHAOS_S_MAX,
-        check=False,
-    )
-    assert played.returncode == 0, played.stdout + played.stderr[-2_000:]
 
 
 # --- the judge ------------------------------------------------------------------------------------
