@@ -208,15 +208,9 @@ class Containers:
         await self._launcher.open()
         assert self._seen is not None
         seen, self._seen = self._seen, None
-        held = {
-            each.name: await self._in_thread(each.held) for each in self._containerizers.values()
-        }
-        # A container whose intent was damaged in the journal has no data, and may hold a root.
-        holders = {container_id: name for name, ids in held.items() for container_id in ids}
         for container_id in seen.keys() & known:
             event = seen[container_id]
-            holder = holders.get(container_id, ProcessContainerizer.name)
-            name = str((event["data"] or {}).get("containerizer", holder))
+            name = str((event["data"] or {}).get("containerizer", "process"))
             self._live[container_id] = Live(container_id, name, Phase.SPAWN, fields={})
             self._heard(event)
         await asyncio.gather(*(self._purge(each) for each in seen.keys() - known))
