@@ -130,27 +130,18 @@ class Database:
     """
 
     def __init__(
-        self,
-        path: Path,
-        migrations: Sequence[Migration],
-        *,
-        synced: bool = False,
-        boot_id: str = "",
+        self, path: Path, migrations: Sequence[Migration], *, synced: bool = False
     ) -> None:
         """Open or make the file, for its owner alone. Raises StorageError.
 
         `synced`: every transaction of it is fsynced, so at most the last one may be torn.
-        `boot_id`: this boot of the host's. What is not fsynced is not torn within one boot either.
         """
         self._path = path
-        self._boot_id = boot_id
-        self._mark = path.with_name(f"{path.name}-begun")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._full = True
         self._unfolded = 0
         self.measures = CommitMeasures()
         try:
-            self._begun_in = self._begun()
             with contextlib.suppress(FileExistsError):  # SQLite makes the log like the file
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(
@@ -158,70 +149,14 @@ class Database:
             )
             self._prepare(migrations, synced=synced)
         except OSError as error:
-            self._leave()
+            self.close()
             raise StorageError(f"cannot use {path}: {error.strerror}") from None
         except sqlite3.Error as error:
-            self._leave()
+            self.close()
             raise StorageError(self._unusable(error)) from None
         except StorageError:
-            self._leave()
+            self.close()
             raise
-
-    @property
-    def begun(self) -> bool:
-        """Whether this file has been settled once: then it is never empty."""
-        return self._begun_in is not None
-
-    def settle(self) -> None:
-        """From now on it holds what it is never without; an empty one is damaged.
-
-        Blocks, with some fsyncs at the first start in each boot. Raises StorageError.
-        SQLite makes an empty file anew, and leaves out a log from its first broken byte on, both
-        without a word: so what was written first is folded into the file, and a mark put beside.
-        """
-        if self._begun_in == self._boot_id:
-            return
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            written = self._mark.with_name(f"{self._mark.name}.new")
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            with os.fdopen(os.open(written, flags, 0o600), "w") as file:
-                file.write(f"{self._boot_id}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            written.replace(self._mark)
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise StorageError(f"cannot write {self._mark}: {error.strerror}") from None
-        except sqlite3.Error as error:
-            raise StorageError(self._unusable(error)) from None
-        self._begun_in = self._boot_id
-
-    def _begun(self) -> str | None:
-        """The boot in which it was last settled; None: never. Raises StorageError, OSError.
-
-        It is asked before SQLite sees the file: the log of an empty one would be removed.
-        """
-        if not self._path.exists():  # moved away, as we advise; its log and mark are of no use
-            self._mark.unlink(missing_ok=True)
-            return None
-        try:
-            boot_id = self._mark.read_text(errors="replace").strip()
-        except FileNotFoundError:
-            return None
-        if self._path.stat().st_size == 0:
-            raise StorageError(self._emptied())
-        return boot_id
-
-    def _emptied(self) -> str:
-        return (
-            f"{self._path} is damaged: it is empty, and was not before: "
-            "restore it from a copy or move it away"
-        )
 
     def _prepare(self, migrations: Sequence[Migration], *, synced: bool) -> None:
         connection = self._connection
@@ -232,16 +167,12 @@ class Database:
         if verdict != "ok":
             why = " ".join(verdict.split())
             raise StorageError(f"{self._path} is damaged ({why}): restore it or move it away")
-        lost = self._commits_behind_a_broken_one()
-        whole = synced or (self._boot_id != "" and self._begun_in == self._boot_id)
-        if whole and lost > 1:
+        if synced and (lost := self._commits_behind_a_broken_one()) > 1:
             raise StorageError(
                 f"{self._path} is damaged: its log {self._path.name}-wal is broken, and {lost} "
                 "commits behind that would be lost: restore both from a copy, or move them away"
             )
         [version] = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0 and self.begun:
-            raise StorageError(self._emptied())
         if version > len(migrations):
             raise StorageError(
                 f"{self._path} has tables of version {version}, this program knows "
@@ -255,9 +186,8 @@ class Database:
     def _commits_behind_a_broken_one(self) -> int:
         """SQLite takes a log as far as its checksums are right, and leaves the rest without a word.
 
-        The rest may be what a crash tore, one commit at most when each is fsynced or only the
-        process crashed, or what an earlier use of the log has left there, which has another salt.
-        More is damage. What is taken is folded in, so the next commit begins a use of its own.
+        The rest may be what a crash tore, one commit at most when each is fsynced, or what an
+        earlier use of the log has left there, which has another salt. More is damage.
         """
         [(_, taken, _)] = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         try:
@@ -285,10 +215,7 @@ class Database:
                 connection.execute("ROLLBACK")
 
     def _unusable(self, error: sqlite3.Error) -> str:
-        # The statements are ours: one that does not fit the tables, or text that is none (which has
-        # no code), tells of tables that are not as we made them.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+        if isinstance(error, sqlite3.OperationalError):
             return f"cannot use {self._path}: {error}"
         return f"{self._path} is damaged ({error}): restore it or move it away"
 
@@ -372,18 +299,3 @@ class Database:
         connection: sqlite3.Connection | None = getattr(self, "_connection", None)
         if connection is not None:
             connection.close()
-
-    def _leave(self) -> None:
-        """Close a file that is refused, and leave its log to those who repair it.
-
-        Whoever closes last folds in what SQLite takes of the log and removes it, and with it all
-        that tells the next start that something is missing: unless it may only read.
-        """
-        reader: sqlite3.Connection | None = None
-        with contextlib.suppress(sqlite3.Error):
-            if hasattr(self, "_connection"):
-                reader = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
-                reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        self.close()
-        if reader is not None:
-            reader.close()

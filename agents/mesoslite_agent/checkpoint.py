@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -96,12 +96,15 @@ class Checkpoint:
         Raises StorageError, CommitError; blocks. `boot_id` is this boot of the host's.
         """
         self.path: Path = work_dir.path / FILE_NAME
-        with _advised():
-            self._database = Database(self.path, MIGRATIONS, boot_id=boot_id)
+        try:
+            self._database = Database(self.path, MIGRATIONS)
+        except StorageError as error:
+            raise StorageError(
+                f"{error} {ADVICE}" if "damaged" in str(error) else str(error)
+            ) from None
         self.measures = self._database.measures
         try:
-            with _advised():
-                self._begin(boot_id)
+            self._begin(boot_id)
         except BaseException:
             self._database.close()
             raise
@@ -115,9 +118,10 @@ class Checkpoint:
         self.agent_id, earlier_boot_id, earlier_run, self.epoch_seen, seal = (
             rows[0] if rows else new
         )
-        sealed = seal in (None, agent_seal(self.agent_id, earlier_boot_id, earlier_run))
-        if not sealed or (self._database.begun and not rows):
-            raise StorageError(f"{self.path} is damaged: it does not say whose it is; move it away")
+        if seal not in (None, agent_seal(self.agent_id, earlier_boot_id, earlier_run)):
+            raise StorageError(
+                f"{self.path} is damaged: it does not say whose it is; move it away {ADVICE}"
+            )
         self.boot_id = boot_id
         self.run = earlier_run + 1
         self.rebooted = earlier_boot_id != boot_id
@@ -140,13 +144,11 @@ class Checkpoint:
                 ),
             ]
         )
-        self._database.settle()
 
     def described(self) -> AgentInfo | None:
         """What the agent last said of itself; None: it never did, or that was damaged. Raises
         StorageError; blocks."""
-        with _advised():
-            rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
+        rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
         with contextlib.suppress(DecodeError, MalformedMessage):
             for (data,) in rows:
                 return agent_info_from_wire(common_pb2.AgentInfo.FromString(data))
@@ -164,8 +166,7 @@ class Checkpoint:
 
         What is damaged is told in one warning; see `salvage.py` for what it costs.
         """
-        with _advised():
-            found = self._salvage()
+        found = self._salvage()
         if found.damaged or found.useless:
             log.warning(
                 "the checkpoint is damaged: the tasks that it was of are ended",
@@ -235,15 +236,6 @@ class Checkpoint:
     def close(self) -> None:
         """Finish what is being written. Blocks."""
         self._database.close()
-
-
-@contextlib.contextmanager
-def _advised() -> Iterator[None]:
-    """Says of a file that is damaged what it comes to when it is moved away."""
-    try:
-        yield
-    except StorageError as error:
-        raise StorageError(f"{error} {ADVICE}" if "damaged" in str(error) else str(error)) from None
 
 
 def _statements(effects: Iterable[Effect]) -> tuple[list[Statement], bool]:

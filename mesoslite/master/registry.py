@@ -96,7 +96,6 @@ class SqliteRegistry:
         recovered = archive.recovered(max(used[0] + 1, epoch_min), rows)
         # Before anything is said: a master that dies at once has used its epoch up too (D1).
         self._database.write_now([_statement(archive.epoch(recovered.epoch))])
-        self._database.settle()
         return recovered
 
     async def commit(self, effects: Sequence[Effect]) -> None:
