@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,15 @@ def run(dev: Dev, containerizer: str, count: int) -> None:
     assert f"{count} of {count} finished" in done.err
 
 
+def keeps_post_mortems(pid: int) -> bool:
+    """Whether a process has the file of the post-mortems open."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if link.readlink().name == "post-mortems.sqlite":
+                return True
+    return False
+
+
 @pytest.mark.parametrize(("containerizer", "count"), [("process", 500), ("oci", 60)])
 def test_many_short_tasks_leave_nothing(
     start_dev: StartDev, containerizer: str, count: int
@@ -63,6 +73,8 @@ def test_many_short_tasks_leave_nothing(
         need_oci(dev)
     run(dev, containerizer, 20)  # until now some threads and buffers were not there yet
     before = Traces.of(dev)
+    # The agent opens it with the first post-mortems that it writes, a second after an end.
+    wait_until(lambda: any(map(keeps_post_mortems, before.processes)), "post-mortems are written")
     footprints = {pid: Footprint.settled(pid) for pid in before.processes}
     assert len(footprints) == 4, "dev, master, agent and launcher"
     run(dev, containerizer, count)
