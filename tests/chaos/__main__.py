@@ -23,6 +23,7 @@ from mesoslite.cli import hosts
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Failure
 from mesoslite.testing.zookeeper import ZooKeeperServer
+from mesoslite.v1.common_pb2 import TaskState
 from mesoslite.wire.amounts import resources_from_wire
 from tests.chaos.cluster import ChaosCluster
 from tests.chaos.evidence import Evidence, lived_together, read, wrong
@@ -35,6 +36,7 @@ BEGIN_S_MAX = 60.0
 CALM_S_MAX = 150.0
 KILLS_MIN, LEADERS_MIN, TASKS_MIN = 3, 5, 100
 WRONG_SHOWN = 20
+LEFT_SHOWN = 10
 
 
 class Failed(Exception):
@@ -91,21 +93,22 @@ def _counts(counts: Counter[str]) -> str:
 
 
 def _begin(cluster: ChaosCluster, faults: Faults) -> None:
-    def all_here() -> bool:
+    def not_here() -> str:
         rows = _agents(cluster)
         for host in cluster.agents:
             host.agent_id = rows.get(host.service.name, "")
-        return all(host.agent_id for host in cluster.agents)
+        return ", ".join(host.service.name for host in cluster.agents if not host.agent_id)
 
-    _until(cluster, faults, all_here, BEGIN_S_MAX, "all agents are active")
+    _until(cluster, faults, not_here, BEGIN_S_MAX, "all agents are active")
     for name in NAMES:
         cluster.add_framework(name, ALIVE)
     full = len(NAMES) * ALIVE
 
-    def all_run() -> bool:
-        return len(list((cluster.folder / "evidence").glob("*.start"))) >= full
+    def not_running() -> str:
+        run = len(list((cluster.folder / "evidence").glob("*.start")))
+        return "" if run >= full else f"{run} run"
 
-    _until(cluster, faults, all_run, BEGIN_S_MAX, f"{full} tasks run")
+    _until(cluster, faults, not_running, BEGIN_S_MAX, f"{full} tasks run")
 
 
 def _agents(cluster: ChaosCluster) -> dict[str, str]:
@@ -166,41 +169,48 @@ def _calm(cluster: ChaosCluster, faults: Faults) -> None:
     faults.heal()
     (cluster.folder / "stop").touch()
 
-    def all_ended() -> bool:
+    def not_ended() -> str:
         try:
             with Operator(cluster.address, cluster.folder / "token") as operator:
-                rows = operator.agents()
-                status = operator.status()
-        except Failure:
-            return False
-        whole = [row for row in rows if row.state == "active" and not row.allocated]
-        return len(whole) == AGENTS and not any(status.tasks_by_state.values())
+                agents, tasks = operator.agents(), operator.tasks()
+        except Failure as failure:
+            return str(failure)
+        states = {row.info.hostname: row.state for row in agents if row.state != "active"}
+        holding = [row.info.hostname for row in agents if row.allocated]
+        left = [
+            f"{row.task.task_id} {TaskState.Name(row.state)} on {row.agent_hostname}"
+            for row in tasks[:LEFT_SHOWN]
+        ]
+        if len(agents) == AGENTS and not (states or holding or tasks):
+            return ""
+        return f"agents {states}, held of {holding}, {len(tasks)} tasks: {left}"
 
-    _until(cluster, faults, all_ended, CALM_S_MAX, "all tasks have ended and all agents are free")
+    _until(cluster, faults, not_ended, CALM_S_MAX, "all tasks have ended and all agents are free")
     (cluster.folder / "end").touch()
     for service in cluster.frameworks:
         service.held_down = True
 
-    def all_gone() -> bool:
-        return not any(service.running for service in cluster.frameworks)
+    def not_gone() -> str:
+        return ", ".join(service.name for service in cluster.frameworks if service.running)
 
-    _until(cluster, faults, all_gone, CALM_S_MAX, "the schedulers have ended")
+    _until(cluster, faults, not_gone, CALM_S_MAX, "the schedulers have ended")
 
 
 def _until(
     cluster: ChaosCluster,
     faults: Faults,
-    condition: Callable[[], bool],
+    why_not: Callable[[], str],
     deadline_s: float,
     what: str,
 ) -> None:
+    """Wait until nothing is in the way; Failed tells what was, and what everybody said last."""
     ends = time.monotonic() + deadline_s
-    while not condition():
+    while why := why_not():
         cluster.keep()
         faults.keep()
         if time.monotonic() > ends:
             said = "\n".join(f"{s.name}: {s.said()[-600:]}" for s in cluster.services())
-            raise Failed(f"not within {deadline_s:.0f} s: {what}\n{said}")
+            raise Failed(f"not within {deadline_s:.0f} s: {what}; {why}\n{said}")
         time.sleep(LOOK_S)
 
 

@@ -8,7 +8,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations
 from math import inf
 from pathlib import Path
 
@@ -198,7 +198,7 @@ def lived_together(found: Evidence, stops: Iterable[Stopped]) -> tuple[list[str]
     excused: list[str] = []
     for (framework, key), lives in sorted(by_key.items()):
         lives.sort(key=lambda life: life.started_at or 0.0)
-        for older, newer in pairwise(lives):
+        for older, newer in combinations(lives, 2):
             began = newer.started_at or 0.0
             if older.alive_at < began:
                 continue
