@@ -30,6 +30,17 @@ class StartFailure(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeAt:
+    """A volume, and where its container is to have it."""
+
+    volume_id: str
+    directory: str
+    """Of the volume, below the agent's volumes: `ROLE/ID.N`."""
+    path: str
+    """Below the sandbox when it is relative, else in the container's own root."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """Everything needed to start one container, once. Limits are hard, None means none."""
 
@@ -48,6 +59,8 @@ class ContainerSpec:
     cpu_limit_milli: int | None
     mem_limit_bytes: int | None
     pids_limit: int | None
+    volumes: tuple[VolumeAt, ...] = ()
+    """No two at one path."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from mesoslite_agent.containerizers import (
     Containerizer,
     Launch,
     Measured,
+    Mounted,
     User,
     resolve_user,
 )
@@ -44,6 +45,7 @@ from mesoslite_agent.launcher import remove_empty
 from mesoslite_agent.launcher_client import LauncherBroken, LauncherClient, LauncherRefused
 from mesoslite_agent.sandbox import Sandboxes
 from mesoslite_agent.starts import GIVEN_UP, Live, PlainStarts
+from mesoslite_agent.volumes import Volumes
 
 FETCHES_MAX = 8  # fetchers at work at one time; each is a process of ~20 MiB
 ROOTS_MAX = 4  # threads that make and free roots, sandboxes and limits
@@ -89,6 +91,7 @@ class Containers:
         self._fetch_limits = fetch_limits
         self._hidden = (work_dir, *(path.resolve() for path in hidden))
         self._sandboxes = Sandboxes(work_dir / "sandboxes")
+        self._volumes = Volumes.of(work_dir)
         self._log = structlog.get_logger("containers")
         oci = OciContainerizer(work_dir, agent_id, hidden=hidden)
         best_first: tuple[Containerizer, ...] = (oci, ProcessContainerizer())
@@ -260,7 +263,7 @@ class Containers:
         """Sandbox and command, or why not. Blocks."""
         try:
             sandbox, user = self._make_sandbox(spec)
-            return self._containerizers[spec.containerizer].prepare(spec, sandbox, user)
+            return self._prepare(spec, sandbox, user)
         except (OSError, ValueError, CannotPrepare) as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - else a bug leaves a task staging
@@ -346,9 +349,8 @@ class Containers:
             await self._runtimes.acquire()
             live.room = self._runtimes
         self._enter(live, Phase.ROOT)
-        each = self._containerizers[spec.containerizer]
         try:
-            return await self._in_thread(each.prepare, spec, sandbox, user)
+            return await self._in_thread(self._prepare, spec, sandbox, user)
         except (OSError, CannotPrepare) as error:
             raise _Failed(StartFailure.ROOT_FAILED, str(error)) from None
 
@@ -358,6 +360,17 @@ class Containers:
         user = resolve_user(spec.user)
         self._sandboxes.make(sandbox, None if spec.user is None else (user.uid, user.gid))
         return sandbox, user
+
+    def _prepare(self, spec: ContainerSpec, sandbox: Path, user: User) -> Launch:
+        """Its volumes, its root and its limits. Blocks; raises OSError, CannotPrepare."""
+        each = self._containerizers[spec.containerizer]
+        if not spec.volumes:
+            return each.prepare(spec, sandbox, user)
+        volumes = tuple(
+            Mounted(str(self._volumes.open(one.directory, (user.uid, user.gid))), one.path)
+            for one in spec.volumes
+        )
+        return each.prepare(spec, sandbox, user, volumes)
 
     async def _fetch(self, spec: ContainerSpec, sandbox: Path, user: User | None) -> None:
         from mesoslite_agent import fetcher  # 12 ms of HTTP and archives that few agents need

@@ -25,7 +25,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class NotInSandbox(Exception):
-    """A path that leaves the sandbox, goes through a link, or is no regular file."""
+    """A path that leaves the sandbox, goes through a link, or is not what it has to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +145,55 @@ def open_inside(sandbox: Path, path: str) -> int:
         os.close(descriptor)
         raise NotInSandbox(f"{path!r} is not a regular file")
     return descriptor
+
+
+def make_inside(sandbox: Path, path: str, owner: tuple[int, int]) -> None:
+    """Make a directory below the sandbox, for a (uid, gid), with those above it; through no link.
+
+    One that is there stays as it is. Raises NotInSandbox, OSError.
+    """
+    os.close(_open_made(sandbox, _parts(path), owner))
+
+
+def link_inside(sandbox: Path, path: str, target: str, owner: tuple[int, int]) -> None:
+    """Make a link below the sandbox; as `make_inside`. Raises FileExistsError for another one."""
+    *above, name = _parts(path)
+    folder = _open_made(sandbox, above, owner)
+    try:
+        try:
+            os.symlink(target, name, dir_fd=folder)
+        except FileExistsError:
+            with contextlib.suppress(OSError):
+                if os.readlink(name, dir_fd=folder) == target:
+                    return
+            raise FileExistsError(errno.EEXIST, "something else is there", path) from None
+    finally:
+        os.close(folder)
+
+
+def _parts(path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if not parts or ".." in parts or len(parts) > PATH_PARTS_MAX or "\0" in path:
+        raise NotInSandbox(f"{path!r} names nothing in the sandbox")
+    return parts
+
+
+def _open_made(sandbox: Path, parts: list[str], owner: tuple[int, int]) -> int:
+    """A descriptor of the directory that these parts lead to, each made when it is not there."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    folder = os.open(sandbox, flags)
+    try:
+        for part in parts:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o755, dir_fd=folder)
+                if os.geteuid() == 0:
+                    os.chown(part, *owner, dir_fd=folder, follow_symlinks=False)
+            inner = os.open(part, flags, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+    except OSError as error:
+        os.close(folder)
+        if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+            raise NotInSandbox(f"{'/'.join(parts)!r} is a link, or no directory") from None
+        raise
+    return folder

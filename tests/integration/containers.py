@@ -21,6 +21,7 @@ from mesoslite_agent.container import (
     ContainerSpec,
     ContainerStarted,
     ContainerStartFailed,
+    VolumeAt,
 )
 from mesoslite_agent.containers import Containers
 from mesoslite_agent.mounts import mounted_below, unmount
@@ -161,6 +162,7 @@ def spec(
     cpu_limit_milli: int | None = None,
     mem_limit_bytes: int | None = None,
     pids_limit: int | None = None,
+    volumes: tuple[VolumeAt, ...] = (),
 ) -> ContainerSpec:
     """A container to start; what a test does not care about has a default."""
     return ContainerSpec(
@@ -176,6 +178,7 @@ def spec(
         cpu_limit_milli=cpu_limit_milli,
         mem_limit_bytes=mem_limit_bytes,
         pids_limit=pids_limit,
+        volumes=volumes,
     )
 
 

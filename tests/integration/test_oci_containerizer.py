@@ -16,9 +16,15 @@ from pathlib import Path
 import pytest
 
 from mesoslite_agent.cgroups import Cgroups
-from mesoslite_agent.container import ContainerExited, ContainerStartFailed, StartFailure
+from mesoslite_agent.container import (
+    ContainerExited,
+    ContainerStartFailed,
+    StartFailure,
+    VolumeAt,
+)
 from mesoslite_agent.containerizers.oci import OciContainerizer
 from mesoslite_agent.mounts import mounted_below
+from mesoslite_agent.volumes import Volumes
 from tests.integration.containers import Place, Rig, need_oci, spec
 from tests.integration.waiting import until
 
@@ -429,3 +435,41 @@ async def test_a_work_dir_in_var_is_as_good_as_any(oci: Rig, rig_in_var: Rig) ->
     tasks = [spec("true", container_id=name, containerizer="oci") for name in ("c1", "c2")]
     ends = [await rig_in_var.run(task) for task in tasks]
     assert [end.exit_code for end in ends] == [0, 0]
+
+
+def volume(rig: Rig, path: str, directory: str = "kafka/data.1") -> VolumeAt:
+    """A volume that is on the host, and the path at which a container is to have it."""
+    Volumes.of(rig.place.work_dir).make(directory)
+    return VolumeAt(directory.partition("/")[2], directory, path)
+
+
+@pytest.mark.parametrize("user", [None, "nobody"])
+async def test_volumes_are_mounted_in_the_sandbox_and_in_the_containers_own_root(
+    oci: Rig, user: str | None
+) -> None:
+    at = (
+        volume(oci, "data/inner", "kafka/inner.1"),
+        volume(oci, "data", "kafka/data.2"),
+        volume(oci, "/var/lib/cassandra", "kafka/root.3"),
+    )
+    writes = "for d in data data/inner /var/lib/cassandra; do echo $d > $d/file; done"
+    first = spec("sh", "-c", writes, containerizer="oci", user=user, volumes=at)
+    assert (await oci.run(first)).exit_code == 0, oci.said(first, "stderr")
+    oci.containers.destroy("c1")
+    await until(lambda: not mounted_below(oci.place.work_dir))
+    reads = "cat data/file data/inner/file /var/lib/cassandra/file"
+    second = spec("sh", "-c", reads, container_id="c2", containerizer="oci", user=user, volumes=at)
+    assert (await oci.run(second)).exit_code == 0, oci.said(second, "stderr")
+    assert oci.said(second) == "data\ndata/inner\n/var/lib/cassandra\n"
+    folders = oci.place.work_dir / "volumes/kafka"
+    found = {path.parent.name: path.read_text() for path in folders.glob("*/file")}
+    assert found == {
+        "data.2": "data\n", "inner.1": "data/inner\n", "root.3": "/var/lib/cassandra\n",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/", "/mnt", "/proc/x", "/mnt/mesoslite/sandbox/x", "stdout"])
+async def test_a_volume_is_not_put_where_the_containers_own_things_are(oci: Rig, path: str) -> None:
+    oci.containers.start(spec("true", containerizer="oci", volumes=(volume(oci, path),)))
+    failed = await oci.failed("c1")
+    assert (failed.failure, path in failed.message) == (StartFailure.ROOT_FAILED, True)

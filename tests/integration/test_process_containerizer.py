@@ -8,7 +8,9 @@ import os
 import pwd
 import signal
 import sys
+import tarfile
 import time
+from pathlib import Path
 
 from mesoslite.model import Uri
 from mesoslite_agent.container import (
@@ -18,8 +20,10 @@ from mesoslite_agent.container import (
     ContainerStartFailed,
     Phase,
     StartFailure,
+    VolumeAt,
 )
 from mesoslite_agent.processes import read_process
+from mesoslite_agent.volumes import Volumes
 from tests.integration.containers import Place, Rig, descriptors, need_root, spec
 from tests.integration.waiting import until
 
@@ -286,3 +290,55 @@ async def test_old_sandboxes_are_collected_and_live_ones_never(rig: Rig) -> None
     removed = await rig.containers.collect_sandboxes(far_ahead, (), 3600)
     assert removed == [rig.file(old).parent]
     assert rig.file(live).exists()
+
+
+def volume(rig: Rig, path: str, directory: str = "kafka/data.1") -> VolumeAt:
+    """A volume that is on the host, and the path at which a container is to have it."""
+    Volumes.of(rig.place.work_dir).make(directory)
+    return VolumeAt(directory.partition("/")[2], directory, path)
+
+
+async def test_what_is_in_a_volume_outlives_its_task_and_is_seen_by_the_next(rig: Rig) -> None:
+    at = (volume(rig, "deep/data"),)
+    first = spec("sh", "-c", "echo mine > deep/data/file", volumes=at)
+    assert (await rig.run(first)).exit_code == 0
+    rig.containers.destroy("c1")
+    second = spec("cat", "deep/data/file", container_id="c2", volumes=at)
+    assert (await rig.run(second)).exit_code == 0
+    assert rig.said(second) == "mine\n"
+
+
+async def test_a_volume_belongs_to_the_user_of_its_task(rig: Rig) -> None:
+    need_root()
+    at = (volume(rig, "data"),)
+    task = spec("sh", "-c", "echo x > data/file && ls -ld data/.", user="nobody", volumes=at)
+    end = await rig.run(task)
+    assert end.exit_code == 0, rig.said(task, "stderr")
+    assert " nobody nogroup " in rig.said(task)
+
+
+async def test_a_volume_at_an_absolute_path_is_refused_and_so_is_one_that_is_gone(rig: Rig) -> None:
+    rig.containers.start(spec("true", container_id="a", volumes=(volume(rig, "/data"),)))
+    assert "needs a containerizer with a root of its own" in (await rig.failed("a")).message
+    gone = volume(rig, "data")
+    (rig.place.work_dir / "volumes" / gone.directory).rmdir()
+    rig.containers.start(spec("true", container_id="b", volumes=(gone,)))
+    failed = await rig.failed("b")
+    assert failed.failure is StartFailure.ROOT_FAILED
+    assert "is gone, with its data" in failed.message
+
+
+async def test_a_volume_is_never_put_through_a_link_of_the_sandbox(
+    rig: Rig, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "trap.tar", "w") as trap:
+        link = tarfile.TarInfo("trap")
+        link.type, link.linkname = tarfile.SYMTYPE, "."
+        trap.addfile(link)
+    task = spec(
+        "true",
+        uris=(Uri(f"file://{tmp_path}/trap.tar", extract=True),),
+        volumes=(volume(rig, "trap/data"),),
+    )
+    rig.containers.start(task)
+    assert "is a link" in (await rig.failed("c1")).message

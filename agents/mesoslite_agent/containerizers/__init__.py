@@ -34,6 +34,14 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Mounted:
+    """A volume's directory on the host, and the path at which its container has it."""
+
+    source: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """A `start` request of the launcher, but for the container's id; see launcher.py."""
 
@@ -73,7 +81,9 @@ class Containerizer(Protocol):
     def why_not(self) -> str | None:
         """Why this host cannot do it; None: it can. Found out once."""
 
-    def prepare(self, spec: ContainerSpec, sandbox: Path, user: User) -> Launch:
+    def prepare(
+        self, spec: ContainerSpec, sandbox: Path, user: User, volumes: tuple[Mounted, ...] = ()
+    ) -> Launch:
         """Make root, limits and configuration. Raises CannotPrepare, and then leaves nothing."""
 
     def measure(self, container_id: str) -> Measured:

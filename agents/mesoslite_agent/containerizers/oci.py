@@ -29,18 +29,21 @@ from mesoslite_agent.containerizers import (
     CannotPrepare,
     Launch,
     Measured,
+    Mounted,
     User,
     data_of,
     environment,
 )
 from mesoslite_agent.mounts import mount_overlay, mounted_below, parts_of_the_root, unmount
 from mesoslite_agent.processes import boot_id
+from mesoslite_agent.sandbox import NotInSandbox, make_inside
 
 SANDBOX = "/mnt/mesoslite/sandbox"
 # The runtime needs this much itself before the task's program is there; measured: 2 MiB of memory
 # and 9 threads. Less than that is not a limit but a start that fails.
 MEM_BYTES_MIN = 8 << 20
 PIDS_AT_START_MIN = 32
+TAKEN = ("/proc", "/dev", "/sys", SANDBOX)  # by mounts of the container's own
 RUNTIME_S_MAX = 30.0  # a call of the runtime that takes longer is killed
 
 # https://github.com/moby/moby/blob/v24.0.0/oci/caps/defaults.go
@@ -88,6 +91,7 @@ def config(
     hidden: tuple[str, ...] = (),
     masked: tuple[str, ...] = (),
     names: tuple[tuple[str, str], ...] = (),
+    volumes: tuple[Mounted, ...] = (),
 ) -> dict[str, Any]:
     """The bundle's config.json. Pure.
 
@@ -95,6 +99,11 @@ def config(
     directories to cover, `masked` files to cover, `names` (source, destination) of files for the
     resolver.
     """
+    # The outer one of two first, or it would cover the other.
+    at = sorted(
+        (f"{SANDBOX}/{each.path}" if each.path[0] != "/" else each.path, each.source)
+        for each in volumes
+    )
     home = user.home if spec.image is None else ("/root" if user.uid == 0 else "/")
     env = environment(spec, SANDBOX, home)
     capabilities = list(CAPABILITIES) if user.uid == 0 else []
@@ -117,13 +126,15 @@ def config(
             "oomScoreAdj": 0,
         },
         "root": {"path": "rootfs", "readonly": False},
-        # In this order: a part may hold a directory to hide, and anything may hide the sandbox.
+        # In this order: a part may hold a directory to hide, and anything may hide the sandbox,
+        # which may hold a volume.
         "mounts": [
             *_pseudo_mounts(),
             *(_mount(part, "bind", part, "bind", "rprivate", "ro") for part in parts),
             *(_mount(folder, "tmpfs", "tmpfs", *cover) for folder in hidden),
             *(_mount(to, "bind", source, "bind", "rprivate", "ro") for source, to in names),
             _mount(SANDBOX, "bind", sandbox, "bind", "rprivate", "rw"),
+            *(_mount(path, "bind", source, "bind", "rprivate", "rw") for path, source in at),
         ],
         "linux": {
             "namespaces": [{"type": kind} for kind in kinds],
@@ -137,6 +148,21 @@ def config(
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def _make_mount_point(sandbox: Path, volume: Mounted, user: User) -> None:
+    """In the sandbox, where the task's user is to own it; in the root the runtime makes its own."""
+    if not volume.path.startswith("/"):
+        try:
+            make_inside(sandbox, volume.path, (user.uid, user.gid))
+        except (NotInSandbox, OSError) as error:
+            raise CannotPrepare(f"no volume can be had at {volume.path}: {error}") from None
+    elif any(_within(volume.path, place) or _within(place, volume.path) for place in TAKEN):
+        raise CannotPrepare(f"no volume can be had at {volume.path}: the container's own is there")
+
+
+def _within(path: str, folder: str) -> bool:
+    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def _pseudo_mounts() -> list[dict[str, Any]]:
@@ -265,7 +291,9 @@ class OciContainerizer:
                 self.release("probe")
                 shutil.rmtree(sandbox, ignore_errors=True)
 
-    def prepare(self, spec: ContainerSpec, sandbox: Path, user: User) -> Launch:
+    def prepare(
+        self, spec: ContainerSpec, sandbox: Path, user: User, volumes: tuple[Mounted, ...] = ()
+    ) -> Launch:
         """Overlay, bundle and the runtime's command. ~1 ms. Raises CannotPrepare."""
         assert self._runtime is not None
         folder, group = self._run / spec.container_id, f"{self._parent}/{spec.container_id}"
@@ -273,6 +301,8 @@ class OciContainerizer:
             self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("rootfs", "upper", "work"):
                 (folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+            for volume in volumes:
+                _make_mount_point(sandbox, volume, user)
             root = Path("/") if spec.image is None else self._image(spec.image)
             mount_overlay(root, folder / "upper", folder / "work", folder / "rootfs")
             bundle = config(
@@ -283,6 +313,7 @@ class OciContainerizer:
                 cgroup_version=self._cgroups.version,
                 **({} if spec.image is not None else self._of_host_root()),
                 names=_names(image=spec.image is not None),
+                volumes=volumes,
             )
             (folder / "config.json").write_text(json.dumps(bundle))
         except CannotPrepare:

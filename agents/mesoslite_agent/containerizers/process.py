@@ -15,10 +15,12 @@ from mesoslite_agent.containerizers import (
     CannotPrepare,
     Launch,
     Measured,
+    Mounted,
     User,
     data_of,
     environment,
 )
+from mesoslite_agent.sandbox import NotInSandbox, link_inside
 
 
 class ProcessContainerizer:
@@ -29,12 +31,20 @@ class ProcessContainerizer:
     def why_not(self) -> str | None:
         return None
 
-    def prepare(self, spec: ContainerSpec, sandbox: Path, user: User) -> Launch:
-        """What to start. Raises CannotPrepare for an image: there is no root to put it at."""
+    def prepare(
+        self, spec: ContainerSpec, sandbox: Path, user: User, volumes: tuple[Mounted, ...] = ()
+    ) -> Launch:
+        """What to start; volumes are links in the sandbox.
+
+        Raises CannotPrepare for an image, and for a volume at an absolute path: there is no root
+        to put them at.
+        """
         if spec.image is not None:
             raise CannotPrepare(
                 "an image needs a containerizer with a root of its own, such as oci"
             )
+        for volume in volumes:
+            _link(sandbox, volume, user)
         env = environment(spec, str(sandbox), user.home)
         argv = spec.command
         if user.uid != os.geteuid():
@@ -62,6 +72,20 @@ class ProcessContainerizer:
 
     def close(self) -> None:
         """Nothing is shared."""
+
+
+def _link(sandbox: Path, volume: Mounted, user: User) -> None:
+    if volume.path.startswith("/"):
+        raise CannotPrepare(
+            f"a volume at {volume.path} needs a containerizer with a root of its own, such as oci; "
+            "a relative path is one in the sandbox"
+        )
+    # Relative: a user who may not enter what is above the work directory comes through it.
+    target = os.path.relpath(volume.source, (sandbox / volume.path).parent)
+    try:
+        link_inside(sandbox, volume.path, target, (user.uid, user.gid))
+    except (NotInSandbox, OSError) as error:
+        raise CannotPrepare(f"no volume can be had at {volume.path}: {error}") from None
 
 
 def _as_user(command: tuple[str, ...], user: User, path: str, sandbox: Path) -> tuple[str, ...]:
