@@ -192,3 +192,10 @@ def state_dir(name: str) -> Path:
     given = os.environ.get("XDG_STATE_HOME", "")
     state = Path(given) if given.startswith("/") else Path("~/.local/state").expanduser()
     return state / "mesoslite" / name
+
+
+def cache_dir(name: str) -> Path:
+    """Where a daemon of this user keeps by default what it could get again."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    cache = Path(given) if given.startswith("/") else Path("~/.cache").expanduser()
+    return cache / "mesoslite" / name

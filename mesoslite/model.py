@@ -181,7 +181,8 @@ class Uri:
     """A file that the agent fetches into the sandbox before the task starts."""
 
     value: str
-    """`file:///path`, `/path`, `http://...` or `https://...`."""
+    """`file:///path`, `/path`, `http://...`, `https://...`, or an artifact of Maven as
+    `maven:GROUP:ARTIFACT:VERSION[:CLASSIFIER][@EXTENSION]`, which needs its `sha256`."""
     extract: bool = True
     """Unpack it when it is an archive: tar (gz, bz2, xz) or zip."""
     executable: bool = False
@@ -189,7 +190,8 @@ class Uri:
     output_file: str | None = None
     """Its name in the sandbox; None: the last part of the value."""
     sha256: str | None = None
-    """64 hexadecimal digits that the file's checksum must equal; None: not checked."""
+    """64 hexadecimal digits that the file's checksum must equal; None: not checked. What comes from
+    elsewhere with one comes to each host once, through a cache."""
 
 
 @dataclass(frozen=True, slots=True)

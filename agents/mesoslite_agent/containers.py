@@ -72,8 +72,8 @@ class Containers:
 
     `report` must only enqueue. `hidden` are paths of the host that tasks shall not see,
     beside the work directory. `unattended_s`: all containers are killed once their agent is gone
-    for so long, however it went; None: never. Who first asks whether a containerizer works blocks
-    for ~0.1 s.
+    for so long, however it went; None: never. `fetch_cache` is a folder, and the bytes that it may
+    hold. Who first asks whether a containerizer works blocks for ~0.1 s.
     """
 
     def __init__(
@@ -85,10 +85,12 @@ class Containers:
         hidden: tuple[Path, ...] = (),
         unattended_s: float | None = None,
         fetch_limits: fetcher.Limits | None = None,
+        fetch_cache: tuple[Path, int] | None = None,
     ) -> None:
         work_dir = work_dir.resolve()
         self._report = report
         self._fetch_limits = fetch_limits
+        self._fetch_cache = fetch_cache
         self._hidden = (work_dir, *(path.resolve() for path in hidden))
         self._sandboxes = Sandboxes(work_dir / "sandboxes")
         self._volumes = Volumes.of(work_dir)
@@ -391,7 +393,9 @@ class Containers:
             raise _Failed(StartFailure.FETCH_FAILED, text) from None
         try:
             _, said = await child.communicate(
-                fetcher.request(spec.uris, become, self._fetch_limits, self._hidden)
+                fetcher.request(
+                    spec.uris, become, self._fetch_limits, self._hidden, self._fetch_cache
+                )
             )
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):

@@ -116,6 +116,7 @@ class Daemon:
             self._report,
             hidden=_hidden(self._token_file),
             unattended_s=UNATTENDED_S if settings.kill_on_exit else None,
+            fetch_cache=(settings.fetch_cache, settings.fetch_cache_mb << 20),
         )
         recovered = self._checkpoint.recovered(
             AgentInfo(

@@ -5,6 +5,9 @@ may not read is not fetched, the files belong to that user, and giving up is a k
 request on stdin, as `request` makes it; exit code 0, or 1 and one line on stderr that names the
 URI. Standard library alone.
 
+What names its SHA-256 and comes from elsewhere (http, https, maven) comes through the cache of this
+host, as the agent's user; only then does the fetcher become the task's.
+
 Nothing it writes leaves the sandbox. An archive may hold regular files, directories, and links that
 stay inside: no member is written through a link, and a link goes up only as far as its own depth.
 """
@@ -14,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import http.client
 import json
 import lzma
 import os
@@ -22,24 +24,22 @@ import resource
 import stat
 import sys
 import tarfile
-import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-STALL_S_MAX = 60.0  # without a byte, as in Mesos
+from mesoslite_agent.downloads import CHUNK_BYTES, STALL_S_MAX, FetchFailed, chunks, opened_url
+
 FILE_BYTES_MAX = 16 << 30  # one file
 UNPACKED_BYTES_MAX = 32 << 30  # one archive
 ENTRIES_MAX = 200_000  # of one archive
 MEMORY_BYTES_MAX = 1 << 30  # of the fetcher: headers of an archive may ask for any amount
-URIS_MAX = 256
+URIS_MAX = 256  # as on the wire
 PATH_PARTS_MAX = 64
-CHUNK_BYTES = 1 << 18
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 RESERVED = frozenset({"stdout", "stderr"})
 
@@ -60,10 +60,6 @@ class Limits:
     memory_bytes: int = MEMORY_BYTES_MAX
 
 
-class FetchFailed(Exception):
-    """One line for the user, without the URI."""
-
-
 def command() -> list[str]:
     """The program, to be run with the sandbox as its working directory."""
     root = str(Path(__file__).resolve().parents[1])
@@ -72,7 +68,10 @@ def command() -> list[str]:
 
 def environment() -> dict[str, str]:
     """What the program gets of the agent's environment: how to reach the network."""
-    names = ("PATH", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    names = (
+        "PATH", "HOME", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
+        "JAVA_HOME", "MAVEN_HOME", "M2_HOME",
+    )  # fmt: skip
     return {"LANG": "C.UTF-8"} | {name: os.environ[name] for name in names if name in os.environ}
 
 
@@ -81,10 +80,13 @@ def request(
     become: tuple[int, int, tuple[int, ...]] | None = None,
     limits: Limits | None = None,
     hidden: tuple[Path, ...] = (),
+    cache: tuple[Path, int] | None = None,
 ) -> bytes:
     """The fetcher's input for some `mesoslite.model.Uri`; `become` is uid, gid and all groups.
 
     `hidden` are real paths of the host: no local file is fetched that is one or lies in one.
+    `cache` is a folder, and the bytes that it may hold; without it nothing is kept, and `maven:`
+    can not be fetched.
     """
     limits = limits or Limits()
     names = ("value", "extract", "executable", "output_file", "sha256")
@@ -94,6 +96,7 @@ def request(
             "uris": [{name: getattr(uri, name) for name in names} for uri in uris],
             "limits": {name: getattr(limits, name) for name in Limits.__slots__},
             "hidden": [str(path) for path in hidden],
+            "cache": None if cache is None else [str(cache[0].absolute()), cache[1]],
         }
     ).encode()
 
@@ -102,6 +105,23 @@ def main() -> int:
     asked = json.load(sys.stdin)
     os.umask(0o022)
     limits = Limits(**asked["limits"])
+    complaint = _fetch_asked(asked, limits)
+    if complaint is not None:
+        sys.stderr.write(f"{complaint}\n")
+    return 0 if complaint is None else 1
+
+
+def _fetch_asked(asked: dict[str, Any], limits: Limits) -> str | None:
+    kept: Mapping[str, int] = {}
+    if asked["cache"] is not None and any(map(is_kept, asked["uris"])):
+        from mesoslite_agent import supply  # ~20 ms of Maven and threads that few tasks need
+
+        folder, bytes_max = asked["cache"]
+        answer = supply.supply(asked["uris"], limits, Path(folder), bytes_max)
+        if isinstance(answer, str):
+            return answer
+        kept = answer
+    # From here on archives are read, whose headers may ask for any amount.
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     if asked["become"] is not None:
         "".encode("idna")  # loaded now: this Python may lie where the task's user cannot read
@@ -111,32 +131,52 @@ def main() -> int:
         os.setresuid(uid, uid, uid)
     # Relative: the work directory may be closed to this user.
     hidden = tuple(map(Path, asked["hidden"]))
-    complaint = fetch_all(asked["uris"], Path(), limits, hidden)
-    if complaint is not None:
-        sys.stderr.write(f"{complaint}\n")
-    return 0 if complaint is None else 1
+    return fetch_all(asked["uris"], Path(), limits, hidden, kept)
+
+
+def is_kept(uri: Mapping[str, Any]) -> bool:
+    """Whether it goes through the cache."""
+    scheme = str(uri["value"]).partition(":")[0]
+    return scheme == "maven" or (scheme in {"http", "https"} and uri["sha256"] is not None)
+
+
+def complaint_of(uri: Mapping[str, Any], error: FetchFailed | OSError) -> str:
+    """The one line that the user gets."""
+    if isinstance(error, FetchFailed):
+        return f"{uri['value']}: {' '.join(str(error).split())}"
+    return f"{uri['value']}: {error.strerror or error}"
 
 
 def fetch_all(
-    uris: list[dict[str, Any]], sandbox: Path, limits: Limits, hidden: tuple[Path, ...] = ()
+    uris: list[dict[str, Any]],
+    sandbox: Path,
+    limits: Limits,
+    hidden: tuple[Path, ...] = (),
+    kept: Mapping[str, int] | None = None,
 ) -> str | None:
-    """One after another until one fails; then one line that names it."""
+    """One after another until one fails; then one line that names it.
+
+    `kept` are descriptors of files whose SHA-256 was just found to be right, by that.
+    """
     if len(uris) > URIS_MAX:
         return f"a task may have {URIS_MAX} URIs, not {len(uris)}"
     for uri in uris:
         try:
-            fetch(uri, sandbox, limits, hidden)
+            descriptor = (kept or {}).get(uri["sha256"]) if is_kept(uri) else None
+            fetch(uri, sandbox, limits, hidden, descriptor)
         except MemoryError:
             return f"{uri['value']}: takes more than {limits.memory_bytes} bytes of memory"
-        except FetchFailed as failed:
-            return f"{uri['value']}: {' '.join(str(failed).split())}"
-        except OSError as error:
-            return f"{uri['value']}: {error.strerror or error}"
+        except (FetchFailed, OSError) as error:
+            return complaint_of(uri, error)
     return None
 
 
 def fetch(
-    uri: dict[str, Any], sandbox: Path, limits: Limits, hidden: tuple[Path, ...] = ()
+    uri: dict[str, Any],
+    sandbox: Path,
+    limits: Limits,
+    hidden: tuple[Path, ...] = (),
+    kept: int | None = None,
 ) -> Path:
     """Bring one file into the sandbox and do with it what is asked. Raises FetchFailed, OSError."""
     value = str(uri["value"])
@@ -144,23 +184,44 @@ def fetch(
         parts = urllib.parse.urlsplit(value)
     except ValueError as error:
         raise FetchFailed(str(error)) from None
-    name = uri["output_file"] or Path(urllib.parse.unquote(parts.path)).name
-    target = inside(sandbox, name)
+    target = inside(sandbox, uri["output_file"] or _name_of(parts))
     make_folders(sandbox, target.parent)
-    digest = hashlib.sha256()
-    with _opened(parts, value, limits, hidden) as source, _created(target) as file:
-        for chunk in _chunks(source, limits.file_bytes):
-            digest.update(chunk)
-            file.write(chunk)
-    wanted = uri["sha256"]
-    if wanted is not None and digest.hexdigest() != wanted.lower():
-        target.unlink()
-        raise FetchFailed(f"the SHA-256 is {digest.hexdigest()}, not {wanted}")
+    if kept is not None:
+        with _created(target) as file:
+            _copy(kept, file)
+    else:
+        digest = hashlib.sha256()
+        with _opened(parts, value, limits, hidden) as source, _created(target) as file:
+            for chunk in chunks(source, limits.file_bytes):
+                digest.update(chunk)
+                file.write(chunk)
+        wanted = uri["sha256"]
+        if wanted is not None and digest.hexdigest() != wanted.lower():
+            target.unlink()
+            raise FetchFailed(f"the SHA-256 is {digest.hexdigest()}, not {wanted}")
     if uri["executable"]:
         target.chmod(0o755)
     elif uri["extract"]:
         unpack(target, sandbox, limits)
     return target
+
+
+def _name_of(parts: urllib.parse.SplitResult) -> str:
+    if parts.scheme == "maven":
+        from mesoslite_agent.maven import artifact_of
+
+        return artifact_of(parts.path).file_name
+    return Path(urllib.parse.unquote(parts.path)).name
+
+
+def _copy(descriptor: int, file: IO[bytes]) -> None:
+    """All of a file of the cache, whose own copy stays as it is."""
+    at, size = 0, os.fstat(descriptor).st_size
+    while at < size:
+        done = os.sendfile(file.fileno(), descriptor, at, size - at)
+        if not done:
+            raise FetchFailed("its copy in the cache became shorter meanwhile")
+        at += done
 
 
 def inside(sandbox: Path, name: str) -> Path:
@@ -192,19 +253,7 @@ def _opened(
 ) -> Iterator[IO[bytes]]:
     try:
         if parts.scheme in {"http", "https"}:
-            # Only these two, also after a redirection: no file:, no ftp:.
-            opener = urllib.request.OpenerDirector()
-            for handler in (
-                urllib.request.ProxyHandler(),
-                urllib.request.HTTPHandler(),
-                urllib.request.HTTPSHandler(),
-                urllib.request.HTTPRedirectHandler(),
-                urllib.request.HTTPDefaultErrorHandler(),
-                urllib.request.HTTPErrorProcessor(),
-                urllib.request.UnknownHandler(),
-            ):
-                opener.add_handler(handler)
-            with opener.open(value, timeout=limits.stall_s) as response:
+            with opened_url(value, limits.stall_s) as response:
                 yield response
         elif (parts.scheme == "file" and parts.netloc in {"", "localhost"}) or value[:1] == "/":
             path = urllib.parse.unquote(parts.path) if parts.scheme else value
@@ -218,18 +267,8 @@ def _opened(
                     raise FetchFailed("the agent's own files are closed to tasks")
                 yield file
         else:
-            raise FetchFailed("not file://, http://, https:// or an absolute path")
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise FetchFailed(f"the server answered {error.code} {error.reason}") from None
-    except TimeoutError:
-        raise FetchFailed(f"nothing came for {limits.stall_s:g} s") from None
-    except urllib.error.URLError as error:
-        reason = error.reason
-        if isinstance(reason, TimeoutError):
-            reason = f"nothing came for {limits.stall_s:g} s"
-        raise FetchFailed(str(reason)) from None
-    except (http.client.HTTPException, ValueError) as error:
+            raise FetchFailed("not file://, http://, https://, maven: or an absolute path")
+    except ValueError as error:
         raise FetchFailed(f"{type(error).__name__}: {error}") from None
 
 
@@ -245,18 +284,6 @@ def _created(target: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-
-
-def _chunks(source: IO[bytes], bytes_max: int) -> Iterator[bytes]:
-    total = 0
-    while chunk := source.read(CHUNK_BYTES):
-        total += len(chunk)
-        if total > bytes_max:
-            raise FetchFailed(f"larger than {bytes_max} bytes")
-        yield chunk
-    expected = getattr(source, "length", None)  # http.client: what Content-Length still promises
-    if expected:
-        raise FetchFailed(f"the connection ended {expected} bytes early")
 
 
 # -- archives -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesoslite.attributes import Attribute, attributes_text, parse_attributes
-from mesoslite.daemon import check_silence, state_dir
+from mesoslite.daemon import cache_dir, check_silence, state_dir
 from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.masters import DEFAULT_MASTER, WAYS, Masters, parse_masters
 from mesoslite.model import DAY_MS, ID_PATTERN
@@ -35,6 +35,7 @@ from mesoslite_agent.records import AgentConfig
 
 DEFAULTS = AgentConfig(secret_seed=b"", executor_socket="")
 HTTP_PORT = 5051  # as Mesos's
+CACHE_MB_MAX = 4_096  # Kafka is 54, Cassandra 66, Spark 400: room for several of each
 SANDBOX_AGE_S_MAX = 7 * DAY_MS // 1_000  # Mesos: --gc_delay, a week
 
 
@@ -184,6 +185,19 @@ class AgentSettings:
     spawn_timeout_s: float = _deadline(DEFAULTS.spawn_max_ms, "for a command to be started")
     sandbox_age_s: float = _deadline(
         SANDBOX_AGE_S_MAX * 1_000, "until the sandbox of an ended task is removed"
+    )
+    fetch_cache: Path = setting(
+        cache_dir("fetched"),
+        path,
+        "where fetched files are kept that name their SHA-256, for this user's other agents too "
+        "(default ~/.cache/mesoslite/fetched)",
+        metavar="DIR",
+    )
+    fetch_cache_mb: int = setting(
+        CACHE_MB_MAX,
+        whole(0, 2**30),
+        f"MiB of them that are kept, those used last (default {CACHE_MB_MAX:,})",
+        metavar="N",
     )
     heartbeat_s: float = _deadline(
         DEFAULTS.heartbeat_ms, "between two heartbeats, which the master answers"

@@ -130,7 +130,7 @@ class Dev:
 def clean_environment(home: Path) -> dict[str, str]:
     """This environment with another home, and nothing of mesoslite's in it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MESOSLITE")}
-    dropped = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "COLUMNS", "FORCE_COLOR")
+    dropped = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "COLUMNS", "FORCE_COLOR")
     kept = {name: value for name, value in kept.items() if name not in dropped}
     return {**kept, "HOME": str(home), "TMPDIR": str(home), "NO_COLOR": "1"}
 

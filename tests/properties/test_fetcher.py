@@ -11,7 +11,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesoslite_agent.fetcher import FetchFailed, Limits, unpack
+from mesoslite_agent.downloads import FetchFailed
+from mesoslite_agent.fetcher import Limits, unpack
 
 # Few names, so that one member often meets another; links mostly try to climb.
 names = st.sampled_from(["a", "b", "a/b", "b/a", "a/b/a", "../a"])
