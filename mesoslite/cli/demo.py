@@ -8,7 +8,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from typing import Any
 
 from rich.columns import Columns
@@ -26,12 +25,12 @@ from mesoslite.cli.cluster import Cluster, ClusterOptions
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Code, Failure, console, note, one_line, show
 from mesoslite.cli.dev import opened, stop_signals
+from mesoslite.cli.frameworks import find_framework
 from mesoslite.cli.outcome import SIGNAL_BASE
 from mesoslite.cli.relay import NO_CONTAINERS, Relay
 from mesoslite.cli.watch import Moment, Story, watched
 from mesoslite.logs import set_up_logs
 
-ENTRY_POINTS = "mesoslite.frameworks"
 DEMO_S_MAX = 120.0  # it takes 10 to 20 s; one that hangs says so
 FRAMES_A_SECOND = 10
 LINES_SHOWN = 14
@@ -47,18 +46,6 @@ def demo(*, agents: int, containerizer: str | None, framework: str) -> int:
     """Show it all, then leave nothing behind; 130 after Ctrl-C."""
     set_up_logs(level="error")  # what is to be seen is shown here
     return asyncio.run(_demo(agents, containerizer, find_framework(framework)))
-
-
-def find_framework(name: str) -> type[Scheduler]:
-    """The scheduler class that an installed package announces. Raises Failure."""
-    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none"
-        raise Failure(Code.NOT_FOUND, f"no framework {name!r} is installed; there are: {known}")
-    kind = found[name].load()
-    if not (isinstance(kind, type) and issubclass(kind, Scheduler)):
-        raise Failure(Code.FAILED, f"the framework {name!r} is no Scheduler class")
-    return kind
 
 
 async def _demo(agents: int, containerizer: str | None, kind: type[Scheduler]) -> int:

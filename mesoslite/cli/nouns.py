@@ -42,6 +42,7 @@ def _argument(noun: str, what: str) -> Any:
 
 _Agent = Annotated[str, _argument("AGENT", "Its id, the start of it, or its host's name.")]
 _Some = Annotated[str, _argument("FRAMEWORK", "Its name, its id, or the start of it.")]
+_Installed = Annotated[str, _argument("NAME", "As `mesoslite framework list` shows it.")]
 _Key = Annotated[str, _argument("KEY", "The whole key.")]
 _Task = Annotated[str, _argument("TASK", "Its id, or the start of it.")]
 _Offer = Annotated[str, _argument("OFFER", "Its id, or the start of it.")]
@@ -165,6 +166,60 @@ def framework_teardown(
     from mesoslite.cli import views
 
     views.teardown(chosen(context, master, token_file, output), framework)
+
+
+@framework_app.command("list")
+def framework_list(context: typer.Context, output: Output = None) -> None:
+    """List the frameworks that are installed and can be run."""
+    from mesoslite.cli import frameworks
+
+    frameworks.list_all(chosen(context, output=output))
+
+
+@framework_app.command("describe")
+def framework_describe(context: typer.Context, name: _Installed, output: Output = None) -> None:
+    """Show what an installed framework is for, and what it can be told."""
+    from mesoslite.cli import frameworks
+
+    frameworks.describe(chosen(context, output=output), name)
+
+
+@framework_app.command(
+    "run",
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    },
+)
+def framework_run(
+    context: typer.Context,
+    name: _Installed,
+    master: Master = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Run an installed framework until Ctrl-C or its own end. Its options stand behind its name:
+    [b]mesoslite framework run NAME --help[/b]
+
+    A service's tasks run on without it; the same command takes over again.
+    """
+    from mesoslite.cli.framework_run import run
+
+    raise typer.Exit(run(name, context.args, chosen(context, master, token_file)))
+
+
+@framework_app.command("status")
+def framework_status(
+    context: typer.Context,
+    framework: _Some,
+    master: Master = None,
+    token_file: TokenFile = None,
+    output: Output = None,
+) -> None:
+    """Show where a framework serves, what runs of it, and what it waits for."""
+    from mesoslite.cli.framework_status import status
+
+    status(chosen(context, master, token_file, output), framework)
 
 
 @task_app.command("ls")
