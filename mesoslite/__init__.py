@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mesoslite.lifecycle import TaskState
     from mesoslite.model import (
         Entry,
+        Launch,
         Offer,
         Policy,
         Reason,
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
         TaskReference,
         TaskStatus,
         Uri,
+    )
+    from mesoslite.operations import OperationReference, OperationStatus
+    from mesoslite.reservations import (
+        CreateVolume,
+        DestroyVolume,
+        OperationState,
+        Reservation,
+        Reserve,
+        Unreserve,
+        Volume,
+        VolumeMount,
     )
     from mesoslite.resources import InvalidResources, Resources, Shortfall
     from mesoslite.scheduler.running import FrameworkError, run, run_async
@@ -45,16 +57,24 @@ __version__ = VERSION
 
 __all__ = [
     "Attribute",
+    "CreateVolume",
+    "DestroyVolume",
     "Entry",
     "FrameworkError",
     "InvalidAttributes",
     "InvalidResources",
     "InvalidWhere",
+    "Launch",
     "Offer",
+    "OperationReference",
+    "OperationState",
+    "OperationStatus",
     "Policy",
     "Reason",
     "Refusal",
     "Request",
+    "Reservation",
+    "Reserve",
     "Resources",
     "Scheduler",
     "Shortfall",
@@ -69,7 +89,10 @@ __all__ = [
     "TaskReference",
     "TaskState",
     "TaskStatus",
+    "Unreserve",
     "Uri",
+    "Volume",
+    "VolumeMount",
     "__version__",
     "run",
     "run_async",
@@ -84,6 +107,7 @@ _WHERE = {
     "mesoslite.lifecycle": ("TaskState",),
     "mesoslite.model": (
         "Entry",
+        "Launch",
         "Offer",
         "Policy",
         "Reason",
@@ -94,6 +118,20 @@ _WHERE = {
         "TaskReference",
         "TaskStatus",
         "Uri",
+    ),
+    "mesoslite.operations": (
+        "OperationReference",
+        "OperationStatus",
+    ),
+    "mesoslite.reservations": (
+        "CreateVolume",
+        "DestroyVolume",
+        "OperationState",
+        "Reservation",
+        "Reserve",
+        "Unreserve",
+        "Volume",
+        "VolumeMount",
     ),
     "mesoslite.resources": (
         "InvalidResources",

@@ -25,6 +25,8 @@ from mesoslite.model import (
     TaskReference,
     TaskStatus,
 )
+from mesoslite.operations import OperationReference, OperationStatus, Order
+from mesoslite.reservations import Reservation, Volume, VolumeUse
 
 HEARTBEAT_INTERVAL_MS = 15_000
 FENCE_LEASE_MS = 3 * HEARTBEAT_INTERVAL_MS  # two may be lost or late, and no fenced task ends
@@ -63,6 +65,19 @@ class TaskMessage:
     agent_id: str
     task_id: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeOperation:
+    """The framework has dealt with the end of an operation: its agent may forget it.
+
+    A session says it to the master, and the master to the agent. The master says by itself what
+    nobody else could: of its own operations, and of frameworks that were removed.
+    """
+
+    framework_id: str
+    agent_id: str
+    operation_id: str
 
 
 # --- a scheduler says -----------------------------------------------------------------------------
@@ -213,8 +228,18 @@ class WriteStore:
 
 
 @dataclass(frozen=True, slots=True)
+class ReconcileOperations:
+    """Tell what became of these operations; (): of all that the master knows of the framework's."""
+
+    operations: tuple[OperationReference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Teardown:
     """End all tasks and remove the framework; its id is used up."""
+
+    release: bool = False
+    """With its volumes and reservations, also on agents that are away (D17)."""
 
 
 SchedulerCall = (
@@ -233,6 +258,8 @@ SchedulerCall = (
     | ReadStore
     | ListStore
     | WriteStore
+    | AcknowledgeOperation
+    | ReconcileOperations
     | Teardown
     | Heartbeat
 )
@@ -295,6 +322,13 @@ class StoreAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class OperationUpdate:
+    """What became of a change of reservations or volumes. To be acknowledged if it says so."""
+
+    status: OperationStatus
+
+
+@dataclass(frozen=True, slots=True)
 class RequestUnsatisfiable:
     """What is wrong with a request, as it was said with that number: of one that was said anew
     meanwhile it tells nothing.
@@ -323,6 +357,7 @@ SchedulerEvent = (
     | Update
     | AcceptResult
     | StoreAnswer
+    | OperationUpdate
     | RequestUnsatisfiable
     | TaskMessage
     | AgentLost
@@ -370,6 +405,12 @@ class Register:
     number: int = 0
     """Grows with each registration of the agent, over its runs: a slow connection may bring one
     after a later one has come on the next, and it is old news then."""
+    reservations: tuple[Reservation, ...] = ()
+    """All dynamic ones that it keeps. `agent.resources` is what it has without them."""
+    volumes: tuple[Volume, ...] = ()
+    operations: tuple[OperationStatus, ...] = ()
+    """The ends of operations that wait for an acknowledgement. What the master has sent and is
+    neither here nor acknowledged has never arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +435,24 @@ class Troubled:
     problem: str = ""
 
 
-AgentCall = Register | StatusReport | TaskMessage | Troubled | Heartbeat
+@dataclass(frozen=True, slots=True)
+class OperationReport:
+    """An operation is done and durable, or was refused. Said when it is, and by each registration
+    until it is acknowledged."""
+
+    status: OperationStatus
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesMeasured:
+    """How full volumes are: of all of them after a registration, then of those that changed."""
+
+    volumes: tuple[VolumeUse, ...]
+
+
+AgentCall = (
+    Register | StatusReport | OperationReport | VolumesMeasured | TaskMessage | Troubled | Heartbeat
+)
 
 
 # --- an agent hears -------------------------------------------------------------------------------
@@ -424,6 +482,17 @@ class RunTask:
     task: Task
     fence_token: int = 0
     """Of a task with a fence: larger than that of any before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOperation:
+    """Do this, after all that was said before on the stream and before what is said after it.
+
+    It is made durable, with a crash of the host in mind, before it is answered by one
+    OperationReport. A launch that uses what it makes may be right behind it.
+    """
+
+    order: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,6 +538,8 @@ AgentEvent = (
     | AcknowledgeStatus
     | ReconcileTasks
     | ShutdownFramework
+    | ApplyOperation
+    | AcknowledgeOperation
     | TaskMessage
     | Refused
     | Heartbeat

@@ -12,13 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import Enum
 
+from mesoslite import spelling
 from mesoslite.attributes import Attribute
 from mesoslite.immutable import dataclass, fix
 from mesoslite.lifecycle import TaskState
+from mesoslite.reservations import (
+    Change,
+    InvalidChange,
+    Reservation,
+    Volume,
+    VolumeMount,
+    volumes_in,
+)
 from mesoslite.resources import PORT_MAX, UNRESERVED, Resources, why_not_role
 from mesoslite.where import InvalidWhere, Place, Where
 
-ID_PATTERN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
+ID_PATTERN = spelling.ID_PATTERN
 ID_LENGTH_MAX = 128
 _NO_IDS = frozenset({"", ".", ".."})
 
@@ -79,6 +88,7 @@ class Reason(Enum):
     AGENT_REREGISTERED = "its agent came back with it"
     RECONCILIATION = "the answer to a question about its state"
     LAUNCH_REFUSED = "the master refused the launch; `refusal` says why"
+    RESERVATION_MISSING = "what it was to use is not reserved on its agent, or is no volume there"
     FENCE_LEASE_OVER = "it has a fence, and its agent did not hear the master for a whole lease"
 
     __hash__ = object.__hash__
@@ -124,6 +134,17 @@ class Refusal(Enum):
     FENCE_HELD = "another task has the key of the fence: it runs, or may still run"
     STORE_CONFLICT = "an entry of the store has another version than the one that was expected"
     STORE_FULL = "the framework's store holds as much as it may"
+    # Reservations and volumes
+    INVALID_OPERATION = "the operation's description is not valid"
+    DUPLICATE_OPERATION = "an operation with this id was asked for before"
+    UNKNOWN_RESERVATION = "the agent has no such reservation, or not so much of it"
+    RESERVATION_TAKEN = "the reservation has other labels, or is another principal's"
+    RESERVATION_IN_USE = "a task or a volume uses what would be taken away"
+    UNKNOWN_VOLUME = "the agent has no such volume, or it is not in the offers"
+    VOLUME_EXISTS = "the role has a volume of this id on the agent already"
+    VOLUME_IN_USE = "a task uses the volume"
+    TOO_MANY_RESERVATIONS = "the agent holds as many reservations or volumes as it may"
+    OPERATION_FAILED = "the agent could not do it"
     # Other calls
     UNKNOWN_TASK = "no such task"
     UNKNOWN_AGENT = "no such agent"
@@ -244,6 +265,13 @@ class Offer:
     """The request that it was made for, of which it holds one unit or more; empty: none."""
     region: str = ""
     zone: str = ""
+    reservations: tuple[Reservation, ...] = ()
+    """What there is to know of the dynamic reservations of which it holds something."""
+
+    @property
+    def volumes(self) -> tuple[Volume, ...]:
+        """The volumes that it holds, which no task uses: ids, reservation and size. O(amounts)."""
+        return volumes_in(self.resources)
 
 
 class Policy(Enum):
@@ -364,6 +392,9 @@ class Task:
     fence: str | None = None
     """At most one task of the framework runs under this key at a time: an id of its own choice, as
     `broker-0` (docs/at-most-one.md). Its token is in MESOSLITE_FENCE_TOKEN. None: no such bound."""
+    volumes: Sequence[VolumeMount] = ()
+    """The volumes that it uses, and where it finds them. `launch` adds their sizes to the
+    resources, so that nobody else is offered them (docs/reservations.md)."""
 
     def __post_init__(self) -> None:
         if isinstance(self.command, str):
@@ -374,6 +405,8 @@ class Task:
         fix(self, "uris", tuple(self.uris))
         fix(self, "environment", dict(self.environment))
         fix(self, "labels", dict(self.labels))
+        if self.volumes:
+            fix(self, "volumes", tuple(self.volumes))
 
     def __hash__(self) -> int:
         return hash((self.task_id, self.command, self.resources))
@@ -478,8 +511,8 @@ class InvalidLaunch:
     """What exactly is wrong, in one line."""
 
 
-#: What an accept may do with its offers, in order. Reservations and volumes join here.
-Operation = Launch | InvalidLaunch
+#: What an accept may do with its offers, in order: a later one may use what an earlier one made.
+Operation = Launch | InvalidLaunch | Change | InvalidChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,5 +525,5 @@ class OperationResult:
 
     @property
     def done(self) -> bool:
-        """True when the launch was sent to the agent."""
+        """True when it was sent to the agent."""
         return self.refusal is None

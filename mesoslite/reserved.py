@@ -2,14 +2,14 @@
 
 What a task or a unit of a request needs names no roles. It is served from what its role may have:
 first from what is reserved for that role (or one above it), by key in order, then from what is
-reserved for nobody.
+reserved for nobody. A volume serves no need but that of a task which names it.
 """
 
 from __future__ import annotations
 
 from mesoslite import ranges as spans
 from mesoslite.ranges import Ranges
-from mesoslite.resources import UNRESERVED, Resources, split_key
+from mesoslite.resources import UNRESERVED, Resources, is_volume, split_key
 
 _NO_ITEMS: frozenset[str] = frozenset()
 
@@ -20,11 +20,13 @@ def has_reserved(amount: Resources) -> bool:
 
 
 def of_nobody(amount: Resources) -> Resources:
-    """The same amount by name, whatever role each part is reserved for. ~10 us if any is."""
+    """The same amount by name, whatever each part is reserved for; without volumes. ~10 us."""
     scalars: dict[str, int] = {}
     ranges: dict[str, list[tuple[int, int]]] = {}
     sets: dict[str, frozenset[str]] = {}
     for at, thousandths in amount.scalars.items():
+        if is_volume(at):
+            continue
         name = split_key(at)[0]
         scalars[name] = scalars.get(name, 0) + thousandths
     for at, pairs in amount.ranges.items():
@@ -54,6 +56,8 @@ def part_of(amount: Resources, wanted: Resources) -> Resources:
     sets: dict[str, frozenset[str]] = {}
     left = dict(wanted.scalars)
     for at, thousandths in sorted(amount.scalars.items(), key=_reserved_first):
+        if is_volume(at):
+            continue
         name = split_key(at)[0]
         scalars[at] = min(thousandths, left.get(name, 0))
         left[name] = left.get(name, 0) - scalars[at]

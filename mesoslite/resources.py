@@ -2,7 +2,8 @@
 
 Scalars are whole thousandths, so any sequence of grants and returns brings an agent back to
 exactly what it advertised. An amount is found by its key, in Mesos's spelling: ``cpus`` when it is
-reserved for nobody, ``cpus(ads)`` when it is reserved for the role ads.
+reserved for nobody, ``cpus(ads)`` when it is reserved for the role ads; ``cpus(ads)(broker-0)`` in
+a reservation that was made while the agent ran, and ``disk(ads)(broker-0)(data)`` as a volume.
 
     >>> free = Resources(cpus=4, mem="1GiB", ports="[31000-31002]")
     >>> str(free - Resources(cpus=0.5, ports=[(31001, 31001)]))
@@ -13,7 +14,7 @@ the caller: ask `covers` first, and take the needs of a peer's tasks from what t
 another rather than adding them up, since two tasks may name one port.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import ClassVar, final
@@ -35,8 +36,11 @@ from mesoslite.spelling import (
     entries_of_json,
     gather,
     in_order,
+    is_dynamic,
+    is_volume,
     json_of,
     key,
+    key_parts,
     name_of_two_kinds,
     shared_item,
     shared_number,
@@ -64,7 +68,10 @@ __all__ = [
     "Ranges",
     "Resources",
     "Shortfall",
+    "is_dynamic",
+    "is_volume",
     "key",
+    "key_parts",
     "quantities",
     "split_key",
     "stated_names",
@@ -112,7 +119,8 @@ class Resources:
     ``disk`` in MiB or as text with a unit ("4GiB"), ``gpus`` whole, ``ports`` as
     ``"[31000-32000]"`` or pairs with both ends included. Any other name is a custom resource: a
     number, ``"[1-5]"`` or pairs, ``"{a,b}"`` or a set of texts. All of it is for `role`, ``*``
-    being nobody's. Zero amounts vanish, so equality is by value.
+    being nobody's, and of its dynamic `reservation` if there is one. Zero amounts vanish, so
+    equality is by value.
 
     Raises InvalidResources for what is negative, not finite, over the limits of spelling.py, or
     not of the kind its name has. About 7 us for two whole numbers, 5 us more for
@@ -139,10 +147,13 @@ class Resources:
         gpus: Number = 0,
         ports: Pairs = (),
         role: str = UNRESERVED,
+        reservation: str = "",
         **custom: Number | Pairs | Items,
     ) -> None:
         given = (("cpus", cpus), ("mem", mem), ("disk", disk), ("gpus", gpus), ("ports", ports))
         suffix = "" if role == UNRESERVED else f"({role})"
+        if reservation:
+            suffix = f"({role})({reservation})"
         amounts = gather(
             (f"resources: {name}", name + suffix, value)
             for name, value in (*given, *custom.items())
@@ -319,7 +330,7 @@ class Resources:
 
     @property
     def disk(self) -> float:
-        """Disk in MiB, over all roles."""
+        """Disk in MiB, over all roles, with the volumes on it."""
         return self._over_roles("disk") / THOUSANDTHS
 
     @property
@@ -363,6 +374,36 @@ class Resources:
             {at: v for at, v in self._sets.items() if split_key(at)[1] in open_to},
         )
 
+    def of_reservation(self, reservation: str, role: str | None = None) -> "Resources":
+        """What is here of a dynamic reservation (of this role), without its volumes."""
+        return self._where(
+            lambda at: (
+                (parts := key_parts(at)).reservation == reservation
+                and not parts.volume
+                and role in (None, parts.role)
+            )
+        )
+
+    def volumes(self) -> "Resources":
+        """The volumes that are here, each with its size under its own key."""
+        return self._where(is_volume)
+
+    def reserved(self, role: str, reservation: str = "") -> "Resources":
+        """What is unreserved here, as it is called when it is reserved. Raises InvalidResources."""
+        of = self.unreserved()
+        return _made(
+            {key(at, role, reservation): v for at, v in of._scalars.items()},
+            {key(at, role, reservation): v for at, v in of._ranges.items()},
+            {key(at, role, reservation): v for at, v in of._sets.items()},
+        )
+
+    def _where(self, wanted: Callable[[str], bool]) -> "Resources":
+        return _made(
+            {at: v for at, v in self._scalars.items() if wanted(at)},
+            {at: v for at, v in self._ranges.items() if wanted(at)},
+            {at: v for at, v in self._sets.items() if wanted(at)},
+        )
+
     def scalars_only(self) -> "Resources":
         """Without ranges and sets: what can be summed over agents, where ports would overlap."""
         return _made(self._scalars, {}, {}) if self._ranges or self._sets else self
@@ -374,11 +415,13 @@ class Resources:
     def take(self, name: str, wanted: Number) -> "Resources":
         """A part of what is here: `wanted` of a scalar, or that many numbers of ranges or items.
 
-        What is reserved goes first, by role, then what is unreserved; the lowest first. Raises
+        What is reserved goes first, by role, then what is unreserved; the lowest first. Volumes
+        are left alone. Raises
         Shortfall when there is less, InvalidResources for a `wanted` that is no amount (or, of
         ranges and sets, not whole).
         """
-        at_hand = [at for at in (*self._scalars, *self._ranges, *self._sets) if _named(at, name)]
+        every = (*self._scalars, *self._ranges, *self._sets)
+        at_hand = [at for at in every if _named(at, name) and not is_volume(at)]
         at_hand.sort(key=lambda at: (at == name, at))
         left = thousandths(name, wanted)
         scalars, ranges, sets = Amounts({}, {}, {})

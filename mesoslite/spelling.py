@@ -27,6 +27,8 @@ KEYS_MAX = 1_024
 #: Set items in one value, and the length of one.
 ITEMS_MAX = 10_000
 ITEM_LENGTH_MAX = 255
+#: What ids look like: of tasks and agents, of reservations and volumes.
+ID_PATTERN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
 #: A role such as ``eng/ads``; one segment of it is as long as a file name may be.
 ROLE_LENGTH_MAX = 255
 #: The highest port there is.
@@ -58,6 +60,7 @@ _BYTES_OF_UNIT = {
     "TiB": 2**40,
 }
 _BYTES_OF_MIB = 2**20
+_IDS_IN_JSON = ("reservation", "volume")
 _SIZED = ("mem", "disk")  # counted in MiB, so a unit of bytes has a meaning
 
 
@@ -99,11 +102,22 @@ def why_not_role(role: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=4_096)
-def key(name: str, role: str = UNRESERVED) -> str:
-    """The key of an amount, in Mesos's spelling: ``cpus`` when unreserved, else ``cpus(ads)``.
+class KeyParts(NamedTuple):
+    """What a key is made of; `reservation` and `volume` are ids, empty where there is none."""
 
-    Raises InvalidResources for what is no name or no role. About 100 ns when seen before.
+    name: str
+    role: str
+    reservation: str
+    volume: str
+
+
+@lru_cache(maxsize=4_096)
+def key(name: str, role: str = UNRESERVED, reservation: str = "", volume: str = "") -> str:
+    """The key of an amount: ``cpus`` when unreserved, ``cpus(ads)`` when an agent's configuration
+    reserves it, both as Mesos spells them; ``cpus(ads)(broker-0)`` in a dynamic reservation, and
+    ``disk(ads)(broker-0)(data)`` as a volume, ``disk(ads)()(data)`` without a dynamic reservation.
+
+    Raises InvalidResources for what is no name, role or id. About 100 ns when seen before.
     """
     if _NAME.fullmatch(name) is None:
         raise InvalidResources(
@@ -112,24 +126,59 @@ def key(name: str, role: str = UNRESERVED) -> str:
         )
     if (why_not := why_not_role(role)) is not None:
         raise InvalidResources(why_not)
-    return name if role == UNRESERVED else f"{name}({role})"
+    for noun, identity in (("reservation", reservation), ("volume", volume)):
+        if identity and ID_PATTERN.match(identity) is None:
+            raise InvalidResources(
+                f"{_show(identity)} is no {noun}; its id has 1 to 128 of A-Z a-z 0-9 . _ -"
+            )
+    if role == UNRESERVED:
+        if reservation or volume:
+            raise InvalidResources(f"{_show(reservation or volume)} is reserved for no role")
+        return name
+    if volume and name != "disk":
+        raise InvalidResources(f"a volume is disk, not {name}")
+    at = f"{name}({role})"
+    if volume:
+        return f"{at}({reservation})({volume})"
+    return f"{at}({reservation})" if reservation else at
 
 
 @lru_cache(maxsize=4_096)
-def split_key(amount_key: str) -> tuple[str, str]:
-    """(name, role) of a key; the inverse of `key`, and accepts ``cpus(*)`` as well.
+def key_parts(amount_key: str) -> KeyParts:
+    """What a key is made of; the inverse of `key`, and accepts ``cpus(*)`` as well.
 
     Raises InvalidResources for what is no key. About 90 ns when seen before.
     """
     name, bracket, rest = amount_key.partition("(")
     if not bracket:
-        name, role = amount_key, UNRESERVED
-    elif rest.endswith(")"):
-        role = rest[:-1]
-    else:
-        raise InvalidResources(f"{_show(amount_key)} lacks a ')'; a reserved amount is cpus(role)")
-    key(name, role)
+        key(amount_key)
+        return KeyParts(amount_key, UNRESERVED, "", "")
+    parts = rest[:-1].split(")(")  # a role has no brackets, nor has an id
+    if not rest.endswith(")") or len(parts) > 3:
+        right = "cpus(role), or cpus(role)(reservation)"
+        raise InvalidResources(f"{_show(amount_key)} lacks a ')'; a reserved amount is {right}")
+    role, reservation, volume = (*parts, "", "")[:3]
+    if len(parts) > 1 and not parts[-1]:
+        raise InvalidResources(f"{_show(amount_key)} ends with an empty id")
+    key(name, role, reservation, volume)
+    return KeyParts(name, role, reservation, volume)
+
+
+@lru_cache(maxsize=4_096)
+def split_key(amount_key: str) -> tuple[str, str]:
+    """(name, role) of a key, as `key_parts`. About 90 ns when seen before."""
+    name, role, _reservation, _volume = key_parts(amount_key)
     return name, role
+
+
+def is_volume(at: str) -> bool:
+    """Whether a key is that of a volume: ``disk(role)(reservation)(volume)``."""
+    return at.count("(") == 3
+
+
+def is_dynamic(at: str) -> bool:
+    """Whether a key is of a dynamic reservation, or a volume."""
+    return ")(" in at
 
 
 # --- one amount -----------------------------------------------------------------------------------
@@ -249,8 +298,8 @@ def gather(entries: Iterable[tuple[str, str, object]]) -> Amounts:
     seen: set[str] = set()
     for where, spelled, value in entries:
         try:
-            name, role = split_key(spelled)
-            at = key(name, role)
+            parts = key_parts(spelled)
+            name, at = parts.name, key(*parts)
             if at in seen:
                 raise InvalidResources(f"{at} is given twice")
             seen.add(at)
@@ -279,18 +328,24 @@ def with_scalars(rest: Amounts, scalars: Mapping[str, int]) -> Amounts:
 
     A decoder meets one of these for each task: too many for the generality of `gather`.
     """
-    if len(scalars) > NAMES_MAX:
-        raise InvalidResources(f"resources: {len(scalars)} scalars, at most {NAMES_MAX} are taken")
+    if len(scalars) > NAMES_MAX:  # it may be few names in many reservations
+        names = len({split_key(spelled)[0] for spelled in scalars})
+        if names > NAMES_MAX or len(scalars) > KEYS_MAX:
+            raise InvalidResources(
+                f"resources: {len(scalars)} scalars of {names} names, "
+                f"at most {KEYS_MAX} of {NAMES_MAX} are taken"
+            )
     exact: dict[str, int] = {}
     for spelled, amount in scalars.items():
-        name, role = split_key(spelled)
+        parts = key_parts(spelled)
+        name = parts.name
         if type(amount) is not int or not 0 <= amount <= SCALAR_MAX:
             raise InvalidResources(f"resources: {spelled} is not 0 to {SCALAR_MAX} thousandths")
         if KIND_OF_NAME.get(name, SCALAR) != SCALAR:
             raise InvalidResources(f"resources: {name} is {KIND_OF_NAME[name]}, not {SCALAR}")
         if name == "gpus" and amount % THOUSANDTHS:
             raise InvalidResources(f"resources: {spelled} is not a whole number of GPUs")
-        at = key(name, role)
+        at = key(*parts)
         if at in exact:
             raise InvalidResources(f"resources: {at} is given twice")
         if amount:
@@ -415,8 +470,9 @@ def entries_of_json(document: object) -> list[tuple[str, str, object]]:
 def _entry_of_item(number: int, item: object) -> tuple[str, str, object]:
     """One of Mesos's ``{"name": "cpus", "type": "SCALAR", "scalar": {"value": 4}, "role": "*"}``.
 
-    ``allocation_info`` says whom it was offered to and is no part of the amount; any other field
-    (a volume, a dynamic reservation) would change what it means, so it is refused, not dropped.
+    ``reservation`` and ``volume`` are ids, and not Mesos's. ``allocation_info`` says whom it was
+    offered to and is no part of the amount; any other field would change what it means, so it is
+    refused, not dropped.
     """
     where = f"resources: item {number}"
     if not isinstance(item, dict):
@@ -424,6 +480,9 @@ def _entry_of_item(number: int, item: object) -> tuple[str, str, object]:
     name, kind, role = item.get("name"), item.get("type"), item.get("role", UNRESERVED)
     if not isinstance(name, str) or not isinstance(role, str):
         raise InvalidResources(f'{where}: "name" and "role" are texts')
+    reservation, volume = item.get("reservation", ""), item.get("volume", "")
+    if not isinstance(reservation, str) or not isinstance(volume, str):
+        raise InvalidResources(f'{where}: "reservation" and "volume" are texts')
     field = (
         {SCALAR: "scalar", RANGES: "ranges", SET: "set"}.get(kind)
         if isinstance(kind, str)
@@ -431,7 +490,7 @@ def _entry_of_item(number: int, item: object) -> tuple[str, str, object]:
     )
     if field is None:
         raise InvalidResources(f"{where}: type {_show(kind)} is not SCALAR, RANGES or SET")
-    extra = item.keys() - {"name", "type", "role", "allocation_info", field}
+    extra = item.keys() - {"name", "type", "role", *_IDS_IN_JSON, "allocation_info", field}
     if extra:
         raise InvalidResources(f"{where}: {_show(min(map(str, extra)))} is not understood here")
     value: object
@@ -446,7 +505,15 @@ def _entry_of_item(number: int, item: object) -> tuple[str, str, object]:
                 raise InvalidResources(f"{where}: an item is in the set twice")
         case _:
             raise InvalidResources(f"{where}: {field!r} is missing or not as Mesos writes it")
-    return where, name if role == UNRESERVED else f"{name}({role})", value
+    return where, _spelled(name, role, reservation, volume), value
+
+
+def _spelled(name: str, role: str, reservation: str, volume: str) -> str:
+    """A key that `gather` is yet to look at."""
+    if role == UNRESERVED and not reservation and not volume:
+        return name
+    ids = f"({reservation})({volume})" if volume else f"({reservation})" if reservation else ""
+    return f"{name}({role}){ids}"
 
 
 def _entry_of_range(where: str, pair: object) -> tuple[object, object]:
@@ -512,8 +579,10 @@ def json_of(amounts: Amounts) -> list[dict[str, object]]:
 
 
 def _item(at: str, kind: str, field: str, value: object) -> dict[str, object]:
-    name, role = split_key(at)
-    return {"name": name, "type": kind, field: value, "role": role}
+    parts = key_parts(at)
+    item: dict[str, object] = {"name": parts.name, "type": kind, field: value, "role": parts.role}
+    ids = zip(_IDS_IN_JSON, (parts.reservation, parts.volume), strict=True)
+    return item | {noun: identity for noun, identity in ids if identity}
 
 
 def _out_of_bounds(value: object) -> str:

@@ -24,7 +24,9 @@ from typing import assert_never
 from mesoslite.deadlines import Deadlines
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import (
+    AcknowledgeOperation,
     AcknowledgeStatus,
+    ApplyOperation,
     FrameworkAdded,
     FrameworkReference,
     Heartbeat,
@@ -38,7 +40,7 @@ from mesoslite.messages import (
     TaskMessage,
 )
 from mesoslite.model import Reason, Refusal, TaskStatus
-from mesoslite_agent import endings, invariants, launches
+from mesoslite_agent import endings, invariants, launches, operations
 from mesoslite_agent.container import (
     ContainerExited,
     ContainerPhase,
@@ -347,6 +349,8 @@ class Agent:
                 self._reconcile(word)
             case ShutdownFramework():
                 self._shutdown(word.framework_id)
+            case ApplyOperation() | AcknowledgeOperation():
+                operations.asked(self._ledger, self._info.agent_id, word)
             case Refused():
                 self._refused(word)
             case _:

@@ -18,7 +18,7 @@ from mesoslite.master.records import (
     Timer,
 )
 from mesoslite.master.remedies import of_refused_launch, span
-from mesoslite.model import InvalidLaunch, Operation, OperationResult, Refusal
+from mesoslite.model import InvalidLaunch, Launch, Operation, OperationResult, Refusal
 
 SHOWN_MAX = 5  # of several that somebody may mean
 REFUSED_LAUNCHES_MAX = 1_000  # of a framework, the newest; ~400 B each
@@ -42,6 +42,8 @@ def remember_refused(
     result: OperationResult,
 ) -> None:
     """Keep the refusal of a launch, so that somebody may ask for it by the task's id."""
+    if not isinstance(operation, Launch | InvalidLaunch):
+        return
     named = operation if isinstance(operation, InvalidLaunch) else operation.task
     task_id = named.task_id
     if result.refusal is None or not task_id:

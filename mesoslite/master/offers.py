@@ -356,8 +356,8 @@ def _use(
 
 
 def _task_of(operation: Operation) -> Task:
-    if isinstance(operation, InvalidLaunch):
-        raise AssertionError("an invalid launch is refused before its task is asked for")
+    if not isinstance(operation, Launch):
+        raise AssertionError("what is no launch is refused before its task is asked for")
     return operation.task
 
 
@@ -372,6 +372,8 @@ def _why_not_launch(
     """The first reason why this task can not be launched on what is left. Only reads."""
     if isinstance(operation, InvalidLaunch):
         return Refusal.INVALID_TASK, operation.message
+    if not isinstance(operation, Launch):
+        return Refusal.INVALID_OPERATION, "this master reserves nothing"
     task = operation.task
     if task.task_id in framework.tasks:
         return Refusal.DUPLICATE_TASK, f"there is a task {task.task_id} already"
@@ -464,7 +466,7 @@ def _truth_about(t: Tables, framework: FrameworkEntry, call: Accept) -> tuple[Op
     results: list[OperationResult] = []
     for operation in call.operations:
         entry = None
-        if not isinstance(operation, InvalidLaunch):
+        if isinstance(operation, Launch):
             entry = framework.tasks.get(operation.task.task_id)
         if entry is not None and entry.agent_id == call.agent_id:
             results.append(DONE)

@@ -46,14 +46,17 @@ from mesoslite.master.records import (
 from mesoslite.messages import (
     Accept,
     Acknowledge,
+    AcknowledgeOperation,
     AgentCall,
     ConfirmResults,
     Decline,
     Heartbeat,
     Kill,
     ListStore,
+    OperationReport,
     ReadStore,
     Reconcile,
+    ReconcileOperations,
     Refused,
     Register,
     RequestResources,
@@ -65,6 +68,7 @@ from mesoslite.messages import (
     TaskMessage,
     Teardown,
     Troubled,
+    VolumesMeasured,
     WithdrawRequests,
     WriteStore,
 )
@@ -303,6 +307,8 @@ class Master:
                 store.write(t, framework, call)
             case Teardown():
                 frameworks.remove(t, framework, "its scheduler asked for it")
+            case AcknowledgeOperation() | ReconcileOperations():
+                t.no(Refusal.INVALID_OPERATION)
             case Heartbeat():
                 if call.number:
                     t.emit(ToScheduler(stream, call))
@@ -330,6 +336,8 @@ class Master:
                 tasks.report(t, agent, call)
             case TaskMessage():
                 tasks.message_from_task(t, agent, call)
+            case OperationReport() | VolumesMeasured():
+                t.no(Refusal.INVALID_OPERATION)
             case Troubled():
                 agents.troubled(t, agent, call.problem)
             case Heartbeat():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mesoslite.messages import Decline
 from mesoslite.model import (
+    InvalidLaunch,
     Launch,
     Offer,
     Operation,
@@ -12,8 +15,15 @@ from mesoslite.model import (
     Source,
     TaskStatus,
 )
-from mesoslite.scheduler.launches import Pending, never_ran, status_of_refused, task_id_of
-from mesoslite.scheduler.protocol import AcceptOffers, OnOffers, OnStatus
+from mesoslite.reservations import Change, InvalidChange
+from mesoslite.scheduler.launches import (
+    Pending,
+    identity_of,
+    never_ran,
+    operation_of_refused,
+    status_of_refused,
+)
+from mesoslite.scheduler.protocol import AcceptOffers, OnOffers, OnOperation, OnStatus
 from mesoslite.scheduler.tables import Tables
 
 
@@ -43,7 +53,7 @@ def decline(t: Tables, offer_ids: tuple[str, ...], refuse_ms: int | None) -> Non
 
 
 def accept(t: Tables, decision: AcceptOffers) -> None:
-    """Send it, or answer it here at once: every launch has an outcome, never silence."""
+    """Send it, or answer it here at once: every operation has an outcome, never silence."""
     offer_ids = tuple(offer.offer_id for offer in decision.offers)
     refusal = t.offers.why_not(decision.offers)
     if refusal is None and t.launches.full:
@@ -55,18 +65,30 @@ def accept(t: Tables, decision: AcceptOffers) -> None:
         decline(t, t.offers.take(offer_ids), decision.refuse_ms)
         return
     operations: dict[str, Operation] = {}
-    for operation in decision.operations:
-        task_id = task_id_of(operation)
-        if t.has_task(task_id) or task_id in operations:
-            message = f"there is a task {task_id} already"
-            _refuse_here(t, operation, decision, Refusal.DUPLICATE_TASK, message)
+    for asked in decision.operations:
+        operation = asked
+        identity, refusal = identity_of(operation), Refusal.DUPLICATE_TASK
+        message = f"there is a task {identity} already"
+        if not isinstance(operation, Launch | InvalidLaunch):
+            operation = _named(t, operation)
+            identity, refusal = identity_of(operation), Refusal.DUPLICATE_OPERATION
+            message = f"there is an operation {operation.operation_id} already"
+        if t.has_task(identity) or identity in operations:
+            _refuse_here(t, operation, decision, refusal, message)
         else:
-            operations[task_id] = operation
+            operations[identity] = operation
     t.offers.take(offer_ids)
     if not operations:
         decline(t, offer_ids, decision.refuse_ms)
         return
     _send(t, decision, offer_ids, operations)
+
+
+def _named(t: Tables, change: Change | InvalidChange) -> Change | InvalidChange:
+    """With an id, by which its end is told."""
+    if change.operation_id:
+        return change
+    return replace(change, operation_id=t.operations.name(t.config.session_id))
 
 
 def _send(
@@ -79,6 +101,8 @@ def _send(
     if refuse_ms is None:
         refuse_ms = t.patience.next_ms(t.now_ms)
     for task_id, operation in operations.items():
+        if not isinstance(operation, Launch | InvalidLaunch):
+            continue
         t.updates.launched(task_id)
         t.kills.over(task_id)  # it was another task's by this id
         if isinstance(operation, Launch) and operation.request_id:
@@ -92,20 +116,43 @@ def _send(
 
 
 def answered(t: Tables, number: int, results: tuple[OperationResult, ...]) -> None:
-    """The master tells what became of each launch of an accept."""
+    """The master tells what became of each operation of an accept."""
     pending = t.launches.answered(number)
     if pending is None:
         return
     # A result that is missing can only be a master's fault: its task will be asked about.
     missing = (OperationResult(),) * (len(pending.accept.operations) - len(results))
     for operation, result in zip(pending.accept.operations, results + missing, strict=False):
-        _launch_answered(t, pending, operation, result)
+        if isinstance(operation, Launch | InvalidLaunch):
+            _launch_answered(t, pending, operation, result)
+        else:
+            _change_answered(t, pending, operation, result)
+
+
+def _change_answered(
+    t: Tables, pending: Pending, change: Change | InvalidChange, result: OperationResult
+) -> None:
+    if identity_of(change) in pending.seen:
+        return  # its agent has told its end, which is the truth
+    if result.done:
+        t.operations.sent(change.operation_id, pending.accept.agent_id)
+    else:
+        _tell_change_refused(t, change, result, pending.accept.agent_id)
+
+
+def _tell_change_refused(
+    t: Tables, change: Change | InvalidChange, refused: OperationResult, agent_id: str
+) -> None:
+    status = operation_of_refused(
+        change, refused, framework_id=t.framework_id, agent_id=agent_id, now_ms=t.now_ms
+    )
+    t.queue.append(OnOperation(status))
 
 
 def _launch_answered(
-    t: Tables, pending: Pending, operation: Operation, result: OperationResult
+    t: Tables, pending: Pending, operation: Launch | InvalidLaunch, result: OperationResult
 ) -> None:
-    task_id = task_id_of(operation)
+    task_id = identity_of(operation)
     agent_id = pending.accept.agent_id
     ended = pending.seen.get(task_id)
     if isinstance(operation, Launch) and operation.request_id:
@@ -128,13 +175,21 @@ def _launch_answered(
 def _refuse_here(
     t: Tables, operation: Operation, decision: AcceptOffers, refusal: Refusal, message: str
 ) -> None:
-    """Answer a launch that is not even sent."""
+    """Answer an operation that is not even sent."""
     agent_id = decision.offers[0].agent_id if decision.offers else ""
-    _tell_refused(t, operation, OperationResult(refusal, message), agent_id, Source.SESSION)
+    result = OperationResult(refusal, message)
+    if isinstance(operation, Launch | InvalidLaunch):
+        _tell_refused(t, operation, result, agent_id, Source.SESSION)
+    else:
+        _tell_change_refused(t, _named(t, operation), result, agent_id)
 
 
 def _tell_refused(
-    t: Tables, operation: Operation, refused: OperationResult, agent_id: str, source: Source
+    t: Tables,
+    operation: Launch | InvalidLaunch,
+    refused: OperationResult,
+    agent_id: str,
+    source: Source,
 ) -> TaskStatus:
     status = status_of_refused(
         operation,

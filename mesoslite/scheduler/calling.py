@@ -11,6 +11,7 @@ from mesoslite.scheduler.protocol import (
     OnError,
     OnMessage,
     OnOffers,
+    OnOperation,
     OnRescinded,
     OnStatus,
     OnStatuses,
@@ -25,6 +26,7 @@ METHODS: dict[type[Callback], str] = {
     OnRescinded: "offer_rescinded",
     OnStatus: "status_update",
     OnUnsatisfiable: "request_unsatisfiable",
+    OnOperation: "operation_update",
     OnMessage: "framework_message",
     OnAgentLost: "agent_lost",
     OnDisconnected: "disconnected",
@@ -45,6 +47,8 @@ def call(scheduler: Scheduler, callback: Callback) -> Returned:
             return scheduler.status_update(status)
         case OnUnsatisfiable(request_id, refusal, message):
             return scheduler.request_unsatisfiable(request_id, refusal, message)
+        case OnOperation(status):
+            return scheduler.operation_update(status)
         case OnMessage(task_id, agent_id, data):
             return scheduler.framework_message(task_id, agent_id, data)
         case OnAgentLost(agent_id):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import Accept
 from mesoslite.model import (
+    InvalidLaunch,
     Launch,
     Operation,
     OperationResult,
@@ -20,6 +21,8 @@ from mesoslite.model import (
     StoreWrite,
     TaskStatus,
 )
+from mesoslite.operations import OperationStatus
+from mesoslite.reservations import Change, InvalidChange, OperationState
 
 ACCEPTS_PENDING_MAX = 10_000  # the master keeps as many results for a framework (D2)
 
@@ -67,6 +70,17 @@ STATE_OF_REFUSED: dict[Refusal, TaskState] = {
     Refusal.FENCE_HELD: TaskState.DROPPED,
     Refusal.STORE_CONFLICT: TaskState.DROPPED,
     Refusal.STORE_FULL: TaskState.DROPPED,
+    # Reservations and volumes. What is not there now may be when it is asked for again.
+    Refusal.INVALID_OPERATION: TaskState.ERROR,
+    Refusal.DUPLICATE_OPERATION: TaskState.ERROR,
+    Refusal.UNKNOWN_RESERVATION: TaskState.DROPPED,
+    Refusal.RESERVATION_TAKEN: TaskState.ERROR,
+    Refusal.RESERVATION_IN_USE: TaskState.DROPPED,
+    Refusal.UNKNOWN_VOLUME: TaskState.DROPPED,
+    Refusal.VOLUME_EXISTS: TaskState.ERROR,
+    Refusal.VOLUME_IN_USE: TaskState.DROPPED,
+    Refusal.TOO_MANY_RESERVATIONS: TaskState.DROPPED,
+    Refusal.OPERATION_FAILED: TaskState.DROPPED,
     # Never the answer to a launch; were they, the launch would not have been sent
     Refusal.UNKNOWN_TASK: TaskState.DROPPED,
     Refusal.UNKNOWN_AGENT: TaskState.DROPPED,
@@ -89,13 +103,39 @@ def never_ran(refusal: Refusal) -> bool:
     return STATE_OF_REFUSED[refusal] in (TaskState.DROPPED, TaskState.ERROR)
 
 
-def task_id_of(operation: Operation) -> str:
-    """The task that an operation starts."""
-    return operation.task.task_id if isinstance(operation, Launch) else operation.task_id
+def identity_of(operation: Operation) -> str:
+    """What an operation is known by: the id of its task, or its own behind a ``~``."""
+    if isinstance(operation, Launch):
+        return operation.task.task_id
+    return (
+        operation.task_id if isinstance(operation, InvalidLaunch) else f"~{operation.operation_id}"
+    )
+
+
+def operation_of_refused(
+    operation: Change | InvalidChange,
+    refused: OperationResult,
+    *,
+    framework_id: str,
+    agent_id: str,
+    now_ms: int,
+) -> OperationStatus:
+    """What the author is told of a change that was refused, by the master or by the session."""
+    if refused.refusal is None:
+        raise AssertionError("this change was not refused")
+    return OperationStatus(
+        operation.operation_id,
+        OperationState[STATE_OF_REFUSED[refused.refusal].name],
+        agent_id,
+        framework_id,
+        refused.refusal,
+        refused.message or refused.refusal.value,
+        now_ms,
+    )
 
 
 def status_of_refused(
-    operation: Operation,
+    operation: Launch | InvalidLaunch,
     refused: OperationResult,
     *,
     framework_id: str,
@@ -107,7 +147,7 @@ def status_of_refused(
     if refused.refusal is None:
         raise AssertionError("this launch was not refused")
     return TaskStatus(
-        task_id_of(operation),
+        identity_of(operation),
         STATE_OF_REFUSED[refused.refusal],
         framework_id,
         agent_id,
@@ -125,7 +165,7 @@ class Pending:
 
     accept: Accept
     seen: dict[str, bool] = field(default_factory=dict)
-    """Of the tasks that their agent told of: task id -> whether it was seen to end."""
+    """What its agent told of: by `identity_of`, whether that was seen to end."""
 
 
 class Launches:
@@ -146,9 +186,9 @@ class Launches:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def launching(self, task_id: str) -> bool:
-        """Whether an unanswered accept launches this task."""
-        return task_id in self._number_of
+    def launching(self, identity: str) -> bool:
+        """Whether an unanswered accept launches this task, or makes this change (`identity_of`)."""
+        return identity in self._number_of
 
     def add(
         self,
@@ -163,7 +203,7 @@ class Launches:
         accept = Accept(self._last_number, agent_id, offer_ids, operations, refuse_ms, writes)
         self._pending[accept.number] = Pending(accept)
         for operation in operations:
-            self._number_of[task_id_of(operation)] = accept.number
+            self._number_of[identity_of(operation)] = accept.number
         return accept
 
     def unanswered(self) -> Iterator[Accept]:
@@ -178,7 +218,7 @@ class Launches:
             self._confirm_again = number <= self._confirmed or self._confirm_again
             return None
         for operation in pending.accept.operations:
-            del self._number_of[task_id_of(operation)]
+            del self._number_of[identity_of(operation)]
         return pending
 
     def heard(self, status: TaskStatus) -> None:
@@ -186,6 +226,13 @@ class Launches:
         number = self._number_of.get(status.task_id)
         if number is not None and status.source is Source.AGENT:
             self._pending[number].seen[status.task_id] = status.terminal
+
+    def heard_of_change(self, status: OperationStatus) -> None:
+        """Note that an agent told the end of a change: it was made or refused there (D2)."""
+        identity = f"~{status.operation_id}"
+        number = self._number_of.get(identity)
+        if number is not None and status.acknowledge:
+            self._pending[number].seen[identity] = True
 
     def to_confirm(self) -> int | None:
         """Up to which number all results have arrived, when the master is to be told."""
@@ -206,7 +253,7 @@ class Launches:
         assert numbers == sorted(numbers)
         assert all(self._confirmed < number <= self._last_number for number in numbers)
         assert self._number_of == {
-            task_id_of(operation): number
+            identity_of(operation): number
             for number, pending in self._pending.items()
             for operation in pending.accept.operations
         }

@@ -24,6 +24,7 @@ from mesoslite.model import (
     TaskReference,
     TaskStatus,
 )
+from mesoslite.operations import OperationReference, OperationStatus
 
 StoreCalled = ReadStore | ListStore | WriteStore
 
@@ -113,7 +114,14 @@ class SendMessage:
 class AcknowledgeStatus:
     """Only for schedulers that acknowledge by hand: this status is dealt with."""
 
-    status: TaskStatus
+    status: TaskStatus | OperationStatus
+
+
+@dataclass(frozen=True, slots=True)
+class AskOperations:
+    """Ask what became of these changes; () means all that the master knows."""
+
+    operations: tuple[OperationReference, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,8 @@ class CallStore:
 @dataclass(frozen=True, slots=True)
 class Teardown:
     """End all tasks, remove the framework, then stop."""
+
+    release: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,7 @@ Decision = (
     | ReconcileTasks
     | SendMessage
     | AcknowledgeStatus
+    | AskOperations
     | CallStore
     | Teardown
     | Stop
@@ -202,6 +213,13 @@ class OnStatuses:
 
 
 @dataclass(frozen=True, slots=True)
+class OnOperation:
+    """-> Scheduler.operation_update"""
+
+    status: OperationStatus
+
+
+@dataclass(frozen=True, slots=True)
 class OnMessage:
     """-> Scheduler.framework_message"""
 
@@ -238,6 +256,7 @@ Callback = (
     | OnRescinded
     | OnStatus
     | OnUnsatisfiable
+    | OnOperation
     | OnMessage
     | OnAgentLost
     | OnDisconnected

@@ -31,11 +31,15 @@ from mesoslite.model import (
     Uri,
     why_not_request,
 )
+from mesoslite.operations import OperationReference, OperationStatus
+from mesoslite.reservations import Change
 from mesoslite.reserved import has_reserved, of_nobody, part_of
 from mesoslite.resources import Number, Resources, why_not_role
+from mesoslite.scheduler.changes import Asked, checked, with_volumes
 from mesoslite.scheduler.protocol import (
     AcceptOffers,
     AcknowledgeStatus,
+    AskOperations,
     Decision,
     DeclineOffers,
     DropRequests,
@@ -166,6 +170,13 @@ class Scheduler:
         refusal it is not in force.
         """
 
+    def operation_update(self, status: OperationStatus) -> Returned:
+        """What became of a Reserve, Unreserve, CreateVolume or DestroyVolume of an `accept`.
+
+        Each has one end: FINISHED when it is on its agent's disk, else `refusal` tells why not
+        (docs/reservations.md). An end that this scheduler process never heard of is told again.
+        """
+
     def framework_message(self, task_id: str, agent_id: str, data: bytes) -> Returned:
         """Bytes from the process of a task; at most once."""
 
@@ -200,24 +211,61 @@ class Scheduler:
         not be written nothing is launched, and each task is DROPPED with STORE_CONFLICT or
         STORE_FULL (docs/store.md).
         """
+        launched = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+        self._accept("launch", offers, _launches(launched), refuse_s, store)
+
+    def accept(
+        self,
+        offers: Offer | Iterable[Offer],
+        operations: Iterable[Asked],
+        *,
+        refuse_s: float | None = None,
+        store: StoreChanges | None = None,
+    ) -> None:
+        """Do several things with an offer, in order: a later one may use what an earlier one made.
+
+            self.accept(offer, [
+                Reserve("broker-0", Resources(cpus=1, mem="1GiB", disk="10GiB")),
+                CreateVolume("data-0", Resources(disk="10GiB"), reservation_id="broker-0"),
+                Launch(task),
+            ])
+
+        Of `Reserve`, `Unreserve`, `CreateVolume` and `DestroyVolume` each is answered by
+        `operation_update`, of `Launch` by statuses, and each stands for itself. All else is as in
+        `launch`; `store` is written when one of the operations is done or sent.
+        """
+        self._accept("accept", offers, checked(operations), refuse_s, store)
+
+    def _accept(
+        self,
+        what: str,
+        offers: Offer | Iterable[Offer],
+        operations: Sequence[Launch | Change],
+        refuse_s: float | None,
+        store: StoreChanges | None,
+    ) -> None:
         given = _offers(offers)
         if not given:
-            raise ValueError("launch needs an offer")
+            raise ValueError(f"{what} needs an offer")
         if len({offer.agent_id for offer in given}) > 1:
-            raise ValueError("the offers of one launch must be of one agent")
+            raise ValueError(f"the offers of one {what} must be of one agent")
         if len({offer.role for offer in given}) > 1:
-            raise ValueError("the offers of one launch must be for one role")
+            raise ValueError(f"the offers of one {what} must be for one role")
         if len({offer.offer_id for offer in given}) < len(given):
-            raise ValueError("one launch names an offer twice")
-        launched = _tasks(tasks)
-        if len(launched) > LAUNCHED_MAX:
-            raise ValueError(f"{len(launched)} tasks are over the limit of {LAUNCHED_MAX} a launch")
+            raise ValueError(f"one {what} names an offer twice")
+        launches = [operation for operation in operations if isinstance(operation, Launch)]
+        if len(launches) > LAUNCHED_MAX:
+            raise ValueError(f"{len(launches)} tasks are over the limit of {LAUNCHED_MAX} a {what}")
+        if what != "launch":
+            _launches(tuple(launch.task for launch in launches))
         refuse_ms = _refuse_ms(refuse_s)
         writes = store_writes(store) if store is not None else ()
-        if not launched:
+        if not operations:
             self._record(DeclineOffers(given, refuse_ms))
-        else:
-            self._record(AcceptOffers(given, _launches(given, launched), refuse_ms, writes))
+            return
+        if any(launch.task.volumes for launch in launches):
+            operations = with_volumes(given, operations)
+        self._record(AcceptOffers(given, _requested(given, operations), refuse_ms, writes))
 
     def request(
         self,
@@ -321,6 +369,13 @@ class Scheduler:
         """
         self._record(ReconcileTasks(tuple(map(_reference, tasks))))
 
+    def reconcile_operations(self, *operations: str | OperationStatus) -> None:
+        """Ask what became of these changes, by their ids, or of all that the master knows.
+
+        The session asks by itself about those that it has no end of.
+        """
+        self._record(AskOperations(tuple(map(_operation, operations))))
+
     def message(self, task_id: str, agent_id: str, data: bytes) -> None:
         """Send bytes, up to 256 KiB, to the process of a task: at most once, maybe never."""
         if not isinstance(data, bytes):
@@ -329,17 +384,21 @@ class Scheduler:
             raise ValueError(f"{len(data)} bytes are over the limit of {MESSAGE_DATA_BYTES_MAX}")
         self._record(SendMessage(_id("task", task_id), _id("agent", agent_id), data))
 
-    def acknowledge(self, status: TaskStatus) -> None:
+    def acknowledge(self, status: TaskStatus | OperationStatus) -> None:
         """This status is dealt with: only with `acknowledge_automatically = False`."""
         if self.acknowledge_automatically:
             raise RuntimeError("statuses are acknowledged when status_update returns")
-        if not isinstance(status, TaskStatus):
+        if not isinstance(status, TaskStatus | OperationStatus):
             raise TypeError(f"acknowledge takes a TaskStatus, not {type(status).__name__}")
         self._record(AcknowledgeStatus(status))
 
-    def teardown(self) -> None:
-        """End all tasks, remove the framework for good, and end `run`."""
-        self._record(Teardown())
+    def teardown(self, *, release: bool = False) -> None:
+        """End all tasks, remove the framework for good, and end `run`.
+
+        `release` gives up what frameworks of this name have reserved, and destroys their volumes
+        with their data, on agents that are away as soon as they are back.
+        """
+        self._record(Teardown(release))
 
     def stop(self) -> None:
         """End `run` after the callback that runs now. Tasks live on for `failover_timeout_s`."""
@@ -481,25 +540,36 @@ def _offers(offers: Offer | Iterable[Offer]) -> tuple[Offer, ...]:
     return given
 
 
-def _launches(offers: tuple[Offer, ...], tasks: tuple[Task, ...]) -> tuple[Launch, ...]:
+def _requested(
+    offers: tuple[Offer, ...], operations: Sequence[Launch | Change]
+) -> tuple[Launch | Change, ...]:
     """Each task takes a unit of the request of the first offer that still has room for it."""
     if len({offer.request_id for offer in offers}) == 1:
-        return tuple(Launch(task, offers[0].request_id) for task in tasks)
+        request_id = offers[0].request_id
+        if not request_id:
+            return tuple(operations)
+        return tuple(
+            Launch(one.task, one.request_id or request_id) if isinstance(one, Launch) else one
+            for one in operations
+        )
     left = [(offer.request_id, offer.resources) for offer in offers]
-    launches: list[Launch] = []
-    for task in tasks:
-        at = next((at for at, (_, room) in enumerate(left) if room.covers(task.resources)), None)
-        if at is None:
-            launches.append(Launch(task))
+    requested: list[Launch | Change] = []
+    for one in operations:
+        at = None
+        if isinstance(one, Launch) and not one.request_id:
+            need = one.task.resources
+            at = next((at for at, (_, room) in enumerate(left) if room.covers(need)), None)
+        if at is None or not isinstance(one, Launch):
+            requested.append(one)
             continue
         request_id, room = left[at]
-        left[at] = request_id, room - task.resources
-        launches.append(Launch(task, request_id))
-    return tuple(launches)
+        left[at] = request_id, room - one.task.resources
+        requested.append(Launch(one.task, request_id))
+    return tuple(requested)
 
 
-def _tasks(tasks: Task | Iterable[Task]) -> tuple[Task, ...]:
-    given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+def _launches(given: tuple[Task, ...]) -> tuple[Launch, ...]:
+    """Of tasks that are found to be such that a message can carry them."""
     for task in given:
         if not isinstance(task, Task):
             raise TypeError(f"this is no Task but {type(task).__name__}: {str(task)[:60]}")
@@ -510,7 +580,7 @@ def _tasks(tasks: Task | Iterable[Task]) -> tuple[Task, ...]:
         if not task.command:
             raise ValueError(f"task {task.task_id}: the command has no words")
         _check_parts(task)
-    return given
+    return tuple(map(Launch, given))
 
 
 def _check_parts(task: Task) -> None:
@@ -552,6 +622,12 @@ def _id(noun: str, value: str) -> str:
 
 def _task_id(task: str | Task | TaskStatus) -> str:
     return _id("task", task.task_id if isinstance(task, Task | TaskStatus) else task)
+
+
+def _operation(operation: str | OperationStatus) -> OperationReference:
+    if isinstance(operation, OperationStatus):
+        return OperationReference(_id("operation", operation.operation_id), operation.agent_id)
+    return OperationReference(_id("operation", operation))
 
 
 def _reference(task: str | Task | TaskStatus | TaskReference) -> TaskReference:

@@ -24,7 +24,9 @@ from mesoslite.messages import (
     Heartbeat,
     Kill,
     Offers,
+    OperationUpdate,
     Reconcile,
+    ReconcileOperations,
     Refused,
     RequestUnsatisfiable,
     Rescind,
@@ -41,6 +43,7 @@ from mesoslite.scheduler import accepting, protocol, streaming, telling
 from mesoslite.scheduler.protocol import (
     AcceptOffers,
     AcknowledgeStatus,
+    AskOperations,
     CallbackReturned,
     CallStore,
     Decided,
@@ -167,7 +170,7 @@ class Session:
         t = self.tables
         if t.over:
             return None
-        due = [t.offers.next_expiry_ms(), t.reconciliation.next_ms()]
+        due = [t.offers.next_expiry_ms(), t.reconciliation.next_ms(), t.operations.next_ms()]
         if not t.stopping:
             due.append(t.teardown_ends_ms)  # else it is over when the callback that runs returns
         if t.stream is not Stream.CLOSED:
@@ -204,6 +207,7 @@ class Session:
         | Update
         | AcceptResult
         | StoreAnswer
+        | OperationUpdate
         | RequestUnsatisfiable
         | TaskMessage
         | AgentLost,
@@ -221,6 +225,8 @@ class Session:
             case StoreAnswer(number):
                 if t.store_calls.answered(number):
                     t.out.append(StoreAnswered(said))
+            case OperationUpdate(operation):
+                telling.operation_updated(t, operation)
             case RequestUnsatisfiable(request_id, refusal, message, number):
                 if t.requests.told(request_id, refusal, message, number):
                     t.queue.append(OnUnsatisfiable(request_id, refusal, message))
@@ -275,11 +281,16 @@ class Session:
                     t.say(TaskMessage(t.framework_id, agent_id, task_id, data))
             case AcknowledgeStatus(status):
                 telling.acknowledge(t, status)
+            case AskOperations(operations):
+                for one in operations:
+                    t.operations.asked(one.operation_id)
+                t.say_or_keep(("operations", operations), ReconcileOperations(operations))
             case CallStore(call):
                 t.store_calls.add(call)
                 streaming.give_up_store_calls(t)
-            case protocol.Teardown():
+            case protocol.Teardown(release):
                 t.tearing_down = True
+                t.releasing = t.releasing or release
                 if t.subscribed:
                     streaming.tear_down(t)
             case Stop():
@@ -310,6 +321,8 @@ class Session:
             streaming.confirm(t)
             for question in t.reconciliation.tick(now_ms):
                 t.say(question)
+            for asked in t.operations.tick(now_ms):
+                t.say(asked)
 
     def check(self) -> None:
         """Assert every invariant, O(n log n). Tests call it after each event; production never."""

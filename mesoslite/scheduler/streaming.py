@@ -60,6 +60,7 @@ def close(t: Tables) -> None:
     """What only an open stream is good for waits until there is one again."""
     t.stream = Stream.CLOSED
     t.reconciliation.pause()
+    t.operations.pause()
     t.teardown_ends_ms = None
 
 
@@ -94,6 +95,8 @@ def subscribed(t: Tables, framework_id: str) -> None:
         t.say(store_call)
     for question in t.reconciliation.begin(t.now_ms):
         t.say(question)
+    for asked in t.operations.begin(t.now_ms):
+        t.say(asked)
 
 
 def refused(t: Tables, refusal: Refusal, message: str) -> None:
@@ -136,5 +139,6 @@ def confirm(t: Tables) -> None:
 def tear_down(t: Tables) -> None:
     """Ask for the framework's end."""
     t.reconciliation.pause()
-    t.say(Teardown())
+    t.operations.pause()
+    t.say(Teardown(t.releasing))
     t.teardown_ends_ms = t.now_ms + TEARDOWN_WAIT_MS

@@ -11,6 +11,7 @@ from mesoslite.model import FrameworkInfo
 from mesoslite.scheduler.kills import Kills
 from mesoslite.scheduler.launches import Launches
 from mesoslite.scheduler.offers import HeldOffers, Patience
+from mesoslite.scheduler.operations import Operations
 from mesoslite.scheduler.protocol import (
     Callback,
     Effect,
@@ -70,6 +71,7 @@ class Tables:
         self.offers = HeldOffers()
         self.patience = Patience()
         self.launches = Launches()
+        self.operations = Operations()
         self.kills = Kills()
         self.store_calls = StoreCalls()
         self.updates = Updates()
@@ -83,6 +85,8 @@ class Tables:
         self.fatal: OnError | None = None
         self.stopping = False
         self.tearing_down = False
+        self.releasing = False
+        """Teardown is with all that is reserved."""
         self.teardown_ends_ms: int | None = None
         self.over = False
 
@@ -91,9 +95,11 @@ class Tables:
         """True while the stream is the framework's."""
         return self.stream is Stream.SUBSCRIBED
 
-    def has_task(self, task_id: str) -> bool:
-        """Whether this task is being launched, or may run."""
-        return task_id in self.reconciliation or self.launches.launching(task_id)
+    def has_task(self, identity: str) -> bool:
+        """Whether this task is being launched, or may run; or this change is on its way."""
+        if identity.startswith("~"):
+            return self.launches.launching(identity) or self.operations.is_known(identity[1:])
+        return identity in self.reconciliation or self.launches.launching(identity)
 
     def say(self, call: SchedulerCall) -> None:
         """Say it on the stream that there is."""
@@ -113,6 +119,7 @@ class Tables:
         """Assert every invariant, O(n log n). Tests call it after each event; production never."""
         self.offers.check()
         self.launches.check()
+        self.operations.check()
         self.kills.check()
         self.store_calls.check()
         self.requests.check()

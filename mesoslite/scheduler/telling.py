@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.messages import Acknowledge
+from mesoslite.messages import Acknowledge, AcknowledgeOperation
 from mesoslite.model import TaskStatus
+from mesoslite.operations import OperationStatus
 from mesoslite.scheduler.accepting import decline
+from mesoslite.scheduler.operations import News
 from mesoslite.scheduler.protocol import (
     Callback,
     Finish,
     OnError,
     OnOffers,
+    OnOperation,
     OnStatus,
     OnStatuses,
     RunCallback,
@@ -47,9 +50,26 @@ def updated(t: Tables, status: TaskStatus) -> None:
         t.queue.append(OnStatus(status))
 
 
-def acknowledge(t: Tables, status: TaskStatus) -> None:
+def operation_updated(t: Tables, status: OperationStatus) -> None:
+    """An operation's status came: tell it, unless it was told, and acknowledge it again if so."""
+    t.launches.heard_of_change(status)
+    match t.operations.heard(status):
+        case News.TELL:
+            t.queue.append(OnOperation(status))
+        case News.ACKNOWLEDGE:
+            acknowledge(t, status)
+        case News.OLD:
+            pass
+
+
+def acknowledge(t: Tables, status: TaskStatus | OperationStatus) -> None:
     """The author has dealt with it: its agent may forget it."""
-    if status.update_id:
+    if isinstance(status, OperationStatus):
+        if status.acknowledge:
+            t.operations.acknowledged(status)
+            end = AcknowledgeOperation(t.framework_id, status.agent_id, status.operation_id)
+            t.say_or_keep(("acknowledge", end), end)
+    elif status.update_id:
         t.updates.acknowledged(status)
         last = status.state.terminal
         call = Acknowledge(status.agent_id, status.task_id, status.update_id, last=last)
@@ -112,7 +132,7 @@ def returned(t: Tables) -> None:
     match callback:
         case OnOffers(offers):
             decline(t, t.offers.take_unanswered(offers), None)
-        case OnStatus(status) if t.config.acknowledge_automatically:
+        case OnStatus(status) | OnOperation(status) if t.config.acknowledge_automatically:
             acknowledge(t, status)
         case OnError(refusal, message):
             finish(t, Finish(refusal, message))

@@ -9,6 +9,7 @@ from mesoslite import messages as m
 from mesoslite.model import (
     InvalidLaunch,
     InvalidRequest,
+    Launch,
     Offer,
     Operation,
     OperationResult,
@@ -16,6 +17,15 @@ from mesoslite.model import (
     StoreWrite,
     TaskReference,
     TaskStatus,
+)
+from mesoslite.operations import OperationStatus
+from mesoslite.reservations import (
+    Change,
+    CreateVolume,
+    DestroyVolume,
+    InvalidChange,
+    Reserve,
+    Unreserve,
 )
 
 Message = m.SchedulerCall | m.SchedulerEvent | m.AgentCall | m.AgentEvent
@@ -42,9 +52,37 @@ def tell_status(status: TaskStatus) -> str:
     return " ".join(parts)
 
 
+def _change(change: Change | InvalidChange) -> str:
+    named = f"[{change.operation_id}]"
+    match change:
+        case Reserve(reservation_id, resources):
+            return f"reserve {reservation_id} ({resources}) {named}"
+        case Unreserve(reservation_id, resources):
+            return f"unreserve {reservation_id} ({resources or 'all'}) {named}"
+        case CreateVolume(volume_id, resources, reservation_id):
+            return f"create volume {volume_id} ({resources}) on {reservation_id or 'no id'} {named}"
+        case DestroyVolume(volume_id):
+            return f"destroy volume {volume_id} {named}"
+        case InvalidChange(_, message):
+            return f"an invalid change {named}: {message}"
+
+
+def _operation_status(status: OperationStatus) -> str:
+    why = f" {status.refusal.name} ({status.message})" if status.refusal is not None else ""
+    kept = " until acknowledged" if status.acknowledge else ""
+    return f"operation {status.operation_id} {status.state.name}{why}{kept}"
+
+
+def _order(event: m.ApplyOperation) -> str:
+    whose = event.order.framework_id or "the master"
+    return f"{_change(event.order.change)} for {whose} as {event.order.role}"
+
+
 def _operation(operation: Operation) -> str:
     if isinstance(operation, InvalidLaunch):
         return f"an invalid launch of {operation.task_id or 'nobody'}"
+    if not isinstance(operation, Launch):
+        return _change(operation)
     request = f" for {operation.request_id}" if operation.request_id else ""
     return f"launch {operation.task.task_id} ({operation.task.resources}){request}"
 
@@ -169,7 +207,15 @@ _TELL: dict[type[Message], Callable[[Any], str]] = {
     m.Acknowledge: lambda c: f"acknowledge {c.task_id} [{c.update_id}]",
     m.Reconcile: lambda c: f"reconcile {_listed(tuple(map(_reference, c.tasks)), 'all tasks')}",
     m.ConfirmResults: lambda c: f"confirm results through #{c.through}",
-    m.Teardown: lambda _: "teardown",
+    m.AcknowledgeOperation: lambda c: f"acknowledge operation {c.operation_id}",
+    m.ReconcileOperations: lambda c: (
+        f"reconcile operations {_listed(tuple(o.operation_id for o in c.operations), 'all')}"
+    ),
+    m.OperationUpdate: lambda e: _operation_status(e.status),
+    m.OperationReport: lambda c: _operation_status(c.status),
+    m.VolumesMeasured: lambda c: f"measured {len(c.volumes)} volumes",
+    m.ApplyOperation: _order,
+    m.Teardown: lambda c: "teardown, and release" if c.release else "teardown",
     m.Subscribed: lambda e: f"subscribed {e.framework_id}",
     m.Offers: _offers,
     m.Rescind: lambda e: f"rescind {_listed(e.offer_ids, 'nothing')}",

@@ -22,7 +22,7 @@ class ConnectResponse(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[AgentEvent, _Mapping]]] = ...) -> None: ...
 
 class AgentCall(_message.Message):
-    __slots__ = ("register_begin", "register_part", "register_end", "statuses", "message", "heartbeat", "file_chunk", "troubled")
+    __slots__ = ("register_begin", "register_part", "register_end", "statuses", "message", "heartbeat", "file_chunk", "troubled", "operation_report", "volumes_measured")
     REGISTER_BEGIN_FIELD_NUMBER: _ClassVar[int]
     REGISTER_PART_FIELD_NUMBER: _ClassVar[int]
     REGISTER_END_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,8 @@ class AgentCall(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     FILE_CHUNK_FIELD_NUMBER: _ClassVar[int]
     TROUBLED_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_REPORT_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_MEASURED_FIELD_NUMBER: _ClassVar[int]
     register_begin: RegisterBegin
     register_part: RegisterPart
     register_end: RegisterEnd
@@ -39,7 +41,27 @@ class AgentCall(_message.Message):
     heartbeat: _common_pb2.Heartbeat
     file_chunk: FileChunk
     troubled: Troubled
-    def __init__(self, register_begin: _Optional[_Union[RegisterBegin, _Mapping]] = ..., register_part: _Optional[_Union[RegisterPart, _Mapping]] = ..., register_end: _Optional[_Union[RegisterEnd, _Mapping]] = ..., statuses: _Optional[_Union[StatusReports, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., file_chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., troubled: _Optional[_Union[Troubled, _Mapping]] = ...) -> None: ...
+    operation_report: _common_pb2.OperationStatus
+    volumes_measured: VolumesMeasured
+    def __init__(self, register_begin: _Optional[_Union[RegisterBegin, _Mapping]] = ..., register_part: _Optional[_Union[RegisterPart, _Mapping]] = ..., register_end: _Optional[_Union[RegisterEnd, _Mapping]] = ..., statuses: _Optional[_Union[StatusReports, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., file_chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., troubled: _Optional[_Union[Troubled, _Mapping]] = ..., operation_report: _Optional[_Union[_common_pb2.OperationStatus, _Mapping]] = ..., volumes_measured: _Optional[_Union[VolumesMeasured, _Mapping]] = ...) -> None: ...
+
+class VolumeUse(_message.Message):
+    __slots__ = ("role", "volume_id", "used_bytes", "measured_ms")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_ID_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_MS_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    volume_id: str
+    used_bytes: int
+    measured_ms: int
+    def __init__(self, role: _Optional[str] = ..., volume_id: _Optional[str] = ..., used_bytes: _Optional[int] = ..., measured_ms: _Optional[int] = ...) -> None: ...
+
+class VolumesMeasured(_message.Message):
+    __slots__ = ("volumes",)
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeUse]
+    def __init__(self, volumes: _Optional[_Iterable[_Union[VolumeUse, _Mapping]]] = ...) -> None: ...
 
 class Troubled(_message.Message):
     __slots__ = ("problem",)
@@ -88,20 +110,32 @@ class TasksOnAgent(_message.Message):
     def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., more_task_ids: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_common_pb2.TaskState, str]]] = ..., container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RegisterPart(_message.Message):
-    __slots__ = ("frameworks", "tasks")
+    __slots__ = ("frameworks", "tasks", "reservations", "volumes", "operations")
     FRAMEWORKS_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
+    RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     frameworks: _containers.RepeatedCompositeFieldContainer[FrameworkReference]
     tasks: _containers.RepeatedCompositeFieldContainer[TasksOnAgent]
-    def __init__(self, frameworks: _Optional[_Iterable[_Union[FrameworkReference, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[TasksOnAgent, _Mapping]]] = ...) -> None: ...
+    reservations: _containers.RepeatedCompositeFieldContainer[_common_pb2.Reservation]
+    volumes: _containers.RepeatedCompositeFieldContainer[_common_pb2.Volume]
+    operations: _containers.RepeatedCompositeFieldContainer[_common_pb2.OperationStatus]
+    def __init__(self, frameworks: _Optional[_Iterable[_Union[FrameworkReference, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[TasksOnAgent, _Mapping]]] = ..., reservations: _Optional[_Iterable[_Union[_common_pb2.Reservation, _Mapping]]] = ..., volumes: _Optional[_Iterable[_Union[_common_pb2.Volume, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[_common_pb2.OperationStatus, _Mapping]]] = ...) -> None: ...
 
 class RegisterEnd(_message.Message):
-    __slots__ = ("frameworks", "tasks")
+    __slots__ = ("frameworks", "tasks", "reservations", "volumes", "operations")
     FRAMEWORKS_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
+    RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     frameworks: int
     tasks: int
-    def __init__(self, frameworks: _Optional[int] = ..., tasks: _Optional[int] = ...) -> None: ...
+    reservations: int
+    volumes: int
+    operations: int
+    def __init__(self, frameworks: _Optional[int] = ..., tasks: _Optional[int] = ..., reservations: _Optional[int] = ..., volumes: _Optional[int] = ..., operations: _Optional[int] = ...) -> None: ...
 
 class StatusReports(_message.Message):
     __slots__ = ("statuses", "latest_states")
@@ -126,7 +160,7 @@ class FileChunk(_message.Message):
     def __init__(self, request: _Optional[int] = ..., data: _Optional[bytes] = ..., size: _Optional[int] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class AgentEvent(_message.Message):
-    __slots__ = ("registered", "framework_added", "run_tasks", "kill_task", "acknowledge_statuses", "reconcile_tasks", "shutdown_framework", "message", "refused", "heartbeat", "read_file")
+    __slots__ = ("registered", "framework_added", "run_tasks", "kill_task", "acknowledge_statuses", "reconcile_tasks", "shutdown_framework", "message", "refused", "heartbeat", "read_file", "apply_operation", "acknowledge_operation")
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORK_ADDED_FIELD_NUMBER: _ClassVar[int]
     RUN_TASKS_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +172,8 @@ class AgentEvent(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     READ_FILE_FIELD_NUMBER: _ClassVar[int]
+    APPLY_OPERATION_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGE_OPERATION_FIELD_NUMBER: _ClassVar[int]
     registered: Registered
     framework_added: FrameworkReference
     run_tasks: RunTasks
@@ -149,7 +185,25 @@ class AgentEvent(_message.Message):
     refused: _common_pb2.Refused
     heartbeat: _common_pb2.Heartbeat
     read_file: ReadFile
-    def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., framework_added: _Optional[_Union[FrameworkReference, _Mapping]] = ..., run_tasks: _Optional[_Union[RunTasks, _Mapping]] = ..., kill_task: _Optional[_Union[KillTask, _Mapping]] = ..., acknowledge_statuses: _Optional[_Union[AcknowledgeStatuses, _Mapping]] = ..., reconcile_tasks: _Optional[_Union[ReconcileTasks, _Mapping]] = ..., shutdown_framework: _Optional[_Union[ShutdownFramework, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., read_file: _Optional[_Union[ReadFile, _Mapping]] = ...) -> None: ...
+    apply_operation: ApplyOperation
+    acknowledge_operation: _common_pb2.AcknowledgeOperation
+    def __init__(self, registered: _Optional[_Union[Registered, _Mapping]] = ..., framework_added: _Optional[_Union[FrameworkReference, _Mapping]] = ..., run_tasks: _Optional[_Union[RunTasks, _Mapping]] = ..., kill_task: _Optional[_Union[KillTask, _Mapping]] = ..., acknowledge_statuses: _Optional[_Union[AcknowledgeStatuses, _Mapping]] = ..., reconcile_tasks: _Optional[_Union[ReconcileTasks, _Mapping]] = ..., shutdown_framework: _Optional[_Union[ShutdownFramework, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., read_file: _Optional[_Union[ReadFile, _Mapping]] = ..., apply_operation: _Optional[_Union[ApplyOperation, _Mapping]] = ..., acknowledge_operation: _Optional[_Union[_common_pb2.AcknowledgeOperation, _Mapping]] = ...) -> None: ...
+
+class ApplyOperation(_message.Message):
+    __slots__ = ("framework_id", "framework", "principal", "role", "at_ms", "change")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    framework: str
+    principal: str
+    role: str
+    at_ms: int
+    change: _common_pb2.Change
+    def __init__(self, framework_id: _Optional[str] = ..., framework: _Optional[str] = ..., principal: _Optional[str] = ..., role: _Optional[str] = ..., at_ms: _Optional[int] = ..., change: _Optional[_Union[_common_pb2.Change, _Mapping]] = ...) -> None: ...
 
 class Registered(_message.Message):
     __slots__ = ("fence_lease_ms",)

@@ -7,6 +7,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class OperationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OPERATION_STATE_UNSPECIFIED: _ClassVar[OperationState]
+    OPERATION_STATE_PENDING: _ClassVar[OperationState]
+    OPERATION_STATE_FINISHED: _ClassVar[OperationState]
+    OPERATION_STATE_FAILED: _ClassVar[OperationState]
+    OPERATION_STATE_ERROR: _ClassVar[OperationState]
+    OPERATION_STATE_DROPPED: _ClassVar[OperationState]
+    OPERATION_STATE_UNREACHABLE: _ClassVar[OperationState]
+    OPERATION_STATE_RECOVERING: _ClassVar[OperationState]
+    OPERATION_STATE_GONE_BY_OPERATOR: _ClassVar[OperationState]
+    OPERATION_STATE_UNKNOWN: _ClassVar[OperationState]
+
 class TaskState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TASK_STATE_UNSPECIFIED: _ClassVar[TaskState]
@@ -60,6 +73,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CHECKPOINT_DAMAGED: _ClassVar[Reason]
     REASON_START_LASTS: _ClassVar[Reason]
     REASON_COMMAND_STARTED: _ClassVar[Reason]
+    REASON_RESERVATION_MISSING: _ClassVar[Reason]
 
 class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -109,6 +123,26 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_STORE_FULL: _ClassVar[Refusal]
     REFUSAL_UNKNOWN_REQUEST: _ClassVar[Refusal]
     REFUSAL_FENCE_HELD: _ClassVar[Refusal]
+    REFUSAL_INVALID_OPERATION: _ClassVar[Refusal]
+    REFUSAL_DUPLICATE_OPERATION: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_RESERVATION: _ClassVar[Refusal]
+    REFUSAL_RESERVATION_TAKEN: _ClassVar[Refusal]
+    REFUSAL_RESERVATION_IN_USE: _ClassVar[Refusal]
+    REFUSAL_UNKNOWN_VOLUME: _ClassVar[Refusal]
+    REFUSAL_VOLUME_EXISTS: _ClassVar[Refusal]
+    REFUSAL_VOLUME_IN_USE: _ClassVar[Refusal]
+    REFUSAL_TOO_MANY_RESERVATIONS: _ClassVar[Refusal]
+    REFUSAL_OPERATION_FAILED: _ClassVar[Refusal]
+OPERATION_STATE_UNSPECIFIED: OperationState
+OPERATION_STATE_PENDING: OperationState
+OPERATION_STATE_FINISHED: OperationState
+OPERATION_STATE_FAILED: OperationState
+OPERATION_STATE_ERROR: OperationState
+OPERATION_STATE_DROPPED: OperationState
+OPERATION_STATE_UNREACHABLE: OperationState
+OPERATION_STATE_RECOVERING: OperationState
+OPERATION_STATE_GONE_BY_OPERATOR: OperationState
+OPERATION_STATE_UNKNOWN: OperationState
 TASK_STATE_UNSPECIFIED: TaskState
 TASK_STATE_STAGING: TaskState
 TASK_STATE_STARTING: TaskState
@@ -154,6 +188,7 @@ REASON_FENCE_LEASE_OVER: Reason
 REASON_CHECKPOINT_DAMAGED: Reason
 REASON_START_LASTS: Reason
 REASON_COMMAND_STARTED: Reason
+REASON_RESERVATION_MISSING: Reason
 REFUSAL_UNSPECIFIED: Refusal
 REFUSAL_BAD_TOKEN: Refusal
 REFUSAL_NOT_SUBSCRIBED: Refusal
@@ -200,6 +235,16 @@ REFUSAL_STORE_CONFLICT: Refusal
 REFUSAL_STORE_FULL: Refusal
 REFUSAL_UNKNOWN_REQUEST: Refusal
 REFUSAL_FENCE_HELD: Refusal
+REFUSAL_INVALID_OPERATION: Refusal
+REFUSAL_DUPLICATE_OPERATION: Refusal
+REFUSAL_UNKNOWN_RESERVATION: Refusal
+REFUSAL_RESERVATION_TAKEN: Refusal
+REFUSAL_RESERVATION_IN_USE: Refusal
+REFUSAL_UNKNOWN_VOLUME: Refusal
+REFUSAL_VOLUME_EXISTS: Refusal
+REFUSAL_VOLUME_IN_USE: Refusal
+REFUSAL_TOO_MANY_RESERVATIONS: Refusal
+REFUSAL_OPERATION_FAILED: Refusal
 
 class Range(_message.Message):
     __slots__ = ("low", "high")
@@ -292,7 +337,7 @@ class FrameworkInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., failover_timeout_ms: _Optional[int] = ..., hostname: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task_id", "command", "resources", "name", "environment", "user", "uris", "image", "containerizer", "kill_grace_ms", "max_completion_ms", "pids_limit", "labels", "fence")
+    __slots__ = ("task_id", "command", "resources", "name", "environment", "user", "uris", "image", "containerizer", "kill_grace_ms", "max_completion_ms", "pids_limit", "labels", "fence", "volumes")
     class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -321,6 +366,7 @@ class Task(_message.Message):
     PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     command: _containers.RepeatedScalarFieldContainer[str]
     resources: _containers.RepeatedCompositeFieldContainer[Resource]
@@ -335,7 +381,148 @@ class Task(_message.Message):
     pids_limit: int
     labels: _containers.ScalarMap[str, str]
     fence: str
-    def __init__(self, task_id: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., name: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., uris: _Optional[_Iterable[_Union[Uri, _Mapping]]] = ..., image: _Optional[str] = ..., containerizer: _Optional[str] = ..., kill_grace_ms: _Optional[int] = ..., max_completion_ms: _Optional[int] = ..., pids_limit: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., fence: _Optional[str] = ...) -> None: ...
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeMount]
+    def __init__(self, task_id: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., name: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., user: _Optional[str] = ..., uris: _Optional[_Iterable[_Union[Uri, _Mapping]]] = ..., image: _Optional[str] = ..., containerizer: _Optional[str] = ..., kill_grace_ms: _Optional[int] = ..., max_completion_ms: _Optional[int] = ..., pids_limit: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., fence: _Optional[str] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ...) -> None: ...
+
+class VolumeMount(_message.Message):
+    __slots__ = ("volume_id", "path")
+    VOLUME_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    volume_id: str
+    path: str
+    def __init__(self, volume_id: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+
+class Reservation(_message.Message):
+    __slots__ = ("reservation_id", "role", "resources", "labels", "principal", "framework_id", "framework", "since_ms")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    reservation_id: str
+    role: str
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    labels: _containers.ScalarMap[str, str]
+    principal: str
+    framework_id: str
+    framework: str
+    since_ms: int
+    def __init__(self, reservation_id: _Optional[str] = ..., role: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., principal: _Optional[str] = ..., framework_id: _Optional[str] = ..., framework: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
+
+class Volume(_message.Message):
+    __slots__ = ("volume_id", "role", "resources", "reservation_id", "principal", "framework_id", "framework", "since_ms")
+    VOLUME_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    volume_id: str
+    role: str
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    reservation_id: str
+    principal: str
+    framework_id: str
+    framework: str
+    since_ms: int
+    def __init__(self, volume_id: _Optional[str] = ..., role: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., reservation_id: _Optional[str] = ..., principal: _Optional[str] = ..., framework_id: _Optional[str] = ..., framework: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
+
+class Change(_message.Message):
+    __slots__ = ("operation_id", "reserve", "unreserve", "create_volume", "destroy_volume")
+    OPERATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESERVE_FIELD_NUMBER: _ClassVar[int]
+    UNRESERVE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_VOLUME_FIELD_NUMBER: _ClassVar[int]
+    DESTROY_VOLUME_FIELD_NUMBER: _ClassVar[int]
+    operation_id: str
+    reserve: Reserve
+    unreserve: Unreserve
+    create_volume: CreateVolume
+    destroy_volume: DestroyVolume
+    def __init__(self, operation_id: _Optional[str] = ..., reserve: _Optional[_Union[Reserve, _Mapping]] = ..., unreserve: _Optional[_Union[Unreserve, _Mapping]] = ..., create_volume: _Optional[_Union[CreateVolume, _Mapping]] = ..., destroy_volume: _Optional[_Union[DestroyVolume, _Mapping]] = ...) -> None: ...
+
+class Reserve(_message.Message):
+    __slots__ = ("reservation_id", "resources", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    reservation_id: str
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, reservation_id: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class Unreserve(_message.Message):
+    __slots__ = ("reservation_id", "resources")
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    reservation_id: str
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    def __init__(self, reservation_id: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ...) -> None: ...
+
+class CreateVolume(_message.Message):
+    __slots__ = ("volume_id", "resources", "reservation_id")
+    VOLUME_ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    volume_id: str
+    resources: _containers.RepeatedCompositeFieldContainer[Resource]
+    reservation_id: str
+    def __init__(self, volume_id: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., reservation_id: _Optional[str] = ...) -> None: ...
+
+class DestroyVolume(_message.Message):
+    __slots__ = ("volume_id",)
+    VOLUME_ID_FIELD_NUMBER: _ClassVar[int]
+    volume_id: str
+    def __init__(self, volume_id: _Optional[str] = ...) -> None: ...
+
+class OperationStatus(_message.Message):
+    __slots__ = ("operation_id", "state", "agent_id", "framework_id", "refusal", "message", "timestamp_ms", "acknowledge")
+    OPERATION_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGE_FIELD_NUMBER: _ClassVar[int]
+    operation_id: str
+    state: OperationState
+    agent_id: str
+    framework_id: str
+    refusal: Refusal
+    message: str
+    timestamp_ms: int
+    acknowledge: bool
+    def __init__(self, operation_id: _Optional[str] = ..., state: _Optional[_Union[OperationState, str]] = ..., agent_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., refusal: _Optional[_Union[Refusal, str]] = ..., message: _Optional[str] = ..., timestamp_ms: _Optional[int] = ..., acknowledge: _Optional[bool] = ...) -> None: ...
+
+class AcknowledgeOperation(_message.Message):
+    __slots__ = ("framework_id", "agent_id", "operation_id")
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_ID_FIELD_NUMBER: _ClassVar[int]
+    framework_id: str
+    agent_id: str
+    operation_id: str
+    def __init__(self, framework_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., operation_id: _Optional[str] = ...) -> None: ...
 
 class TaskStatus(_message.Message):
     __slots__ = ("task_id", "state", "framework_id", "agent_id", "update_id", "source", "reason", "refusal", "message", "timestamp_ms", "container_id", "exit_code", "signal", "peak_mem_bytes", "cpu_ms")

@@ -401,18 +401,167 @@ class TaskExplanation(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., framework_name: _Optional[str] = ..., remedy: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.TaskState, str]] = ..., reason: _Optional[_Union[_common_pb2.Reason, str]] = ..., refusal: _Optional[_Union[_common_pb2.Refusal, str]] = ..., agent_id: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
 
 class TeardownFrameworkRequest(_message.Message):
-    __slots__ = ("framework",)
+    __slots__ = ("framework", "release")
     FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     framework: str
-    def __init__(self, framework: _Optional[str] = ...) -> None: ...
+    release: bool
+    def __init__(self, framework: _Optional[str] = ..., release: _Optional[bool] = ...) -> None: ...
 
 class TeardownFrameworkResponse(_message.Message):
-    __slots__ = ("framework_id", "tasks")
+    __slots__ = ("framework_id", "tasks", "releasing", "agents_away")
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
+    RELEASING_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_AWAY_FIELD_NUMBER: _ClassVar[int]
     framework_id: str
     tasks: int
-    def __init__(self, framework_id: _Optional[str] = ..., tasks: _Optional[int] = ...) -> None: ...
+    releasing: int
+    agents_away: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, framework_id: _Optional[str] = ..., tasks: _Optional[int] = ..., releasing: _Optional[int] = ..., agents_away: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListReservationsRequest(_message.Message):
+    __slots__ = ("agent", "role", "framework", "after")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    role: str
+    framework: str
+    after: str
+    def __init__(self, agent: _Optional[str] = ..., role: _Optional[str] = ..., framework: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class ListReservationsResponse(_message.Message):
+    __slots__ = ("reservations", "more")
+    RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    reservations: _containers.RepeatedCompositeFieldContainer[ReservationRow]
+    more: bool
+    def __init__(self, reservations: _Optional[_Iterable[_Union[ReservationRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class ReservationRow(_message.Message):
+    __slots__ = ("key", "agent_id", "agent_hostname", "agent_state", "reservation", "used", "pending", "releasing")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    AGENT_STATE_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    RELEASING_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    agent_id: str
+    agent_hostname: str
+    agent_state: str
+    reservation: _common_pb2.Reservation
+    used: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    pending: bool
+    releasing: bool
+    def __init__(self, key: _Optional[str] = ..., agent_id: _Optional[str] = ..., agent_hostname: _Optional[str] = ..., agent_state: _Optional[str] = ..., reservation: _Optional[_Union[_common_pb2.Reservation, _Mapping]] = ..., used: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., pending: _Optional[bool] = ..., releasing: _Optional[bool] = ...) -> None: ...
+
+class CreateReservationRequest(_message.Message):
+    __slots__ = ("agent_id", "role", "reservation_id", "resources", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    role: str
+    reservation_id: str
+    resources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, agent_id: _Optional[str] = ..., role: _Optional[str] = ..., reservation_id: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class CreateReservationResponse(_message.Message):
+    __slots__ = ("reservation",)
+    RESERVATION_FIELD_NUMBER: _ClassVar[int]
+    reservation: _common_pb2.Reservation
+    def __init__(self, reservation: _Optional[_Union[_common_pb2.Reservation, _Mapping]] = ...) -> None: ...
+
+class RemoveReservationRequest(_message.Message):
+    __slots__ = ("agent_id", "role", "reservation_id", "resources")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    role: str
+    reservation_id: str
+    resources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Resource]
+    def __init__(self, agent_id: _Optional[str] = ..., role: _Optional[str] = ..., reservation_id: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ...) -> None: ...
+
+class RemoveReservationResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListVolumesRequest(_message.Message):
+    __slots__ = ("agent", "role", "framework", "after")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    role: str
+    framework: str
+    after: str
+    def __init__(self, agent: _Optional[str] = ..., role: _Optional[str] = ..., framework: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class ListVolumesResponse(_message.Message):
+    __slots__ = ("volumes", "more")
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeRow]
+    more: bool
+    def __init__(self, volumes: _Optional[_Iterable[_Union[VolumeRow, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class VolumeRow(_message.Message):
+    __slots__ = ("key", "agent_id", "agent_hostname", "agent_state", "volume", "used_bytes", "measured_ms", "user_framework_id", "user_task_id", "pending", "releasing")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    AGENT_STATE_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_MS_FIELD_NUMBER: _ClassVar[int]
+    USER_FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    RELEASING_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    agent_id: str
+    agent_hostname: str
+    agent_state: str
+    volume: _common_pb2.Volume
+    used_bytes: int
+    measured_ms: int
+    user_framework_id: str
+    user_task_id: str
+    pending: bool
+    releasing: bool
+    def __init__(self, key: _Optional[str] = ..., agent_id: _Optional[str] = ..., agent_hostname: _Optional[str] = ..., agent_state: _Optional[str] = ..., volume: _Optional[_Union[_common_pb2.Volume, _Mapping]] = ..., used_bytes: _Optional[int] = ..., measured_ms: _Optional[int] = ..., user_framework_id: _Optional[str] = ..., user_task_id: _Optional[str] = ..., pending: _Optional[bool] = ..., releasing: _Optional[bool] = ...) -> None: ...
+
+class RemoveVolumeRequest(_message.Message):
+    __slots__ = ("agent_id", "role", "volume_id")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    role: str
+    volume_id: str
+    def __init__(self, agent_id: _Optional[str] = ..., role: _Optional[str] = ..., volume_id: _Optional[str] = ...) -> None: ...
+
+class RemoveVolumeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class KillTaskRequest(_message.Message):
     __slots__ = ("task_id", "framework", "grace_ms")

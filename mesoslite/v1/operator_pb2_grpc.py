@@ -89,6 +89,31 @@ class OperatorServiceStub:
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.SerializeToString,
                 response_deserializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.FromString,
                 _registered_method=True)
+        self.ListReservations = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/ListReservations',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.ListReservationsRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.ListReservationsResponse.FromString,
+                _registered_method=True)
+        self.CreateReservation = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/CreateReservation',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.CreateReservationRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.CreateReservationResponse.FromString,
+                _registered_method=True)
+        self.RemoveReservation = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/RemoveReservation',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.RemoveReservationRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.RemoveReservationResponse.FromString,
+                _registered_method=True)
+        self.ListVolumes = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/ListVolumes',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.ListVolumesRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.ListVolumesResponse.FromString,
+                _registered_method=True)
+        self.RemoveVolume = channel.unary_unary(
+                '/mesoslite.v1.OperatorService/RemoveVolume',
+                request_serializer=mesoslite_dot_v1_dot_operator__pb2.RemoveVolumeRequest.SerializeToString,
+                response_deserializer=mesoslite_dot_v1_dot_operator__pb2.RemoveVolumeResponse.FromString,
+                _registered_method=True)
         self.GetPostMortems = channel.unary_unary(
                 '/mesoslite.v1.OperatorService/GetPostMortems',
                 request_serializer=mesoslite_dot_v1_dot_operator__pb2.GetPostMortemsRequest.SerializeToString,
@@ -173,6 +198,38 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReservations(self, request, context):
+        """Who holds what on which agent, and since when; also what agents' configuration reserves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateReservation(self, request, context):
+        """Answered when the agent has it on its disk, as those that follow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveReservation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVolumes(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveVolume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPostMortems(self, request, context):
         """How the attempts to run a task went, through the master on their agents' streams.
         """
@@ -244,6 +301,31 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.MarkAgentGone,
                     request_deserializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.FromString,
                     response_serializer=mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.SerializeToString,
+            ),
+            'ListReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReservations,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.ListReservationsRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.ListReservationsResponse.SerializeToString,
+            ),
+            'CreateReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateReservation,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.CreateReservationRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.CreateReservationResponse.SerializeToString,
+            ),
+            'RemoveReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveReservation,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.RemoveReservationRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.RemoveReservationResponse.SerializeToString,
+            ),
+            'ListVolumes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVolumes,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.ListVolumesRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.ListVolumesResponse.SerializeToString,
+            ),
+            'RemoveVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveVolume,
+                    request_deserializer=mesoslite_dot_v1_dot_operator__pb2.RemoveVolumeRequest.FromString,
+                    response_serializer=mesoslite_dot_v1_dot_operator__pb2.RemoveVolumeResponse.SerializeToString,
             ),
             'GetPostMortems': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPostMortems,
@@ -553,6 +635,141 @@ class OperatorService:
             '/mesoslite.v1.OperatorService/MarkAgentGone',
             mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneRequest.SerializeToString,
             mesoslite_dot_v1_dot_operator__pb2.MarkAgentGoneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/ListReservations',
+            mesoslite_dot_v1_dot_operator__pb2.ListReservationsRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.ListReservationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/CreateReservation',
+            mesoslite_dot_v1_dot_operator__pb2.CreateReservationRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.CreateReservationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/RemoveReservation',
+            mesoslite_dot_v1_dot_operator__pb2.RemoveReservationRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.RemoveReservationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVolumes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/ListVolumes',
+            mesoslite_dot_v1_dot_operator__pb2.ListVolumesRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.ListVolumesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesoslite.v1.OperatorService/RemoveVolume',
+            mesoslite_dot_v1_dot_operator__pb2.RemoveVolumeRequest.SerializeToString,
+            mesoslite_dot_v1_dot_operator__pb2.RemoveVolumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

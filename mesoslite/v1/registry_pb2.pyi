@@ -89,3 +89,15 @@ class FenceRecord(_message.Message):
     token: int
     lease_ms: int
     def __init__(self, framework_id: _Optional[str] = ..., key: _Optional[str] = ..., task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., token: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...
+
+class ReleaseRecord(_message.Message):
+    __slots__ = ("principal", "name", "framework_id", "asked_ms")
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
+    ASKED_MS_FIELD_NUMBER: _ClassVar[int]
+    principal: str
+    name: str
+    framework_id: str
+    asked_ms: int
+    def __init__(self, principal: _Optional[str] = ..., name: _Optional[str] = ..., framework_id: _Optional[str] = ..., asked_ms: _Optional[int] = ...) -> None: ...

@@ -32,7 +32,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[SchedulerEvent, _Mapping]]] = ...) -> None: ...
 
 class SchedulerCall(_message.Message):
-    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledgements", "reconcile", "confirm_results", "message", "teardown", "heartbeat", "request_resources", "withdraw_requests", "read_store", "list_store", "write_store")
+    __slots__ = ("subscribe", "accept", "decline", "revive", "suppress", "kill", "acknowledgements", "reconcile", "confirm_results", "message", "teardown", "heartbeat", "request_resources", "withdraw_requests", "read_store", "list_store", "write_store", "acknowledge_operation", "reconcile_operations")
     SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_FIELD_NUMBER: _ClassVar[int]
     DECLINE_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,8 @@ class SchedulerCall(_message.Message):
     READ_STORE_FIELD_NUMBER: _ClassVar[int]
     LIST_STORE_FIELD_NUMBER: _ClassVar[int]
     WRITE_STORE_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGE_OPERATION_FIELD_NUMBER: _ClassVar[int]
+    RECONCILE_OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     subscribe: Subscribe
     accept: Accept
     decline: Decline
@@ -67,7 +69,9 @@ class SchedulerCall(_message.Message):
     read_store: ReadStore
     list_store: ListStore
     write_store: WriteStore
-    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledgements: _Optional[_Union[Acknowledgements, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_resources: _Optional[_Union[RequestResources, _Mapping]] = ..., withdraw_requests: _Optional[_Union[WithdrawRequests, _Mapping]] = ..., read_store: _Optional[_Union[ReadStore, _Mapping]] = ..., list_store: _Optional[_Union[ListStore, _Mapping]] = ..., write_store: _Optional[_Union[WriteStore, _Mapping]] = ...) -> None: ...
+    acknowledge_operation: _common_pb2.AcknowledgeOperation
+    reconcile_operations: ReconcileOperations
+    def __init__(self, subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., decline: _Optional[_Union[Decline, _Mapping]] = ..., revive: _Optional[_Union[Revive, _Mapping]] = ..., suppress: _Optional[_Union[Suppress, _Mapping]] = ..., kill: _Optional[_Union[Kill, _Mapping]] = ..., acknowledgements: _Optional[_Union[Acknowledgements, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., confirm_results: _Optional[_Union[ConfirmResults, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., teardown: _Optional[_Union[Teardown, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_resources: _Optional[_Union[RequestResources, _Mapping]] = ..., withdraw_requests: _Optional[_Union[WithdrawRequests, _Mapping]] = ..., read_store: _Optional[_Union[ReadStore, _Mapping]] = ..., list_store: _Optional[_Union[ListStore, _Mapping]] = ..., write_store: _Optional[_Union[WriteStore, _Mapping]] = ..., acknowledge_operation: _Optional[_Union[_common_pb2.AcknowledgeOperation, _Mapping]] = ..., reconcile_operations: _Optional[_Union[ReconcileOperations, _Mapping]] = ...) -> None: ...
 
 class Subscribe(_message.Message):
     __slots__ = ("protocol", "framework", "session_id", "framework_id", "resuming", "suppressed_roles", "demand_roles")
@@ -88,10 +92,12 @@ class Subscribe(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., framework: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ..., session_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., resuming: _Optional[bool] = ..., suppressed_roles: _Optional[_Iterable[str]] = ..., demand_roles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("launch",)
+    __slots__ = ("launch", "change")
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
     launch: Launch
-    def __init__(self, launch: _Optional[_Union[Launch, _Mapping]] = ...) -> None: ...
+    change: _common_pb2.Change
+    def __init__(self, launch: _Optional[_Union[Launch, _Mapping]] = ..., change: _Optional[_Union[_common_pb2.Change, _Mapping]] = ...) -> None: ...
 
 class Launch(_message.Message):
     __slots__ = ("task", "request_id", "more_task_ids")
@@ -265,12 +271,28 @@ class ConfirmResults(_message.Message):
     through: int
     def __init__(self, through: _Optional[int] = ...) -> None: ...
 
+class OperationReference(_message.Message):
+    __slots__ = ("operation_id", "agent_id")
+    OPERATION_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    operation_id: str
+    agent_id: str
+    def __init__(self, operation_id: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
+class ReconcileOperations(_message.Message):
+    __slots__ = ("operations",)
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    operations: _containers.RepeatedCompositeFieldContainer[OperationReference]
+    def __init__(self, operations: _Optional[_Iterable[_Union[OperationReference, _Mapping]]] = ...) -> None: ...
+
 class Teardown(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("release",)
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    release: bool
+    def __init__(self, release: _Optional[bool] = ...) -> None: ...
 
 class SchedulerEvent(_message.Message):
-    __slots__ = ("subscribed", "offers", "rescind", "updates", "accept_result", "message", "agent_lost", "refused", "heartbeat", "request_unsatisfiable", "store_answer")
+    __slots__ = ("subscribed", "offers", "rescind", "updates", "accept_result", "message", "agent_lost", "refused", "heartbeat", "request_unsatisfiable", "store_answer", "operation_update")
     SUBSCRIBED_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     RESCIND_FIELD_NUMBER: _ClassVar[int]
@@ -282,6 +304,7 @@ class SchedulerEvent(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_UNSATISFIABLE_FIELD_NUMBER: _ClassVar[int]
     STORE_ANSWER_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_UPDATE_FIELD_NUMBER: _ClassVar[int]
     subscribed: Subscribed
     offers: Offers
     rescind: Rescind
@@ -293,7 +316,8 @@ class SchedulerEvent(_message.Message):
     heartbeat: _common_pb2.Heartbeat
     request_unsatisfiable: RequestUnsatisfiable
     store_answer: StoreAnswer
-    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., updates: _Optional[_Union[_common_pb2.TaskStatuses, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_unsatisfiable: _Optional[_Union[RequestUnsatisfiable, _Mapping]] = ..., store_answer: _Optional[_Union[StoreAnswer, _Mapping]] = ...) -> None: ...
+    operation_update: _common_pb2.OperationStatus
+    def __init__(self, subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., offers: _Optional[_Union[Offers, _Mapping]] = ..., rescind: _Optional[_Union[Rescind, _Mapping]] = ..., updates: _Optional[_Union[_common_pb2.TaskStatuses, _Mapping]] = ..., accept_result: _Optional[_Union[AcceptResult, _Mapping]] = ..., message: _Optional[_Union[_common_pb2.TaskMessage, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., refused: _Optional[_Union[_common_pb2.Refused, _Mapping]] = ..., heartbeat: _Optional[_Union[_common_pb2.Heartbeat, _Mapping]] = ..., request_unsatisfiable: _Optional[_Union[RequestUnsatisfiable, _Mapping]] = ..., store_answer: _Optional[_Union[StoreAnswer, _Mapping]] = ..., operation_update: _Optional[_Union[_common_pb2.OperationStatus, _Mapping]] = ...) -> None: ...
 
 class Subscribed(_message.Message):
     __slots__ = ("framework_id",)
@@ -318,7 +342,7 @@ class OfferAgent(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., hostname: _Optional[str] = ..., attributes: _Optional[_Iterable[_Union[_common_pb2.Attribute, _Mapping]]] = ..., containerizers: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("offer_id", "framework_id", "role", "resources", "lease_ms", "agent", "request_id")
+    __slots__ = ("offer_id", "framework_id", "role", "resources", "lease_ms", "agent", "request_id", "reservations")
     OFFER_ID_FIELD_NUMBER: _ClassVar[int]
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -326,6 +350,7 @@ class Offer(_message.Message):
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
     offer_id: str
     framework_id: str
     role: str
@@ -333,7 +358,8 @@ class Offer(_message.Message):
     lease_ms: int
     agent: OfferAgent
     request_id: str
-    def __init__(self, offer_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., role: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., lease_ms: _Optional[int] = ..., agent: _Optional[_Union[OfferAgent, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    reservations: _containers.RepeatedCompositeFieldContainer[_common_pb2.Reservation]
+    def __init__(self, offer_id: _Optional[str] = ..., framework_id: _Optional[str] = ..., role: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_common_pb2.Resource, _Mapping]]] = ..., lease_ms: _Optional[int] = ..., agent: _Optional[_Union[OfferAgent, _Mapping]] = ..., request_id: _Optional[str] = ..., reservations: _Optional[_Iterable[_Union[_common_pb2.Reservation, _Mapping]]] = ...) -> None: ...
 
 class Offers(_message.Message):
     __slots__ = ("offers",)

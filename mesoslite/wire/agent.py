@@ -11,13 +11,16 @@ from typing import Any, assert_never
 from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, POST_MORTEM, FileChunk, FileRead
 from mesoslite.immutable import twins
 from mesoslite.messages import (
+    AcknowledgeOperation,
     AcknowledgeStatus,
     AgentCall,
     AgentEvent,
+    ApplyOperation,
     FrameworkAdded,
     FrameworkReference,
     Heartbeat,
     KillTask,
+    OperationReport,
     ReconcileTasks,
     Refused,
     Register,
@@ -28,8 +31,11 @@ from mesoslite.messages import (
     TaskMessage,
     TaskOnAgent,
     Troubled,
+    VolumesMeasured,
 )
 from mesoslite.model import AgentInfo, Refusal
+from mesoslite.operations import OperationStatus
+from mesoslite.reservations import RESERVATIONS_MAX, VOLUMES_MAX, Reservation, Volume
 from mesoslite.v1 import agent_pb2 as pb
 from mesoslite.wire import checks as check
 from mesoslite.wire import columns
@@ -58,6 +64,21 @@ from mesoslite.wire.nouns import (
     write_task,
 )
 from mesoslite.wire.packing import packed
+from mesoslite.wire.reservations import (
+    acknowledgement_from_wire,
+    apply_from_wire,
+    measured_from_wire,
+    operation_status_from_wire,
+    report_from_wire,
+    reservation_from_wire,
+    volume_from_wire,
+    write_acknowledgement,
+    write_apply,
+    write_measured,
+    write_operation_status,
+    write_reservation,
+    write_volume,
+)
 from mesoslite.wire.statuses import statuses_from_wire, write_statuses
 
 #: What travels on an agent's stream: its machine's words, and files beside them.
@@ -85,9 +106,23 @@ class _Tasks:
 
 
 @dataclass(frozen=True, slots=True)
+class _Reservations:
+    reservations: tuple[Reservation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Volumes:
+    volumes: tuple[Volume, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Operations:
+    operations: tuple[OperationStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _End:
-    frameworks: int
-    tasks: int
+    register: Register
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +130,14 @@ class _Reports:
     reports: tuple[StatusReport, ...]
 
 
-_Piece = AgentSays | _Begin | _Frameworks | _Tasks | _End | _Reports
+_Kept = _Reservations | _Volumes | _Operations
+_Piece = AgentSays | _Begin | _Frameworks | _Tasks | _Kept | _End | _Reports
 _LISTS: dict[type, str] = {
     _Frameworks: "frameworks",
     _Tasks: "tasks",
+    _Reservations: "reservations",
+    _Volumes: "volumes",
+    _Operations: "operations",
     _Reports: "reports",
 }
 
@@ -127,7 +166,13 @@ def _opened_register(call: Register) -> Iterator[_Piece]:
         yield _Frameworks(call.frameworks)
     if call.tasks:
         yield _Tasks(call.tasks)
-    yield _End(len(call.frameworks), len(call.tasks))
+    if call.reservations:
+        yield _Reservations(call.reservations)
+    if call.volumes:
+        yield _Volumes(call.volumes)
+    if call.operations:
+        yield _Operations(call.operations)
+    yield _End(call)
 
 
 def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
@@ -143,6 +188,10 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
         case Troubled():
             slot.troubled.problem = check.cut(call.problem)
             slot.troubled.SetInParent()
+        case OperationReport(status):
+            write_operation_status(slot.operation_report, status)
+        case VolumesMeasured():
+            write_measured(slot.volumes_measured, call)
         case FileChunk():
             _write_file_chunk(slot.file_chunk, call)
         case _Begin(register):
@@ -158,14 +207,28 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
         case _Tasks():
             for _, alike in groupby(call.tasks, _what_is_there):
                 _write_tasks(slot.register_part.tasks.add(), list(alike))
-        case _End():
-            slot.register_end.SetInParent()
-            slot.register_end.frameworks = call.frameworks
-            slot.register_end.tasks = call.tasks
+        case _Reservations(reservations):
+            for reservation in reservations:
+                write_reservation(slot.register_part.reservations.add(), reservation)
+        case _Volumes(volumes):
+            for volume in volumes:
+                write_volume(slot.register_part.volumes.add(), volume)
+        case _Operations(operations):
+            for status in operations:
+                write_operation_status(slot.register_part.operations.add(), status)
+        case _End(register):
+            end = slot.register_end
+            end.SetInParent()
+            for counted in _COUNTED:
+                setattr(end, counted, len(getattr(register, counted)))
         case Register() | StatusReport():
             raise AssertionError(f"a {type(call).__name__} is opened before it is written")
         case _:
             assert_never(call)
+
+
+#: What the end of a registration counts, as its fields are called everywhere.
+_COUNTED = ("frameworks", "tasks", "reservations", "volumes", "operations")
 
 
 def _what_is_there(entry: TaskOnAgent) -> tuple[object, ...]:
@@ -212,6 +275,9 @@ class Registration:
         self._begun: tuple[AgentInfo, str, int, int] | None = None
         self._frameworks: dict[str, FrameworkReference] = {}
         self._tasks: dict[tuple[str, str], TaskOnAgent] = {}
+        self._reservations: list[Reservation] = []
+        self._volumes: list[Volume] = []
+        self._operations: list[OperationStatus] = []
         self._bytes = 0
 
     def feed(self, call: pb.AgentCall) -> Register | None:
@@ -238,7 +304,11 @@ class Registration:
             )
         except MalformedMessage as why:
             raise why.inside("register_begin") from None
+        self._forget()
+
+    def _forget(self) -> None:
         self._frameworks, self._tasks, self._bytes = {}, {}, 0
+        self._reservations, self._volumes, self._operations = [], [], []
 
     def _add(self, slot: pb.RegisterPart) -> None:
         if self._begun is None:
@@ -250,6 +320,9 @@ class Registration:
             (self._bytes, self._bytes_max, "bytes"),
             (tasks, self._tasks_max, "tasks"),
             (len(self._frameworks) + len(frameworks), self._frameworks_max, "frameworks"),
+            (len(self._reservations) + len(slot.reservations), RESERVATIONS_MAX, "reservations"),
+            (len(self._volumes) + len(slot.volumes), VOLUMES_MAX, "volumes"),
+            (len(self._operations) + len(slot.operations), limit.LIST_MAX, "operations"),
         ):
             if have > most:
                 raise check.too_big("register_part", have, most, what)
@@ -258,6 +331,9 @@ class Registration:
                 self._add_framework(framework_reference_from_wire(one))
             for many in alike:
                 self._add_tasks(many)
+            self._reservations += map(reservation_from_wire, slot.reservations)
+            self._volumes += map(volume_from_wire, slot.volumes)
+            self._operations += map(operation_status_from_wire, slot.operations)
         except MalformedMessage as why:
             raise why.inside("register_part") from None
 
@@ -286,15 +362,25 @@ class Registration:
     def _end(self, slot: pb.RegisterEnd) -> Register:
         if self._begun is None:
             raise MalformedMessage("register_end", None, "came before its beginning")
-        have = (len(self._frameworks), len(self._tasks))
-        said = (slot.frameworks, slot.tasks)
-        if have != said:
-            why = f"counts {said[0]} frameworks, {said[1]} tasks; {have[0]} and {have[1]} came"
-            raise MalformedMessage("register_end", None, why)
         agent, boot_id, epoch_seen, number = self._begun
-        frameworks, tasks = tuple(self._frameworks.values()), tuple(self._tasks.values())
-        register = Register(agent, boot_id, epoch_seen, frameworks, tasks, number)
-        self._begun, self._frameworks, self._tasks, self._bytes = None, {}, {}, 0
+        register = Register(
+            agent,
+            boot_id,
+            epoch_seen,
+            tuple(self._frameworks.values()),
+            tuple(self._tasks.values()),
+            number,
+            tuple(self._reservations),
+            tuple(self._volumes),
+            tuple(self._operations),
+        )
+        for counted in _COUNTED:
+            said, came = getattr(slot, counted), len(getattr(register, counted))
+            if said != came:
+                why = f"counts {said} {counted}, and {came} came"
+                raise MalformedMessage("register_end", None, why)
+        self._begun = None
+        self._forget()
         return register
 
 
@@ -349,6 +435,8 @@ _CALLS: dict[str, Callable[[Any], AgentSays]] = {
     "message": message_from_wire,
     "heartbeat": heartbeat_from_wire,
     "file_chunk": _file_chunk_from_wire,
+    "operation_report": report_from_wire,
+    "volumes_measured": measured_from_wire,
     "troubled": lambda slot: Troubled(check.text(slot.problem, "problem")),
 }
 
@@ -446,6 +534,10 @@ def _write_event(slot: pb.AgentEvent, event: _Crowd) -> None:
                 slot.reconcile_tasks.tasks.add(framework_id=framework_id, task_id=task_id)
         case ShutdownFramework():
             slot.shutdown_framework.framework_id = event.framework_id
+        case ApplyOperation():
+            write_apply(slot.apply_operation, event)
+        case AcknowledgeOperation():
+            write_acknowledgement(slot.acknowledge_operation, event)
         case Refused():
             write_refused(slot.refused, event)
         case RunTask() | AcknowledgeStatus():
@@ -536,6 +628,8 @@ _EVENTS: dict[str, Callable[[Any], AgentHears]] = {
     "shutdown_framework": lambda slot: ShutdownFramework(
         check.identifier(slot.framework_id, "framework_id")
     ),
+    "apply_operation": apply_from_wire,
+    "acknowledge_operation": acknowledgement_from_wire,
     "message": message_from_wire,
     "refused": refused_from_wire,
     "heartbeat": heartbeat_from_wire,

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.model import Policy, Reason, Refusal, Source
+from mesoslite.reservations import OperationState
 from mesoslite.v1 import common_pb2 as pb
 from mesoslite.v1 import scheduler_pb2
 from mesoslite.wire.checks import MalformedMessage
@@ -42,3 +43,4 @@ SOURCES = Members(Source, dict(pb.Source.items()), "SOURCE_")
 REASONS = Members(Reason, dict(pb.Reason.items()), "REASON_")
 POLICIES = Members(Policy, dict(scheduler_pb2.Policy.items()), "POLICY_")
 REFUSALS = Members(Refusal, dict(pb.Refusal.items()), "REFUSAL_")
+OPERATION_STATES = Members(OperationState, dict(pb.OperationState.items()), "OPERATION_STATE_")

@@ -1,4 +1,4 @@
-"""The launches of an accept on the wire: those that differ by their tasks' ids alone are one."""
+"""The operations of an accept on the wire: launches of tasks that differ by their ids are one."""
 
 from __future__ import annotations
 
@@ -9,25 +9,34 @@ from typing import Any
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer as Repeated
 
 from mesoslite.model import ID_PATTERN, InvalidLaunch, Launch, Operation
+from mesoslite.reservations import CreateVolume, DestroyVolume, InvalidChange, Reserve, Unreserve
 from mesoslite.v1 import scheduler_pb2 as pb
 from mesoslite.wire import checks as check
 from mesoslite.wire import limits as limit
 from mesoslite.wire.checks import MalformedMessage
 from mesoslite.wire.nouns import another, shape_of, task_from_wire, write_task
 from mesoslite.wire.packing import unsendable
+from mesoslite.wire.reservations import change_or_invalid, write_change
 
 
 def write_operations(slots: Repeated[pb.Operation], operations: Sequence[Operation]) -> None:
     """Append the operations. Raises MalformedMessage for what can not be sent."""
     for _, alike in groupby(operations, _what_is_done):
-        _write_launches(slots.add().launch, list(alike))
+        run: list[Any] = list(alike)
+        if isinstance(run[0], Launch):
+            _write_launches(slots.add().launch, run)
+            continue
+        for change in run:
+            write_change(slots.add().change, change)
 
 
 def _what_is_done(operation: Operation) -> tuple[object, ...]:
     match operation:
         case Launch(task, request_id):
             return request_id, shape_of(task)
-        case InvalidLaunch():
+        case Reserve() | Unreserve() | CreateVolume() | DestroyVolume():
+            return (operation,)
+        case InvalidLaunch() | InvalidChange():
             # What a master made of bad input, and no scheduler's to say.
             raise MalformedMessage("operations", None, operation.message)
 
@@ -47,7 +56,11 @@ def operations_from_wire(slots: Sequence[pb.Operation]) -> tuple[Operation, ...]
     """Each, or what is wrong with it. Raises MalformedMessage when there are too many."""
     operations: list[Operation] = []
     for slot in slots:
-        if slot.WhichOneof("operation") != "launch":
+        which = slot.WhichOneof("operation")
+        if which == "change":
+            operations.append(change_or_invalid(slot.change))
+            continue
+        if which != "launch":
             operations.append(InvalidLaunch("", "the operation is none that this master knows"))
             continue
         launch = slot.launch

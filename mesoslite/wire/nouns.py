@@ -33,6 +33,7 @@ from mesoslite.wire.amounts import (
 from mesoslite.wire.checks import MalformedMessage
 from mesoslite.wire.encoded import Encoded
 from mesoslite.wire.enums import REASONS, REFUSALS, SOURCES, TASK_STATES
+from mesoslite.wire.mounts import mounts_from_wire
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,62}\$?\Z")  # no leading -: it becomes a word
 _URI = re.compile(r"(?:file://)?/.|https?://[^/\s]", re.IGNORECASE)
@@ -257,7 +258,7 @@ def write_task(slot: pb.Task, task: Task) -> None:
 def shape_of(task: Task) -> tuple[object, ...]:
     """What tasks have in common that differ by their ids alone. Of a task with more parts than it
     is worth to compare, itself: it has that in common with none."""
-    if task.environment or task.labels or task.uris or task.name:
+    if task.environment or task.labels or task.uris or task.name or task.volumes:
         return (task,)
     return (
         task.command,
@@ -297,6 +298,8 @@ def _write_body(slot: pb.Task, task: Task) -> None:
         slot.labels.update(task.labels)
     if task.fence is not None:
         slot.fence = task.fence
+    for mount in task.volumes:
+        slot.volumes.add(volume_id=mount.volume_id, path=mount.path)
 
 
 def task_to_wire(task: Task) -> pb.Task:
@@ -382,6 +385,7 @@ def _checked_task(slot: pb.Task) -> Task:
         else None,
         check.text_map(slot.labels, "labels", limit.LABELS_MAX, limit.LABELS_BYTES_MAX),
         check.identifier(slot.fence, "fence") if has("fence") else None,
+        mounts_from_wire(slot.volumes) if slot.volumes else (),
     )
 
 

@@ -7,6 +7,7 @@ declined.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,7 +15,9 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer 
 
 from mesoslite.attributes import Attribute
 from mesoslite.model import Offer
+from mesoslite.reservations import RESERVATIONS_MAX, Reservation
 from mesoslite.resources import Resources
+from mesoslite.v1 import common_pb2
 from mesoslite.v1 import scheduler_pb2 as pb
 from mesoslite.wire import checks as check
 from mesoslite.wire import limits as limit
@@ -26,6 +29,7 @@ from mesoslite.wire.amounts import (
 )
 from mesoslite.wire.checks import MalformedMessage
 from mesoslite.wire.nouns import containerizers_from_wire
+from mesoslite.wire.reservations import reservation_from_wire, write_reservation
 
 _AGENTS_HEARD_MAX = 4_096  # of one scheduler's offers; 1 kB each
 
@@ -89,6 +93,8 @@ class OfferEncoder:
         slot = slots.add()
         slot.MergeFromString(body.offer + self._addressee)
         slot.offer_id = offer.offer_id
+        for reservation in offer.reservations:
+            write_reservation(slot.reservations.add(), reservation)
 
     def _keep(self, offer: Offer) -> _Body:
         self.built += 1
@@ -156,7 +162,16 @@ def offer_from_wire(slot: pb.Offer) -> Offer:
         check.identifier_or_empty(slot.request_id, "request_id"),
         region,
         zone,
+        _reservations(slot.reservations) if slot.reservations else (),
     )
+
+
+def _reservations(slots: Sequence[common_pb2.Reservation]) -> tuple[Reservation, ...]:
+    check.bounded(slots, "reservations", RESERVATIONS_MAX, "reservations")
+    try:
+        return tuple([reservation_from_wire(slot) for slot in slots])
+    except MalformedMessage as why:
+        raise why.inside("reservations") from None
 
 
 @lru_cache(maxsize=_AGENTS_HEARD_MAX)

@@ -11,6 +11,7 @@ from mesoslite.messages import (
     Accept,
     AcceptResult,
     Acknowledge,
+    AcknowledgeOperation,
     AgentLost,
     ConfirmResults,
     Decline,
@@ -18,8 +19,10 @@ from mesoslite.messages import (
     Kill,
     ListStore,
     Offers,
+    OperationUpdate,
     ReadStore,
     Reconcile,
+    ReconcileOperations,
     Refused,
     RequestResources,
     RequestUnsatisfiable,
@@ -75,6 +78,14 @@ from mesoslite.wire.requests import (
     write_request,
     write_unsatisfiable,
 )
+from mesoslite.wire.reservations import (
+    acknowledgement_from_wire,
+    reconcile_from_wire,
+    update_from_wire,
+    write_acknowledgement,
+    write_operation_status,
+    write_reconcile,
+)
 from mesoslite.wire.statuses import statuses_from_wire, write_statuses
 from mesoslite.wire.store import (
     answer_from_wire,
@@ -100,6 +111,7 @@ class _Updates:
 _LISTS: dict[type, str] = {
     Decline: "offer_ids",
     Reconcile: "tasks",
+    ReconcileOperations: "operations",
     RequestResources: "requests",
     WithdrawRequests: "request_ids",
     Offers: "offers",
@@ -107,7 +119,6 @@ _LISTS: dict[type, str] = {
     _Acknowledgements: "words",
     _Updates: "words",
 }
-_TEARDOWN = Teardown()
 _DONE = OperationResult()
 #: Of an answer to an accept, for all but the messages of its results.
 _RESULTS_RESERVE_BYTES = 4_096
@@ -186,6 +197,25 @@ def _write_call(slot: pb.SchedulerCall, call: SchedulerCall | _Acknowledgements)
                 slot.reconcile.tasks.add(task_id=task.task_id, agent_id=task.agent_id)
         case TaskMessage():
             write_message(slot.message, call)
+        case ReadStore() | ListStore() | WriteStore():
+            _write_store_call(slot, call)
+        case Subscribe():
+            _write_subscribe(slot.subscribe, call)
+        case AcknowledgeOperation():
+            write_acknowledgement(slot.acknowledge_operation, call)
+        case ReconcileOperations():
+            write_reconcile(slot.reconcile_operations, call)
+        case Teardown(release):
+            slot.teardown.SetInParent()
+            slot.teardown.release = release
+        case Acknowledge():
+            raise AssertionError("an Acknowledge is written with its neighbours")
+        case _:
+            assert_never(call)
+
+
+def _write_store_call(slot: pb.SchedulerCall, call: ReadStore | ListStore | WriteStore) -> None:
+    match call:
         case ReadStore(number, key):
             slot.read_store.number = number
             slot.read_store.key = key
@@ -195,14 +225,6 @@ def _write_call(slot: pb.SchedulerCall, call: SchedulerCall | _Acknowledgements)
         case WriteStore(number, writes):
             slot.write_store.number = number
             write_writes(slot.write_store.writes, writes)
-        case Subscribe():
-            _write_subscribe(slot.subscribe, call)
-        case Teardown():
-            slot.teardown.SetInParent()
-        case Acknowledge():
-            raise AssertionError("an Acknowledge is written with its neighbours")
-        case _:
-            assert_never(call)
 
 
 def _write_subscribe(slot: pb.Subscribe, call: Subscribe) -> None:
@@ -306,7 +328,9 @@ _CALLS: dict[str, Callable[[Any], SchedulerCall]] = {
     "read_store": read_from_wire,
     "list_store": list_from_wire,
     "write_store": write_from_wire,
-    "teardown": lambda _: _TEARDOWN,
+    "acknowledge_operation": acknowledgement_from_wire,
+    "reconcile_operations": reconcile_from_wire,
+    "teardown": lambda slot: Teardown(slot.release),
     "heartbeat": heartbeat_from_wire,
 }
 
@@ -361,6 +385,8 @@ def _write_event(
             write_heartbeat(slot.heartbeat, event)
         case StoreAnswer():
             write_answer(slot.store_answer, event)
+        case OperationUpdate(status):
+            write_operation_status(slot.operation_update, status)
         case RequestUnsatisfiable():
             write_unsatisfiable(slot.request_unsatisfiable, event)
         case TaskMessage():
@@ -418,6 +444,7 @@ _EVENTS: dict[str, Callable[[Any], SchedulerEvent]] = {
     "rescind": lambda slot: Rescind(check.identifiers(slot.offer_ids, "offer_ids", limit.LIST_MAX)),
     "accept_result": _accept_result_from_wire,
     "store_answer": answer_from_wire,
+    "operation_update": update_from_wire,
     "request_unsatisfiable": unsatisfiable_from_wire,
     "message": message_from_wire,
     "agent_lost": lambda slot: AgentLost(check.identifier(slot.agent_id, "agent_id")),

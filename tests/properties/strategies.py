@@ -9,10 +9,12 @@ from mesoslite.messages import (
     Accept,
     AcceptResult,
     Acknowledge,
+    AcknowledgeOperation,
     AcknowledgeStatus,
     AgentCall,
     AgentEvent,
     AgentLost,
+    ApplyOperation,
     ConfirmResults,
     Decline,
     FrameworkAdded,
@@ -22,8 +24,11 @@ from mesoslite.messages import (
     KillTask,
     ListStore,
     Offers,
+    OperationReport,
+    OperationUpdate,
     ReadStore,
     Reconcile,
+    ReconcileOperations,
     ReconcileTasks,
     Refused,
     Register,
@@ -46,6 +51,7 @@ from mesoslite.messages import (
     Teardown,
     Troubled,
     Update,
+    VolumesMeasured,
     WithdrawRequests,
     WriteStore,
 )
@@ -69,7 +75,19 @@ from mesoslite.model import (
     TaskStatus,
     Uri,
 )
+from mesoslite.operations import OperationReference, OperationStatus, Order
 from mesoslite.ranges import Ranges, normal
+from mesoslite.reservations import (
+    CreateVolume,
+    DestroyVolume,
+    OperationState,
+    Reservation,
+    Reserve,
+    Unreserve,
+    Volume,
+    VolumeMount,
+    VolumeUse,
+)
 from mesoslite.resources import SCALAR_MAX, THOUSANDTHS, Resources, key
 
 HOUR_MS = 3_600_000
@@ -117,7 +135,14 @@ def resources_of(
 resources = st.builds(
     resources_of,
     st.dictionaries(
-        st.sampled_from([key(n, r) for n in ("cpus", "mem", "x.y-z") for r in ("*", "eng/ads")]),
+        st.sampled_from(
+            [
+                *[key(n, r) for n in ("cpus", "mem", "x.y-z") for r in ("*", "eng/ads")],
+                key("cpus", "ads", "r-1"),
+                key("disk", "ads", "r-1", "v.1"),
+                key("disk", "ads", "", "v_2"),
+            ]
+        ),
         st.integers(0, SCALAR_MAX),
     ),
     st.integers(0, 8),
@@ -186,7 +211,61 @@ tasks = st.builds(
     st.none() | st.integers(1, 2**22),
     st.dictionaries(words.map(lambda word: word or "label"), words, max_size=3),
     st.none() | ids,
+    st.lists(
+        st.builds(VolumeMount, ids, st.sampled_from(("data", "a/b.c", "/var/lib/größe"))),
+        max_size=2,
+    ).map(tuple),
 )
+plain_amounts = st.builds(
+    lambda cpus, ports: Resources(cpus=cpus, disk=1, ports=ranges_of(ports)),
+    st.integers(0, 64),
+    st.sets(st.integers(0, 24), max_size=4),
+)
+disks = st.integers(1, 10**9).map(lambda size: Resources(disk=size))
+reserving_roles = roles.filter(lambda role: role != "*")
+labels = st.dictionaries(words.map(lambda word: word or "label"), words, max_size=3)
+reservations = st.builds(
+    Reservation,
+    ids,
+    reserving_roles,
+    plain_amounts,
+    labels,
+    names,
+    ids_or_empty,
+    names,
+    wall_clock_ms,
+)
+volumes = st.builds(
+    Volume,
+    ids,
+    reserving_roles,
+    disks,
+    ids_or_empty,
+    names,
+    ids_or_empty,
+    names,
+    wall_clock_ms,
+)
+changes = st.one_of(
+    st.builds(Reserve, ids, plain_amounts, labels, ids),
+    st.builds(Unreserve, ids, st.just(Resources.EMPTY) | plain_amounts, ids),
+    st.builds(CreateVolume, ids, disks, ids_or_empty, ids),
+    st.builds(DestroyVolume, ids, ids),
+)
+orders = st.builds(Order, ids_or_empty, names, names, reserving_roles, wall_clock_ms, changes)
+operation_statuses = st.builds(
+    OperationStatus,
+    ids,
+    st.sampled_from(OperationState),
+    ids_or_empty,
+    ids_or_empty,
+    st.none() | st.sampled_from(Refusal),
+    texts,
+    wall_clock_ms,
+    st.booleans(),
+)
+operation_acknowledgements = st.builds(AcknowledgeOperation, ids_or_empty, ids_or_empty, ids)
+volume_uses = st.builds(VolumeUse, reserving_roles, ids, numbers, wall_clock_ms)
 statuses = st.builds(
     TaskStatus,
     ids,
@@ -219,6 +298,7 @@ offers = st.builds(
     ids_or_empty,
     names,
     names,
+    st.lists(reservations, max_size=2).map(tuple),
 )
 requests = st.builds(
     Request,
@@ -260,7 +340,7 @@ scheduler_calls: st.SearchStrategy[SchedulerCall] = st.one_of(
         numbers,
         ids_or_empty,
         id_tuples,
-        st.lists(st.builds(Launch, tasks, ids_or_empty), max_size=3).map(tuple),
+        st.lists(st.builds(Launch, tasks, ids_or_empty) | changes, max_size=3).map(tuple),
         refuse_ms,
         write_tuples,
     ),
@@ -277,7 +357,12 @@ scheduler_calls: st.SearchStrategy[SchedulerCall] = st.one_of(
     st.builds(Reconcile, st.lists(task_references, max_size=4).map(tuple)),
     st.builds(ConfirmResults, numbers),
     task_messages,
-    st.just(Teardown()),
+    operation_acknowledgements,
+    st.builds(
+        ReconcileOperations,
+        st.lists(st.builds(OperationReference, ids, ids_or_empty), max_size=4).map(tuple),
+    ),
+    st.builds(Teardown, st.booleans()),
     heartbeats,
 )
 
@@ -299,6 +384,7 @@ scheduler_events: st.SearchStrategy[SchedulerEvent] = st.one_of(
         st.lists(store_keys, max_size=3).map(tuple),
     ),
     st.builds(RequestUnsatisfiable, ids_or_empty, st.sampled_from(Refusal), texts, numbers),
+    st.builds(OperationUpdate, operation_statuses),
     st.builds(AgentLost, ids),
     refused,
     heartbeats,
@@ -315,6 +401,9 @@ registers = st.builds(
         tuple
     ),
     numbers,
+    st.lists(reservations, max_size=2).map(tuple),
+    st.lists(volumes, max_size=2).map(tuple),
+    st.lists(operation_statuses, max_size=2).map(tuple),
 )
 
 agent_calls: st.SearchStrategy[AgentCall] = st.one_of(
@@ -322,6 +411,8 @@ agent_calls: st.SearchStrategy[AgentCall] = st.one_of(
     st.builds(StatusReport, statuses, st.sampled_from(TaskState)),
     task_messages,
     st.builds(Troubled, texts),
+    st.builds(OperationReport, operation_statuses),
+    st.builds(VolumesMeasured, st.lists(volume_uses, max_size=3).map(tuple)),
     heartbeats,
 )
 
@@ -333,6 +424,8 @@ agent_events: st.SearchStrategy[AgentEvent] = st.one_of(
     st.builds(AcknowledgeStatus, ids, ids, ids),
     st.builds(ReconcileTasks, st.lists(st.tuples(ids, ids), max_size=4).map(tuple)),
     st.builds(ShutdownFramework, ids),
+    st.builds(ApplyOperation, orders),
+    operation_acknowledgements,
     task_messages,
     refused,
     heartbeats,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.model import Task, TaskStatus, Uri
+from mesoslite.reservations import VolumeMount
 from mesoslite.resources import Resources
 from mesoslite.v1 import common_pb2 as pb
 from mesoslite.wire import (
@@ -123,6 +124,7 @@ def test_every_part_of_a_task_but_its_id_makes_another_shape() -> None:
         "pids_limit": 9,
         "labels": {"a": "b"},
         "fence": "key",
+        "volumes": (VolumeMount("v", "data"),),
     }
     assert {field.name for field in fields(Task)} == {"task_id", *changes}
     plain = shape_of(task("t"))
