@@ -2,8 +2,9 @@
 
 Launch intents, status update streams and acknowledgements outlive the process: they are written
 and not fsynced, since a host that reboots has lost those tasks anyway, and the boot id tells. The
-agent's id, the count of its runs and the highest epoch it heard of outlive the host. Nouns are
-kept as the wire has them, so that a newer program reads what an older one wrote.
+agent's id, the count of its runs, the highest epoch it heard of, and what is reserved
+(`estate_rows.py`) outlive the host. Nouns are kept as the wire has them, so that a newer program
+reads what an older one wrote.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from mesoslite.wire import (
     encoded_task,
     framework_info_to_wire,
 )
+from mesoslite_agent import estate_rows
+from mesoslite_agent.estate_rows import KeptEstate
 from mesoslite_agent.protocol import (
+    OF_THE_HOST,
     Durable,
     Effect,
     ForgetFramework,
@@ -84,6 +88,7 @@ MIGRATIONS = (
     ALTER TABLE tasks ADD COLUMN seal INTEGER;
     ALTER TABLE updates ADD COLUMN seal INTEGER;
     """,
+    estate_rows.TABLES,
 )
 
 
@@ -166,7 +171,17 @@ class Checkpoint:
 
         What is damaged is told in one warning; see `salvage.py` for what it costs.
         """
-        found = self._salvage()
+        found, estate = self._salvage(), KeptEstate()
+        estate.read(self._database.rows)
+        if estate.lost:
+            log.error(
+                "the checkpoint is damaged: reservations and volumes are lost; what volumes hold "
+                "stays where it is",
+                file=str(self.path),
+                lost=", ".join(estate.lost),
+            )
+            found.give_up_what_lacks(info.resources, estate.reservations, estate.volumes)
+            found.useless |= estate.useless
         if found.damaged or found.useless:
             log.warning(
                 "the checkpoint is damaged: the tasks that it was of are ended",
@@ -191,6 +206,10 @@ class Checkpoint:
             tasks=tuple(found.tasks.values()),
             streams=found.streams,
             damaged=tuple(found.damaged),
+            reservations=tuple(estate.reservations),
+            volumes=tuple(estate.volumes),
+            operations=tuple(estate.operations),
+            leaving=tuple(estate.leaving),
         )
 
     def _salvage(self) -> Salvage:
@@ -227,7 +246,8 @@ class Checkpoint:
     async def commit(self, effects: Sequence[Effect]) -> None:
         """Write the durable ones among these in one transaction. Raises CommitError.
 
-        Only an epoch waits for an fsync; with nothing durable it returns at once.
+        Only an epoch, and what is reserved, waits for an fsync; with nothing durable it returns at
+        once.
         """
         statements, host = _statements(effects)
         if statements:
@@ -251,7 +271,7 @@ def _statements(effects: Iterable[Effect]) -> tuple[list[Statement], bool]:
         alike = list(neighbours)
         for sql, row in _WRITTEN[kind]:
             statements += [(sql, row(effect)) for effect in alike]
-        host = host or kind is SaveEpoch
+        host = host or kind in OF_THE_HOST
     return statements, host
 
 
@@ -291,6 +311,7 @@ _DELETE_ROW = {
     "frameworks": "DELETE FROM frameworks WHERE rowid = ?",
     "tasks": "DELETE FROM tasks WHERE position = ?",
     "updates": "DELETE FROM updates WHERE position = ?",
+    **estate_rows.DELETE_ROW,
 }
 #: For each kind of durable effect: the statements that write one, and their parameters.
 _WRITTEN: dict[type, tuple[tuple[str, Callable[[Any], tuple[object, ...]]], ...]] = {
@@ -344,5 +365,6 @@ _WRITTEN: dict[type, tuple[tuple[str, Callable[[Any], tuple[object, ...]]], ...]
         ("DELETE FROM tasks WHERE framework_id = ? AND task_id = ?", _task_key),
         ("DELETE FROM updates WHERE framework_id = ? AND task_id = ?", _task_key),
     ),
+    **estate_rows.WRITTEN,
 }
 assert set(_WRITTEN) == set(get_args(Durable)), "each durable effect is written"

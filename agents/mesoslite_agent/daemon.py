@@ -23,6 +23,7 @@ from mesoslite.clock import Clock
 from mesoslite.credentials import find_token_file, read_tokens
 from mesoslite.daemon import StartError, check_host, port_told, run_daemon, settle_memory
 from mesoslite.database import StorageError, WorkDir
+from mesoslite.estate import InvalidEstate
 from mesoslite.files import FileRead
 from mesoslite.health import health_handler
 from mesoslite.link import AGENT_BACKOFF, Ends, Link
@@ -52,16 +53,25 @@ from mesoslite_agent.protocol import (
     DropStream,
     Effect,
     Event,
+    ForgetDirectory,
     ForgetFramework,
+    ForgetOperation,
+    ForgetReservation,
     ForgetTask,
+    ForgetVolume,
     KeepPostMortem,
     LeaseContainers,
     MasterSpoke,
+    Recovered,
+    RemoveDirectory,
     SaveAcknowledgement,
     SaveEpoch,
     SaveFramework,
+    SaveOperation,
+    SaveReservation,
     SaveTask,
     SaveUpdate,
+    SaveVolume,
     StartContainer,
     StopContainer,
     StreamLost,
@@ -69,11 +79,14 @@ from mesoslite_agent.protocol import (
     Tick,
     ToExecutor,
     ToMaster,
+    VolumeFull,
 )
 from mesoslite_agent.reading import Readers, newest_sandbox
 from mesoslite_agent.settings import HTTP_PORT, AgentSettings
 from mesoslite_agent.state import Agent, AgentConfig
+from mesoslite_agent.tending import Tending
 from mesoslite_agent.trouble import Trouble, without_room
+from mesoslite_agent.volumes import Volumes
 
 if TYPE_CHECKING:
     from mesoslite.http import HttpServer
@@ -135,7 +148,7 @@ class Daemon:
             )
         )
         self._info = recovered.info
-        self._agent = Agent(recovered, _config(settings, executor_address(agent_id)))
+        self._agent = _machine(recovered, _config(settings, executor_address(agent_id)))
         self._take_up_configuration(rebooted=recovered.rebooted)
         self._executors = Executors(self._inbox)
         for record in recovered.tasks:
@@ -155,6 +168,10 @@ class Daemon:
             self._link.say,
             settings.heartbeat_s,
         )
+        self._volumes = Volumes.of(work_dir.path)
+        directories = self._agent.holdings.directories.values
+        self._tending = Tending(self._volumes, directories, self._inbox.post)
+        self._tending.begin(recovered.leaving)
         self._failure = ""
 
     def _take_up_configuration(self, *, rebooted: bool) -> None:
@@ -171,7 +188,11 @@ class Daemon:
             live = () if rebooted else self._agent.ledger.containers.values()
             held = total_of(here.record.task.resources for here in live)
             why_not = reconfiguration.why_not(
-                found, self._info, held, reconfigure=settings.reconfigure
+                found,
+                self._info,
+                held,
+                reconfigure=settings.reconfigure,
+                has=self._agent.holdings.estate.total,
             )
             if why_not is not None:
                 raise StartError(why_not)
@@ -273,11 +294,12 @@ class Daemon:
         stopped = asyncio.create_task(self._stopping.wait())
         settling = asyncio.create_task(self._settle(http))
         watching = asyncio.create_task(self._trouble.watch())
+        measuring = asyncio.create_task(self._tending.measure())
         work = {driving, linking, settling, stopped}
         await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         self._health.why_not = "stopping"
         log.info("the agent is stopping", why=self._failure or "it was asked to")
-        for task in (collecting, watching, stopped):
+        for task in (collecting, watching, measuring, stopped):
             task.cancel()
         await self._stop_speaking(linking)
         await server.stop(grace=0)
@@ -319,6 +341,7 @@ class Daemon:
         )
         metrics = AgentMetrics(
             self._agent.ledger,
+            self._agent.holdings,
             innards,
             containerizers=self._info.containerizers,
             work_dir=settings.work_dir,
@@ -339,12 +362,22 @@ class Daemon:
             self._agent,
             self._inbox,
             Tick,
-            self._checkpoint.commit,
+            self._commit,
             self._perform,
             self._now_ms,
             health=self._health,
             measures=self._measures,
         )
+
+    async def _commit(self, effects: Sequence[Effect]) -> None:
+        """The directories of new volumes first: what is on record is there. Raises CommitError."""
+        new = [effect.record.directory for effect in effects if type(effect) is SaveVolume]
+        try:
+            for directory in new:
+                await asyncio.to_thread(self._volumes.make, directory)
+        except OSError as error:
+            raise CommitError(f"no volume can be made: {error}") from error
+        await self._checkpoint.commit(effects)
 
     async def _stop_speaking(self, linking: asyncio.Task[None]) -> None:
         """Say what was to be said, then let the master see the stream end."""
@@ -368,6 +401,7 @@ class Daemon:
 
     async def close(self) -> None:
         """Let go of containers, or end them if so set, and of the checkpoint."""
+        await self._tending.close()
         await self._containers.close(kill=self._kill_on_exit)
         self._post_mortems.close()
         self._checkpoint.close()
@@ -407,6 +441,16 @@ class Daemon:
                 self._executors.say(container_id, data)
             case SaveTask(record):
                 self._executors.expect(record)
+            case RemoveDirectory(directory):
+                self._tending.remove(directory)
+            case VolumeFull(role, volume_id, used_bytes, size_bytes):
+                log.warning(
+                    "a volume is full",
+                    volume=volume_id,
+                    role=role,
+                    used_bytes=used_bytes,
+                    size_bytes=size_bytes,
+                )
             case (
                 SaveEpoch()
                 | SaveFramework()
@@ -414,10 +458,26 @@ class Daemon:
                 | SaveUpdate()
                 | SaveAcknowledgement()
                 | ForgetTask()
+                | SaveReservation()
+                | ForgetReservation()
+                | SaveVolume()
+                | ForgetVolume()
+                | ForgetDirectory()
+                | SaveOperation()
+                | ForgetOperation()
             ):
                 pass  # committed before
             case _:
                 assert_never(effect)
+
+
+def _machine(recovered: Recovered, config: AgentConfig) -> Agent:
+    """Raises StartError when more is reserved than there is now."""
+    try:
+        return Agent(recovered, config)
+    except InvalidEstate as error:
+        why = reconfiguration.why_not_reserved(str(error), recovered.info)
+        raise StartError(why) from None
 
 
 def _config(settings: AgentSettings, executor_socket: str) -> AgentConfig:

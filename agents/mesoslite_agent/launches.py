@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from mesoslite.model import AgentInfo, Reason, Task
-from mesoslite_agent.container import ContainerSpec, Phase
+from mesoslite_agent.container import ContainerSpec, Phase, VolumeAt
 from mesoslite_agent.protocol import TaskRecord
 from mesoslite_agent.records import AgentConfig
 
@@ -32,15 +32,24 @@ def containerizer_of(task: Task, available: tuple[str, ...]) -> str | CannotRun:
             f"containerizer {task.containerizer} is not on this agent, which has {there}",
         )
     candidates = available if task.containerizer is None else (task.containerizer,)
-    if task.image is not None:
+    if wants := _wants_a_root(task):
         candidates = tuple(name for name in candidates if name in IMAGE_CONTAINERIZERS)
     if not candidates:
         asked = task.containerizer or there
         return CannotRun(
             Reason.CONTAINERIZER_UNAVAILABLE,
-            f"image {task.image} needs one of {', '.join(IMAGE_CONTAINERIZERS)}, not {asked}",
+            f"{wants} needs one of {', '.join(IMAGE_CONTAINERIZERS)}, not {asked}",
         )
     return candidates[0]
+
+
+def _wants_a_root(task: Task) -> str:
+    """What of a task needs a root file system of the container's own; empty: nothing."""
+    if task.image is not None:
+        return f"image {task.image}"
+    absolute = (mount for mount in task.volumes if mount.path.startswith("/"))
+    mount = next(absolute, None)
+    return "" if mount is None else f"volume {mount.volume_id} at {mount.path}"
 
 
 def cannot_run(task: Task, info: AgentInfo, config: AgentConfig) -> CannotRun | None:
@@ -65,7 +74,11 @@ def secret_of(container_id: str, config: AgentConfig) -> str:
 
 
 def spec_of(
-    record: TaskRecord, info: AgentInfo, config: AgentConfig, fence_token: int = 0
+    record: TaskRecord,
+    info: AgentInfo,
+    config: AgentConfig,
+    fence_token: int = 0,
+    volumes: tuple[VolumeAt, ...] = (),
 ) -> ContainerSpec:
     """The container of a task that can run here. Raises AssertionError for one that can not."""
     task = record.task
@@ -103,6 +116,7 @@ def spec_of(
         cpu_limit_milli=cpu_milli or None,
         mem_limit_bytes=mem_bytes or None,
         pids_limit=max(1, min(pids, config.pids_limit_max)),
+        volumes=volumes,
     )
 
 

@@ -1,6 +1,7 @@
 """What an agent shows to Prometheus, read from its tables and its host when somebody scrapes.
 
-docs/metrics.md explains every name. Labels are states, reasons and containerizers: closed sets.
+docs/metrics.md explains every name. Labels are states, reasons and containerizers, closed sets, and
+volumes, of which there are 200 at most.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from mesoslite.lifecycle import TaskState
 from mesoslite.link import Link
 from mesoslite.metrics import Innards, counters, gauge, gauges, histogram, traffic
 from mesoslite.wire import AgentSays
+from mesoslite_agent.holdings import Holdings
 from mesoslite_agent.launches import CannotRun, containerizer_of
 from mesoslite_agent.ledger import Ledger
 from mesoslite_agent.protocol import Event
 
 HOST_CPU_MODES = ("user", "system", "iowait", "idle")
 
-_kind_of = attrgetter("state._name_", "record.task.containerizer", "record.task.image")
+_kind_of = attrgetter(
+    "state._name_", "record.task.containerizer", "record.task.image", "record.task.volumes"
+)
 
 
 class AgentMetrics:
@@ -33,6 +37,7 @@ class AgentMetrics:
     def __init__(
         self,
         ledger: Ledger,
+        holdings: Holdings,
         innards: Innards,
         *,
         containerizers: tuple[str, ...],
@@ -42,6 +47,7 @@ class AgentMetrics:
         link: Link[AgentSays, Event],
     ) -> None:
         self._ledger = ledger
+        self._holdings = holdings
         self._innards = innards
         self._containerizers = containerizers
         self._work_dir = work_dir
@@ -53,6 +59,7 @@ class AgentMetrics:
         """As they are now, group by group. ~0.3 us for each task here, at one moment."""
         yield [*self._innards.families(ready=not self._why_not_ready())]
         yield [*self._tasks()]
+        yield [*self._volumes()]
         yield [*self._connections()]
         yield [*traffic({"master": self._link.traffic})]
         yield [*self._host()]
@@ -112,6 +119,23 @@ class AgentMetrics:
             # One from an earlier run of the agent may be of a kind that it does not offer any more.
             found[kind[0], kind[1] or "" if isinstance(named, CannotRun) else named] += count
         return found
+
+    def _volumes(self) -> Iterator[Metric]:
+        holdings = self._holdings
+        yield gauge("reservations", "Dynamic ones here.", len(holdings.estate.reservations))
+        yield gauges(
+            "volume_bytes",
+            "The size of each volume.",
+            ("role", "volume"),
+            [(at, holdings.size_bytes(at)) for at in holdings.estate.volumes],
+        )
+        yield gauges(
+            "volume_used_bytes",
+            "What its files take, as it was last measured.",
+            ("role", "volume"),
+            [(at, use.used_bytes) for at, use in holdings.used.items()],
+        )
+        yield gauge("volumes_full", "Those that hold their size or more.", len(holdings.full))
 
     def _host(self) -> Iterator[Metric]:
         times = psutil.cpu_times()

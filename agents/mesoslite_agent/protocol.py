@@ -9,6 +9,8 @@ from __future__ import annotations
 from mesoslite.immutable import dataclass
 from mesoslite.messages import AgentCall, AgentEvent, FrameworkReference
 from mesoslite.model import AgentInfo, Task, TaskStatus
+from mesoslite.operations import OperationStatus
+from mesoslite.reservations import Reservation, Volume
 from mesoslite_agent.container import ContainerEvent, ContainerSpec
 
 # --- events ---------------------------------------------------------------------------------------
@@ -55,6 +57,20 @@ class ExecutorSpoke:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectoriesMeasured:
+    """How many bytes some directories of volumes take, by name: those that have changed."""
+
+    used_bytes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryRemoved:
+    """Nothing is left of the directory of a volume that was destroyed."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time enters here and nowhere else: milliseconds since the Unix epoch, never going back."""
 
@@ -69,6 +85,8 @@ Event = (
     | ExecutorAttached
     | ExecutorDetached
     | ExecutorSpoke
+    | DirectoriesMeasured
+    | DirectoryRemoved
     | Tick
 )
 
@@ -107,6 +125,14 @@ class StreamRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeRecord:
+    """A volume, and the directory that holds its data: `ROLE/ID.N`, a name never used before."""
+
+    volume: Volume
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """All that an agent knows when it starts. `run` counts its starts, so ids never repeat."""
 
@@ -121,6 +147,12 @@ class Recovered:
     streams: tuple[StreamRecord, ...] = ()
     damaged: tuple[tuple[str, str], ...] = ()
     """(framework id, task id) of what was here, and of which a part can not be read any more."""
+    reservations: tuple[Reservation, ...] = ()
+    volumes: tuple[VolumeRecord, ...] = ()
+    operations: tuple[OperationStatus, ...] = ()
+    """Answers that were not acknowledged."""
+    leaving: tuple[str, ...] = ()
+    """Directories of volumes that were destroyed, and that may not be deleted yet."""
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -212,6 +244,23 @@ class ToExecutor:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveDirectory:
+    """Delete what a volume held that was destroyed; DirectoryRemoved tells when it is done."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFull:
+    """A volume holds as much as its size or more: tell the operator, once."""
+
+    role: str
+    volume_id: str
+    used_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class SaveEpoch:
     """Durable beyond a crash of the host (docs/decisions.md D5): the highest epoch heard of."""
 
@@ -264,6 +313,59 @@ class ForgetTask:
     task_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class SaveReservation:
+    """Durable beyond a crash of the host: a reservation as it is from now on."""
+
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReservation:
+    """Durable beyond a crash of the host: there is no such reservation any more."""
+
+    role: str
+    reservation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveVolume:
+    """Durable beyond a crash of the host: a new volume, whose directory is made before."""
+
+    record: VolumeRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetVolume:
+    """Durable beyond a crash of the host: it is no more, and its directory is to be deleted."""
+
+    role: str
+    volume_id: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetDirectory:
+    """Durable beyond a crash of the process: a directory that was to be deleted is."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOperation:
+    """Durable beyond a crash of the host: an answer, in one step with what it tells of."""
+
+    status: OperationStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetOperation:
+    """Durable beyond a crash of the process: an answer was acknowledged."""
+
+    framework_id: str
+    operation_id: str
+
+
 Durable = (
     SaveEpoch
     | SaveFramework
@@ -272,6 +374,22 @@ Durable = (
     | SaveUpdate
     | SaveAcknowledgement
     | ForgetTask
+    | SaveReservation
+    | ForgetReservation
+    | SaveVolume
+    | ForgetVolume
+    | ForgetDirectory
+    | SaveOperation
+    | ForgetOperation
+)
+#: The durable ones that wait for an fsync.
+OF_THE_HOST = (
+    SaveEpoch,
+    SaveReservation,
+    ForgetReservation,
+    SaveVolume,
+    ForgetVolume,
+    SaveOperation,
 )
 Effect = (
     ToMaster
@@ -284,5 +402,7 @@ Effect = (
     | DestroyContainer
     | KeepPostMortem
     | ToExecutor
+    | RemoveDirectory
+    | VolumeFull
     | Durable
 )

@@ -4,7 +4,7 @@ Frameworks placed their tasks by what the agent said of itself, and an agent tha
 its id. So what it adds is always welcome; what the operator takes away needs `--reconfigure`,
 since a forgotten flag or a wrong file would do the same. What the host itself turns out to have is
 not the operator's to confirm: a new kernel leaves a MiB less of memory, and the agent must start.
-Never may it have less than what its running tasks hold.
+Never may it have less than what its running tasks hold, or than what is reserved on it.
 """
 
 from __future__ import annotations
@@ -53,16 +53,22 @@ def changes(
 
 
 def why_not(
-    found: Iterable[Change], now: AgentInfo, held: Resources, *, reconfigure: bool
+    found: Iterable[Change],
+    now: AgentInfo,
+    held: Resources,
+    *,
+    reconfigure: bool,
+    has: Resources | None = None,
 ) -> str | None:
     """Why the agent must not come back so, in one line that says what to do; None: it may.
 
-    `held` is what its running tasks hold.
+    `held` is what its running tasks hold; `has` what it would have with its reservations and
+    volumes apart from the rest, when there are any.
     """
-    if missing := now.resources.missing(held):
+    if missing := (has or now.resources).missing(held):
         return (
-            f"its running tasks hold {held}, and it would have {now.resources}: give it {missing} "
-            "more, or start it as it was until they have ended"
+            f"its running tasks hold {held}, and it would have {has or now.resources}: give it "
+            f"{missing} more, or start it as it was until they have ended"
         )
     refused = [change for change in found if change.takes_away and change.stated]
     if refused and not reconfigure:
@@ -72,6 +78,15 @@ def why_not(
             "if that is meant, or give it a new --work-dir to be another agent"
         )
     return None
+
+
+def why_not_reserved(what: str, now: AgentInfo) -> str:
+    """Why it must not come back with less than what is reserved on it: `what` names that."""
+    return (
+        f"it would have {now.resources}, and that is less than what is reserved on it: {what}; "
+        "give it as much as it had, and let the reservation be given up first "
+        "(`mesoslite reservation rm`)"
+    )
 
 
 def _of_resources(before: Resources, now: Resources) -> Iterator[Change]:

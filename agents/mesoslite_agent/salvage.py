@@ -13,8 +13,11 @@ from zlib import crc32
 
 from google.protobuf.message import DecodeError
 
+from mesoslite.estate import Estate, InvalidEstate
 from mesoslite.messages import FrameworkReference
 from mesoslite.model import ID_PATTERN, TaskStatus
+from mesoslite.reservations import Reservation
+from mesoslite.resources import Resources
 from mesoslite.v1 import common_pb2
 from mesoslite.wire import (
     MalformedMessage,
@@ -22,7 +25,8 @@ from mesoslite.wire import (
     status_from_wire,
     task_from_wire,
 )
-from mesoslite_agent.protocol import StreamRecord, TaskRecord
+from mesoslite_agent.holdings import dynamic_part
+from mesoslite_agent.protocol import StreamRecord, TaskRecord, VolumeRecord
 
 Key = tuple[str, str]
 TaskRow = tuple[int, str, str, str, bytes, str, str, int | None, int | None]
@@ -137,6 +141,25 @@ class Salvage:
         for key in self.damaged:
             for table in (self.tasks, self._waiting, self._past):
                 table.pop(key, None)
+
+    def give_up_what_lacks(
+        self,
+        configured: Resources,
+        reservations: Iterable[Reservation],
+        volumes: Iterable[VolumeRecord],
+    ) -> None:
+        """Tasks that have not ended, and use what is lost of the agent's reservations."""
+        try:
+            there = Estate.of(configured, reservations, (one.volume for one in volumes)).total
+        except InvalidEstate:
+            return  # the agent does not start so
+        for key, record in list(self.tasks.items()):
+            life = (*self._past.get(key, ()), *self._waiting.get(key, ()))
+            ended = bool(life) and life[-1].terminal
+            if not ended and not there.covers(dynamic_part(record.task.resources)):
+                self.damaged[key] = None
+                for table in (self.tasks, self._waiting, self._past):
+                    table.pop(key, None)
 
     def _give_up(self, table: str, row: int, framework_id: object, task_id: object) -> None:
         if _names(framework_id) and _names(task_id):

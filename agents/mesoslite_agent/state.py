@@ -16,6 +16,7 @@ from the time of the KILLING status.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from enum import Enum
 from signal import Signals
@@ -39,8 +40,8 @@ from mesoslite.messages import (
     ShutdownFramework,
     TaskMessage,
 )
-from mesoslite.model import Reason, Refusal, TaskStatus
-from mesoslite_agent import endings, invariants, launches, operations
+from mesoslite.model import Reason, Refusal, Task, TaskStatus
+from mesoslite_agent import endings, invariants, launches
 from mesoslite_agent.container import (
     ContainerExited,
     ContainerPhase,
@@ -48,12 +49,15 @@ from mesoslite_agent.container import (
     ContainerStartFailed,
     Usage,
 )
+from mesoslite_agent.holdings import Holdings
 from mesoslite_agent.leases import Lease
 from mesoslite_agent.ledger import MESSAGE_MAX, Ledger
 from mesoslite_agent.protocol import (
     Abort,
     AbortStart,
     DestroyContainer,
+    DirectoriesMeasured,
+    DirectoryRemoved,
     DropStream,
     Effect,
     Event,
@@ -64,6 +68,7 @@ from mesoslite_agent.protocol import (
     LeaseContainers,
     MasterSpoke,
     Recovered,
+    RemoveDirectory,
     SaveEpoch,
     SaveFramework,
     SaveTask,
@@ -110,6 +115,7 @@ class Agent:
     """Everything that one agent knows. Time is the last Tick's, and the first event is a Tick."""
 
     def __init__(self, recovered: Recovered, config: AgentConfig) -> None:
+        """Raises InvalidEstate when more is reserved than the agent has now."""
         self._config = config
         self._info = recovered.info
         self._boot_id = recovered.boot_id
@@ -127,6 +133,7 @@ class Agent:
         self._silence_ms: int | None = None
         self._ledger = Ledger(recovered)
         self._held_at_start = self._ledger.held
+        self._holdings = Holdings(recovered, self._ledger.emit)
         self._gone = ""
         """Why this agent is to end as soon as its last task has; empty: it is not to."""
         self._timers: Deadlines[TaskHere] = Deadlines()  # one for each: start, run or kill
@@ -148,6 +155,15 @@ class Agent:
         """What is here, to be looked at and never changed."""
         return self._ledger
 
+    @property
+    def holdings(self) -> Holdings:
+        """What is reserved here, to be looked at and never changed."""
+        return self._holdings
+
+    def tasks(self) -> Iterator[Task]:
+        """Those that have not ended."""
+        return (here.record.task for here in self._ledger.containers.values())
+
     def container_ids(self) -> frozenset[str]:
         """The containers whose tasks have not ended. O(n)."""
         return frozenset(self._ledger.containers)
@@ -167,6 +183,7 @@ class Agent:
     def check(self) -> None:
         """Assert every invariant of `invariants.py`. For tests; O(n log n)."""
         invariants.check_tables(self._ledger, self._timers)
+        self._holdings.check(self.tasks())
         known = [s for f in self._ledger.frameworks.values() for s in f.streams.values()]
         self._ledger.resends.check(self._ledger.listening, known)
         assert self._ledger.listening == (self._link is Link.REGISTERED)
@@ -204,6 +221,10 @@ class Agent:
                 self._stream_opened()
             case StreamLost():
                 self._stream_ended()
+            case DirectoriesMeasured():
+                self._measured(event)
+            case DirectoryRemoved():
+                self._holdings.removed(event.directory)
             case _:
                 assert_never(event)
         return self._ledger.take_effects()
@@ -216,6 +237,8 @@ class Agent:
             self._begun = True
             self._give_up(self._damaged)
             self._take_up_tasks()
+            for directory in self._holdings.leaving:
+                self._ledger.emit(RemoveDirectory(directory))
         if self._silence_ms is not None and self._silence_ms <= self._ledger.now_ms:
             self._drop_stream(f"no word of the master for {self._config.silence_ms / 1_000:g} s")
         if self._heartbeat_ms is not None and self._heartbeat_ms <= self._ledger.now_ms:
@@ -303,7 +326,18 @@ class Agent:
         references, tasks = self._ledger.truth()
         self._registrations += 1
         number = (self._run << REGISTRATION_BITS) + self._registrations
-        register = Register(self._info, self._boot_id, self._epoch, references, tasks, number)
+        estate = self._holdings.estate
+        register = Register(
+            self._info,
+            self._boot_id,
+            self._epoch,
+            references,
+            tasks,
+            number,
+            reservations=tuple(estate.reservations.values()),
+            volumes=tuple(estate.volumes.values()),
+            operations=tuple(self._holdings.answers.values()),
+        )
         self._lease.register(self._ledger.now_ms)
         self._ledger.emit(ToMaster(register))
 
@@ -349,8 +383,10 @@ class Agent:
                 self._reconcile(word)
             case ShutdownFramework():
                 self._shutdown(word.framework_id)
-            case ApplyOperation() | AcknowledgeOperation():
-                operations.asked(self._ledger, self._info.agent_id, word)
+            case ApplyOperation():
+                self._apply(word)
+            case AcknowledgeOperation():
+                self._holdings.acknowledged(word.framework_id, word.operation_id)
             case Refused():
                 self._refused(word)
             case _:
@@ -364,6 +400,7 @@ class Agent:
         if self._lease.begin(fence_lease_ms):
             self._extend_leases()
         self._ledger.listen()
+        self._holdings.say_used(self._holdings.used)
 
     def _echoed(self, number: int) -> None:
         """The master was there after this heartbeat was said: fenced tasks may run on."""
@@ -435,6 +472,11 @@ class Agent:
         if cannot is not None:
             self._ledger.decide(framework, task_id, TaskState.ERROR, cannot.reason, cannot.message)
             return
+        missing = self._holdings.why_not_run(run.task, self.tasks())
+        if missing is not None:
+            lost = Reason.RESERVATION_MISSING
+            self._ledger.decide(framework, task_id, TaskState.DROPPED, lost, missing)
+            return
         if run.task.fence is not None and self._lease.until_ms <= self._ledger.now_ms:
             text = "this agent has not heard the master for a whole lease"
             lost = Reason.FENCE_LEASE_OVER
@@ -456,7 +498,8 @@ class Agent:
         self._ledger.held += 1
         self._timers.set(here, self._ledger.now_ms + self._config.phase_report_ms)
         self._ledger.emit(SaveTask(record))
-        spec = launches.spec_of(record, self._info, self._config, run.fence_token)
+        volumes = self._holdings.volumes_of(run.task)
+        spec = launches.spec_of(record, self._info, self._config, run.fence_token, volumes)
         until_ms = None if run.task.fence is None else self._lease.until_ms
         self._ledger.emit(StartContainer(spec, until_ms))
 
@@ -505,6 +548,7 @@ class Agent:
 
         It survives a restart, since the KILLING status of each task says so by its reason.
         """
+        self._holdings.forget_answers(framework_id)
         framework = self._ledger.frameworks.get(framework_id)
         if framework is None:
             return
@@ -522,6 +566,20 @@ class Agent:
                 self._stop(here, Reason.FRAMEWORK_REMOVED, text, grace_ms)
         if framework.idle:
             self._ledger.frameworks.pop(framework_id, None)
+
+    # --- reservations and volumes -----------------------------------------------------------------
+
+    def _apply(self, word: ApplyOperation) -> None:
+        """Before its registration was answered an agent has no orders to take: the master that
+        gives them all the same will see from the next one that they were not done."""
+        if self._link is Link.REGISTERED:
+            report = self._holdings.apply(word.order, self.tasks(), self._ledger.now_ms)
+            self._ledger.emit(ToMaster(report))
+
+    def _measured(self, event: DirectoriesMeasured) -> None:
+        keys = self._holdings.measured(event.used_bytes, self._ledger.now_ms)
+        if self._link is Link.REGISTERED:
+            self._holdings.say_used(keys)
 
     # --- containers -------------------------------------------------------------------------------
 
@@ -665,6 +723,10 @@ class Agent:
         oom: bool = False,
     ) -> None:
         """The one way in which a task that had a container ends."""
+        message = ending.message
+        if ending.state is TaskState.FAILED:
+            full = self._holdings.fullness(here.record.task)
+            message = f"{message}; {full}" if full else message
         status = TaskStatus(
             task_id=here.record.task.task_id,
             state=ending.state,
@@ -672,7 +734,7 @@ class Agent:
             agent_id=self._info.agent_id,
             update_id="" if here.removed else self._ledger.next_update_id(),
             reason=ending.reason,
-            message=ending.message[:MESSAGE_MAX],
+            message=message[:MESSAGE_MAX],
             timestamp_ms=self._ledger.now_ms,
             container_id=here.record.container_id,
             exit_code=exit_code,

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +69,11 @@ class Volumes:
         """Whether it can be used. ~5 us."""
         return (self.root / directory).is_dir()
 
-    def remove(self, directory: str) -> None:
+    def remove(self, directory: str, go_on: Callable[[], bool] = lambda: True) -> bool:
         """Delete it with all that is in it. ~10 us for each file. Raises OSError.
 
-        It is moved away first, in one step: nobody finds half of it.
+        It is moved away first, in one step: nobody finds half of it. `go_on` is asked before each
+        file; False when it said no: the rest is still there.
         """
         path, rubbish = self.root / directory, self.removed / directory.replace("/", "-")
         self.removed.mkdir(mode=REMOVED_MODE, exist_ok=True)
@@ -81,9 +81,13 @@ class Volumes:
             path.rename(rubbish)
         with contextlib.suppress(OSError):  # other volumes of the role are there
             path.parent.rmdir()
-        if rubbish.is_dir():
-            shutil.rmtree(rubbish)
-            _sync(self.removed)
+        if not rubbish.is_dir():
+            return True
+        if not _empty(rubbish, go_on):
+            return False
+        rubbish.rmdir()
+        _sync(self.removed)
+        return True
 
     def unknown(self, known: Collection[str]) -> list[Path]:
         """Directories that are nobody's and hold something; those that are empty are removed.
@@ -99,6 +103,24 @@ class Volumes:
             except OSError:
                 found.append(path)
         return found
+
+
+def _empty(top: Path, go_on: Callable[[], bool]) -> bool:
+    """Delete all that is in a directory where nobody else is at work. Raises OSError."""
+    if os.geteuid() != 0:  # a task of our own user may have locked even itself out
+        for folder, inner, _ in os.walk(top):
+            for name in inner:
+                Path(folder, name).chmod(0o700, follow_symlinks=False)
+    for folder, inner, files in os.walk(top, topdown=False):
+        for name in (*files, *inner):
+            if not go_on():
+                return False
+            path = Path(folder, name)
+            if name in files or path.is_symlink():
+                path.unlink()
+            else:
+                path.rmdir()
+    return True
 
 
 def _sync(folder: Path) -> None:

@@ -133,6 +133,8 @@ class AgentNode(Client[agent.Event, agent.Effect]):
                 containers.destroy(container_id)
             case agent.ToExecutor(container_id, data):
                 containers.hand_over(container_id, data)
+            case agent.RemoveDirectory(directory):
+                self.post(agent.DirectoryRemoved(directory))
             case _:
                 pass  # durable: committed before
 

@@ -14,10 +14,12 @@ from typing import Any, get_args
 from mesoslite.master import protocol as master
 from mesoslite.messages import FrameworkReference
 from mesoslite.model import AgentInfo, TaskStatus
+from mesoslite.operations import OperationStatus
+from mesoslite.reservations import Reservation
 from mesoslite_agent import protocol as agent
 
 Key = tuple[str, str]
-"""(framework id, task id)"""
+"""(framework id, task id), where nothing else is said."""
 
 _OF_MASTERS = frozenset(get_args(master.Durable))
 _OF_AGENTS = frozenset(get_args(agent.Durable))
@@ -101,7 +103,7 @@ class Checkpoint:
         if self.disk.full:
             return False
         self._unsynced.append(durable)
-        if any(type(effect) is agent.SaveEpoch for effect in durable):
+        if any(type(effect) in agent.OF_THE_HOST for effect in durable):
             self._sync(len(self._unsynced))
         return True
 
@@ -146,6 +148,10 @@ class Checkpoint:
                 for key, updates in folded.updates.items()
             ),
             damaged=tuple(folded.damaged),
+            reservations=tuple(folded.reservations.values()),
+            volumes=tuple(folded.volumes.values()),
+            operations=tuple(folded.operations.values()),
+            leaving=tuple(folded.leaving),
         )
 
     def _sync(self, commits: int) -> None:
@@ -166,6 +172,12 @@ class _Folded:
         self.acknowledged: dict[Key, list[TaskStatus]] = {}
         self.damaged: dict[Key, None] = {}
         """What is there of these can not be read."""
+        self.reservations: dict[Key, Reservation] = {}
+        self.volumes: dict[Key, agent.VolumeRecord] = {}
+        """Both by role and id."""
+        self.operations: dict[Key, OperationStatus] = {}
+        """By framework id and operation id."""
+        self.leaving: dict[str, None] = {}
 
     def forget(self, key: Key) -> None:
         self.tasks.pop(key, None)
@@ -191,3 +203,23 @@ class _Folded:
                 self.acknowledged.setdefault((framework_id, task_id), []).append(head)
             case agent.ForgetTask(framework_id, task_id):
                 self.forget((framework_id, task_id))
+            case _:
+                self._apply_to_estate(effect)
+
+    def _apply_to_estate(self, effect: agent.Durable) -> None:
+        match effect:
+            case agent.SaveReservation(one):
+                self.reservations[one.role, one.reservation_id] = one
+            case agent.ForgetReservation(role, reservation_id):
+                del self.reservations[role, reservation_id]
+            case agent.SaveVolume(record):
+                self.volumes[record.volume.role, record.volume.volume_id] = record
+            case agent.ForgetVolume(role, volume_id, directory):
+                assert self.volumes.pop((role, volume_id)).directory == directory
+                self.leaving[directory] = None
+            case agent.ForgetDirectory(directory):
+                del self.leaving[directory]
+            case agent.SaveOperation(status):
+                self.operations[status.framework_id, status.operation_id] = status
+            case agent.ForgetOperation(framework_id, operation_id):
+                del self.operations[framework_id, operation_id]

@@ -19,26 +19,36 @@ from mesoslite.messages import (
     StatusReport,
 )
 from mesoslite.model import AgentInfo, FrameworkInfo, Task, TaskStatus
+from mesoslite.operations import OperationStatus
+from mesoslite.reservations import Reservation
 from mesoslite.resources import Resources
 from mesoslite_agent.container import ContainerExited, ContainerStarted, Usage
 from mesoslite_agent.protocol import (
     Effect,
     Event,
+    ForgetDirectory,
     ForgetFramework,
+    ForgetOperation,
+    ForgetReservation,
     ForgetTask,
+    ForgetVolume,
     MasterSpoke,
     Recovered,
     SaveAcknowledgement,
     SaveEpoch,
     SaveFramework,
+    SaveOperation,
+    SaveReservation,
     SaveTask,
     SaveUpdate,
+    SaveVolume,
     StartContainer,
     StreamOpened,
     StreamRecord,
     TaskRecord,
     Tick,
     ToMaster,
+    VolumeRecord,
 )
 from mesoslite_agent.state import Agent, AgentConfig
 
@@ -71,6 +81,11 @@ class Disk:
         self.frameworks: dict[str, FrameworkReference] = {}
         self.tasks: dict[tuple[str, str], TaskRecord] = {}
         self.streams: dict[tuple[str, str], StreamRecord] = {}
+        self.reservations: dict[tuple[str, str], Reservation] = {}
+        self.volumes: dict[tuple[str, str], VolumeRecord] = {}
+        self.operations: dict[tuple[str, str], OperationStatus] = {}
+        self.leaving: set[str] = set()
+        self.ever_made: set[str] = set()
 
     def commit(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -108,7 +123,33 @@ class Disk:
                     self.tasks.pop(key, None)
                     self.streams.pop(key, None)
                 case _:
-                    pass
+                    self._commit_to_estate(effect)
+
+    def _commit_to_estate(self, effect: Effect) -> None:
+        match effect:
+            case SaveReservation(one):
+                self.reservations[one.role, one.reservation_id] = one
+            case ForgetReservation(role, reservation_id):
+                del self.reservations[role, reservation_id]
+            case SaveVolume(record):
+                key = record.volume.role, record.volume.volume_id
+                assert key not in self.volumes
+                assert record.directory not in self.ever_made, "a name is used once"
+                self.ever_made.add(record.directory)
+                self.volumes[key] = record
+            case ForgetVolume(role, volume_id, directory):
+                assert self.volumes.pop((role, volume_id)).directory == directory
+                self.leaving.add(directory)
+            case ForgetDirectory(directory):
+                self.leaving.remove(directory)
+            case SaveOperation(status):
+                key = status.framework_id, status.operation_id
+                assert key not in self.operations
+                self.operations[key] = status
+            case ForgetOperation(framework_id, operation_id):
+                del self.operations[framework_id, operation_id]
+            case _:
+                pass
 
     def recovered(
         self, *, rebooted: bool = False, damaged: tuple[tuple[str, str], ...] = ()
@@ -125,6 +166,10 @@ class Disk:
             tasks=tuple(record for key, record in self.tasks.items() if key not in damaged),
             streams=tuple(stream for key, stream in self.streams.items() if key not in damaged),
             damaged=damaged,
+            reservations=tuple(self.reservations.values()),
+            volumes=tuple(self.volumes.values()),
+            operations=tuple(self.operations.values()),
+            leaving=tuple(sorted(self.leaving)),
         )
 
 
