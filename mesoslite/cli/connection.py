@@ -225,11 +225,13 @@ class Operator:
         )
         return reply
 
-    def teardown(self, framework: str) -> operator_pb2.TeardownFrameworkResponse:
-        """Remove a framework with its tasks."""
+    def teardown(
+        self, framework: str, *, release: bool = False
+    ) -> operator_pb2.TeardownFrameworkResponse:
+        """Remove a framework with its tasks, and with `release` all that it has reserved."""
         reply: operator_pb2.TeardownFrameworkResponse = self._call(
             "TeardownFramework",
-            operator_pb2.TeardownFrameworkRequest(framework=framework),
+            operator_pb2.TeardownFrameworkRequest(framework=framework, release=release),
         )
         return reply
 

@@ -154,18 +154,30 @@ def store_get(
     views.entry(chosen(context, master, token_file, output), framework, key)
 
 
+@framework_app.command("stop")
 @framework_app.command("teardown")
-def framework_teardown(
+def framework_stop(
     context: typer.Context,
     framework: _Some,
+    release: Annotated[
+        bool,
+        typer.Option(
+            "--release",
+            help="Give up what it has reserved and destroy its volumes with their data, "
+            "on agents that are away as soon as they are back.",
+        ),
+    ] = False,
     master: Master = None,
     token_file: TokenFile = None,
     output: Output = None,
 ) -> None:
-    """Remove a framework: all its tasks are ended, its id is used up."""
+    """Remove a framework: all its tasks are ended, its id is used up.
+
+    What it has reserved, and its volumes, stay for the next run unless they are released.
+    """
     from mesoslite.cli import views
 
-    views.teardown(chosen(context, master, token_file, output), framework)
+    views.teardown(chosen(context, master, token_file, output), framework, release)
 
 
 @framework_app.command("list")

@@ -203,15 +203,20 @@ def offer(chosen: Chosen, some: str) -> None:
         _print_row(chosen, row, lambda row: tables.offer_page(row, _now_ms()))
 
 
-def teardown(chosen: Chosen, framework: str) -> None:
-    """Remove a framework with its tasks."""
+def teardown(chosen: Chosen, framework: str, release: bool) -> None:
+    """Remove a framework with its tasks, and with `release` all that it has reserved."""
     with _connect(chosen) as operator:
-        reply = operator.teardown(framework)
+        reply = operator.teardown(framework, release=release)
         if chosen.output is Format.JSON:
             emit(documents.text_of(documents.document_of(reply)))
-        else:
-            count = "1 task is" if reply.tasks == 1 else f"{reply.tasks} tasks are"
-            note(f"{reply.framework_id} is removed; {count} being ended")
+            return
+        count = "1 task is" if reply.tasks == 1 else f"{reply.tasks} tasks are"
+        note(f"{reply.framework_id} is removed; {count} being ended")
+        if reply.releasing:
+            note(f"{reply.releasing} reservations and volumes are being given up")
+        if reply.agents_away:
+            away = ", ".join(reply.agents_away)
+            note(f"what agents have that are away is given up when they are back: {away}")
 
 
 def _lives(row: operator_pb2.TaskRow, task: str) -> bool:
