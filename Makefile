@@ -6,7 +6,7 @@ BIN := .venv/bin
 CODE := mesoslite agents frameworks benchmarks protos tests
 QUICK_TESTS := tests/unit tests/properties tests/scenarios tests/planted
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench protos simulate chaos simulate-long scenarios-rewrite planted clean venv venv-containers venv-tests
+.PHONY: help demo test test-services check bench protos simulate chaos simulate-long scenarios-rewrite planted clean venv venv-containers venv-tests venv-services
 
 # Somebody else's environment must not leak into this one.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -17,8 +17,11 @@ help: ## Print this list
 demo: venv-containers ## Start a master and three agents, run a framework, watch, clean up
 	@$(BIN)/mesoslite demo
 
-test: venv-tests ## Run the whole test suite, containers included
+test: venv-services ## Run the whole test suite, containers and data services included
 	@$(BIN)/python -m pytest
+
+test-services: venv-services ## Test real data services for as long as it takes: 100,000 messages
+	@MESOSLITE_LONG=1 $(BIN)/python -m pytest tests/services
 
 check: venv ## Format, lint, types, import rules, protos, quick tests: under a minute
 	@echo 'ruff format'; $(BIN)/ruff format --quiet --check . || { \
@@ -64,3 +67,6 @@ venv-containers:
 
 venv-tests:
 	@.ci/prepare containers services
+
+venv-services:
+	@.ci/prepare containers services spark

@@ -1,0 +1,149 @@
+"""Spark, with executors that are tasks: right answers, executors as needed, hosts that die, shares.
+
+Half a minute each on a machine with nothing else to do: every executor is a JVM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesoslite.cli import tables
+from mesoslite.cli.connection import Operator
+from mesoslite_spark.errors import SparkError
+from mesoslite_spark.host import check_java, find_spark
+from tests.end_to_end.cluster import Agent, Cluster, Program, running_cluster
+from tests.end_to_end.waiting import wait_until
+from tests.services.spark_apps import SAMPLES, SLICES, hits
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1_800)]
+
+APP_S_MAX = 600.0
+EXECUTOR_MIB = 450 + 384
+WORDS = ("spark", "mesos", "akka", "cassandra", "kafka")
+
+
+@pytest.fixture(autouse=True)
+def _spark() -> None:
+    """Skip where Spark cannot run; where it must, fail instead."""
+    try:
+        check_java()
+        find_spark()
+    except SparkError as error:
+        if os.environ.get("MESOSLITE_REQUIRE_SERVICES") == "1":
+            pytest.fail(f"MESOSLITE_REQUIRE_SERVICES=1, but {error}")
+        pytest.skip(str(error))
+
+
+class App:
+    """One of tests.services.spark_apps, at work on a cluster."""
+
+    def __init__(self, cluster: Cluster, name: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._cluster = cluster
+        self.program: Program = cluster.program(
+            f"{name}-{folder.name}", "-m", "tests.services.spark_apps", name, str(folder)
+        )
+
+    def let(self, name: str) -> None:
+        """Open a gate."""
+        (self.folder / name).touch()
+
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait for it; fails at once when the application has ended instead."""
+        wait_until(lambda: condition() or not self.program.running, what, APP_S_MAX)
+        assert self.program.running, f"it ended before: {what}: {self.program.said()[-4_000:]}"
+
+    def answer(self) -> Any:
+        """Wait for its end; what it found out."""
+        assert self.program.wait(APP_S_MAX) == 0, self.program.said()[-4_000:]
+        return json.loads((self.folder / "answer.json").read_text())
+
+
+def executors(operator: Operator) -> dict[str, str]:
+    """The executors that run, of all applications: framework/task -> agent."""
+    return {
+        f"{row.framework_id}/{row.task.task_id}": row.agent_id
+        for row in operator.tasks()
+        if row.task.name == "executor" and tables.task_state(row) == "RUNNING"
+    }
+
+
+def kill_host(agent: Agent) -> None:
+    """kill -9 of an agent, its launcher and all that it runs, as a host that loses its power."""
+    agent.kill()
+    for container in agent.containers().values():
+        os.killpg(container["pid"], signal.SIGKILL)
+    os.kill(agent.launcher_pid(), signal.SIGKILL)
+
+
+def test_pi_and_a_word_count_over_files(tmp_path: Path) -> None:
+    texts = tmp_path / "answers" / "texts"
+    texts.mkdir(parents=True)
+    rng = random.Random(7)
+    words = [rng.choice(WORDS) for _ in range(3_000)]
+    for part in range(3):
+        (texts / f"{part}.txt").write_text("\n".join(words[part::3]))
+    with running_cluster() as cluster:
+        for _ in range(2):
+            cluster.start_agent(f"cpus:1;mem:{EXECUTOR_MIB}")
+        found = App(cluster, "answers", tmp_path / "answers").answer()
+        with cluster.operator() as operator:
+            wait_until(lambda: not operator.frameworks(), "nothing is left of it")
+    assert found["pi"] == 4 * sum(map(hits, range(SLICES))) / (SLICES * SAMPLES)
+    assert found["words"] == Counter(words)
+
+
+def test_executors_come_with_the_work_and_go_when_there_is_none(tmp_path: Path) -> None:
+    with running_cluster() as cluster, cluster.operator() as operator:
+        for _ in range(2):
+            cluster.start_agent(f"cpus:2;mem:{2 * EXECUTOR_MIB}")
+        app = App(cluster, "waves", tmp_path / "waves")
+        app.until(lambda: len(executors(operator)) == 3, "as many executors as it may have")
+        app.let("first")
+        app.until(lambda: not executors(operator), "none when there is nothing to do")
+        app.let("idle")
+        assert app.answer() == {"first": sum(range(6)), "second": sum(n * n for n in range(6))}
+
+
+def test_the_job_outlives_the_host_of_an_executor(tmp_path: Path) -> None:
+    with running_cluster() as cluster, cluster.operator() as operator:
+        agents = [cluster.start_agent(f"cpus:2;mem:{2 * EXECUTOR_MIB}") for _ in range(2)]
+        app = App(cluster, "survivor", tmp_path / "survivor")
+        app.until(lambda: len(executors(operator)) == 2, "both executors run")
+        before = executors(operator)
+        assert set(before.values()) == {agent.agent_id for agent in agents}  # spread
+        kill_host(agents[1])
+        app.until(lambda: set(executors(operator)) - set(before), "the lost executor was replaced")
+        app.let("go")
+        assert app.answer() == {"sums": {"0": 0 + 2 + 4 + 6, "1": 1 + 3 + 5 + 7}}
+        agents[1].start()  # it cleans up what its death has left
+
+
+def test_two_applications_share_a_full_cluster_by_their_weights(tmp_path: Path) -> None:
+    with running_cluster("--weights=light=1,heavy=2") as cluster, cluster.operator() as operator:
+        apps = [App(cluster, "share", tmp_path / role) for role in ("light", "heavy")]
+        # Both are there before the agent is, or the first would have all of it.
+        for app in apps:
+            app.until((app.folder / "ready").exists, "it wants executors")
+        cluster.start_agent(f"cpus:6;mem:{6 * EXECUTOR_MIB}")
+        roles = {row.framework_id: row.info.roles[0] for row in operator.frameworks()}
+
+        def shares() -> Counter[str]:
+            return Counter(roles[name.partition("/")[0]] for name in executors(operator))
+
+        for app in apps:
+            app.until(lambda: shares().total() == 6, "the cluster is full")
+        assert shares() == {"light": 2, "heavy": 4}
+        for app in apps:
+            app.let("end")
+        assert [app.answer() for app in apps] == [{"total": sum(range(9))}] * 2
