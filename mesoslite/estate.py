@@ -24,7 +24,14 @@ from mesoslite.reservations import (
     Volume,
     why_not_change,
 )
-from mesoslite.resources import KEYS_MAX, UNRESERVED, Resources, Shortfall
+from mesoslite.resources import (
+    KEYS_MAX,
+    UNRESERVED,
+    Resources,
+    Shortfall,
+    is_dynamic,
+    key_parts,
+)
 
 Key = tuple[str, str]
 """(role, id): of a reservation, or of a volume."""
@@ -95,23 +102,18 @@ class Estate:
             and dict(self.volumes) == dict(other.volumes)
         )
 
-    __hash__ = None  # type: ignore[assignment]  # it is large, and nobody's key
+    def __hash__(self) -> int:
+        return hash(self.total)
 
     def __bool__(self) -> bool:
         """Whether anything is reserved dynamically, or a volume."""
         return bool(self.reservations or self.volumes)
 
-    def of_keys_in(self, amount: Resources, role: str) -> tuple[Reservation, ...]:
-        """The reservations of which `amount`, offered in this role, holds something. O(all)."""
-        if not self.reservations:
-            return ()
-        keys = {*amount.scalars, *amount.ranges, *amount.sets}
-        marks = {at[at.index("(") :] for at in keys if ")(" in at}
-        return tuple(
-            one
-            for (of_role, reservation_id), one in self.reservations.items()
-            if any(mark.startswith(f"({of_role})({reservation_id})") for mark in marks)
-        )
+    def of_keys_in(self, amount: Resources) -> tuple[Reservation, ...]:
+        """The reservations of which an amount holds something, if only a volume. O(its keys)."""
+        keys = (*amount.scalars, *amount.ranges, *amount.sets)
+        parts = dict.fromkeys(key_parts(at)[1:3] for at in keys if is_dynamic(at))
+        return tuple([self.reservations[at] for at in parts if at in self.reservations])
 
     # --- changes ----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from mesoslite.allocator.roles import Framework, Roles
 from mesoslite.allocator.sorter import Holding, Quantities, quantities
 from mesoslite.explanation import Explained
 from mesoslite.model import Request
-from mesoslite.resources import Resources
+from mesoslite.resources import Resources, is_dynamic
 from mesoslite.where import Where
 
 EXPLAINED_MAX = 20_000  # agents that are looked at for one answer, ~0.2 s of the master's time
@@ -170,7 +170,8 @@ class Reading:
                 and (not least_other or _covers(dict(other), least_other))
             ):
                 return True
-        return False
+        # Who has reserved something has to see it, if only to give it up.
+        return any(map(is_dynamic, (*amount.scalars, *amount.ranges, *amount.sets)))
 
 
 def _covers(have: Mapping[str, int], need: Iterable[tuple[str, int]]) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from mesoslite.estate import EMPTY, Estate, InvalidEstate
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import fences, offers, requests, tasks
+from mesoslite.master import fences, offers, operations, requests, tasks
 from mesoslite.master.protocol import (
     AgentRecord,
     CloseStream,
@@ -31,6 +34,7 @@ from mesoslite.messages import (
     TaskOnAgent,
 )
 from mesoslite.model import Reason, Refusal, TaskReference
+from mesoslite.reservations import OperationState, VolumeUse
 
 #: How tasks end that never had a container. A registration does not list them, and the agent holds
 #: their statuses all the same, until they are acknowledged.
@@ -48,7 +52,11 @@ def register(t: Tables, stream: str, call: Register) -> None:
     """Take what an agent says of itself as the truth, and tell it what it may not know."""
     agent_id = call.agent.agent_id
     agent = t.agents.get(agent_id)
-    refused = _why_not(t, stream, call, agent)
+    refused, estate = _why_not(t, stream, call, agent), EMPTY
+    try:
+        estate = Estate.of(call.agent.resources, call.reservations, call.volumes)
+    except InvalidEstate as wrong:
+        refused = refused or (Refusal.INVALID_AGENT, str(wrong))
     if refused is not None:
         t.no(refused[0])
         t.emit(ToAgent(stream, Refused(*refused)))
@@ -69,12 +77,15 @@ def register(t: Tables, stream: str, call: Register) -> None:
     agent.echoed_ms = t.now_ms  # Registered is the echo of the registration
     t.greet(stream, agent_id=agent_id)
     t.emit(ToAgent(stream, Registered(t.config.fence_lease_ms)))
+    agent.known = True
+    operations.registered(t, agent, call, estate)
     known = dict(agent.tasks)
     here = [_take(t, agent, task) for task in call.tasks]
     if known:
         _settle_the_missing(t, agent, known, here)
     used = [(e.framework_id, e.role, e.task.resources) for e in agent.tasks.values() if e.holds]
-    t.allocator.add_agent(agent_id, call.agent.resources, used, call.agent.place)
+    t.allocator.add_agent(agent_id, estate.total, used, call.agent.place)
+    t.release_due[agent_id] = None
     requests.judge_soon(t)
     if before is AgentState.UNREACHABLE:
         for entry in here:
@@ -243,6 +254,14 @@ def troubled(t: Tables, agent: AgentEntry, problem: str) -> None:
     _stand_by(t, agent, agent.paused, problem)
 
 
+def measured(agent: AgentEntry, volumes: Sequence[VolumeUse]) -> None:
+    """It tells how full volumes are; those that are gone are forgotten with the next word."""
+    for use in volumes:
+        agent.volume_uses[use.role, use.volume_id] = use
+    there = agent.estate.volumes
+    agent.volume_uses = {key: use for key, use in agent.volume_uses.items() if key in there}
+
+
 def _stand_by(t: Tables, agent: AgentEntry, paused: bool, problem: str) -> None:
     before, now = agent.paused or bool(agent.problem), paused or bool(problem)
     agent.paused, agent.problem = paused, problem
@@ -260,6 +279,7 @@ def disconnected(t: Tables, agent: AgentEntry) -> None:
         t.part(agent.stream)
     agent.stream = None
     agent.state, agent.since_ms = AgentState.DISCONNECTED, t.now_ms
+    operations.disconnected(t, agent)
     offers.rescind(t, agent.offers.values())
     t.allocator.deactivate_agent(agent.info.agent_id)
     t.timers.set((Timer.AGENT, agent.info.agent_id), t.now_ms + t.config.silence_ms)
@@ -295,6 +315,7 @@ def give_up(t: Tables, agent: AgentEntry) -> None:
     t.timers.drop((Timer.AGENT, agent_id))
     t.timers.set((Timer.FORGET, agent_id), t.now_ms + t.config.forget_unreachable_ms)
     t.emit(SaveAgent(AgentRecord(agent.info, t.now_ms)))
+    operations.given_up(t, agent, OperationState.UNREACHABLE)
     _tell_all(t, agent_id)
     for entry in list(agent.tasks.values()):
         if entry.double or entry.framework_id not in t.frameworks:
@@ -328,6 +349,7 @@ def mark_gone(t: Tables, agent: AgentEntry) -> None:
     t.timers.drop((Timer.AGENT, agent_id))
     t.timers.drop((Timer.FORGET, agent_id))
     t.emit(SaveAgent(AgentRecord(agent.info, None, t.now_ms)))
+    operations.given_up(t, agent, OperationState.GONE_BY_OPERATOR)
     t.gone[agent_id] = None
     if was is not AgentState.UNREACHABLE:
         _tell_all(t, agent_id)
@@ -362,4 +384,5 @@ def forget(t: Tables, agent: AgentEntry) -> None:
     for entry in list(agent.tasks.values()):
         tasks.forget(t, entry)
     fences.drop_agent(t, agent)
+    operations.forget(t, agent)
     del t.agents[agent.info.agent_id]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, TypeVar, assert_never, cast, get_args
 from urllib.parse import quote
 from zlib import crc32
@@ -27,13 +28,16 @@ from mesoslite.master.protocol import (
     ForgetCompleted,
     ForgetEntry,
     ForgetFence,
+    ForgetRelease,
     ForgetStore,
     FrameworkRecord,
     Recovered,
+    ReleaseRecord,
     SaveAgent,
     SaveEntry,
     SaveFence,
     SaveFramework,
+    SaveRelease,
     SaveStore,
     StoreRecord,
 )
@@ -50,7 +54,7 @@ from mesoslite.wire import (
 VERSION = 1  # of the seal, not of what is in it: protobuf takes care of that
 SEAL_BYTES = 5  # one for the version, four for the checksum
 EPOCH, AGENT, FRAMEWORK, COMPLETED = "epoch", "agent", "framework", "completed"
-STORE, ENTRY, FENCE = "store", "entry", "fence"
+STORE, ENTRY, FENCE, RELEASE = "store", "entry", "fence", "release"
 
 M = TypeVar("M", bound=Message)
 _DURABLE: frozenset[type] = frozenset(get_args(Durable))
@@ -125,6 +129,10 @@ def writes(effect: Durable) -> tuple[Write, ...]:
             return (fence(fence_record),)
         case ForgetFence(framework_id, key):
             return (Delete(FENCE, f"{framework_id}:{key}"),)
+        case SaveRelease(release_record):
+            return (release(release_record),)
+        case ForgetRelease(principal, name):
+            return (Delete(RELEASE, _release_key(principal, name)),)
         case _:
             assert_never(effect)
 
@@ -202,6 +210,22 @@ def fence(record: FenceRecord) -> Put:
     return _sealed(FENCE, f"{record.framework_id}:{record.key}", message)
 
 
+def release(record: ReleaseRecord) -> Put:
+    """What is to be given up wherever it is found."""
+    message = pb.ReleaseRecord(
+        principal=record.principal,
+        name=record.name,
+        framework_id=record.framework_id,
+        asked_ms=record.asked_ms,
+    )
+    return _sealed(RELEASE, _release_key(record.principal, record.name), message)
+
+
+def _release_key(principal: str, name: str) -> str:
+    """Both have 255 characters at most, of any kind, which are too many for a key."""
+    return sha256(f"{principal}\0{name}".encode()).hexdigest()
+
+
 def _entry_key(framework_id: str, key: str) -> str:
     """Any printable character may be in a key; three here stand for an unusual one."""
     return f"{framework_id}:{quote(key, safe='')}"
@@ -241,6 +265,7 @@ def recovered(number: int, records: Iterable[tuple[str, str, bytes]]) -> Recover
         stores=tuple(sorted(found[STORE], key=lambda one: one.framework_id)),
         entries=tuple(sorted(found[ENTRY], key=lambda one: (one.framework_id, one.key))),
         fences=tuple(sorted(found[FENCE], key=lambda one: (one.framework_id, one.key))),
+        releases=tuple(sorted(found[RELEASE], key=lambda one: (one.asked_ms, one.framework_id))),
     )
 
 
@@ -324,6 +349,11 @@ def _fence(content: bytes) -> FenceRecord:
     )
 
 
+def _release(content: bytes) -> ReleaseRecord:
+    message = pb.ReleaseRecord.FromString(content)
+    return ReleaseRecord(message.principal, message.name, message.framework_id, message.asked_ms)
+
+
 _READERS: dict[str, Callable[[bytes], object]] = {
     AGENT: _agent,
     FRAMEWORK: _framework,
@@ -331,4 +361,5 @@ _READERS: dict[str, Callable[[bytes], object]] = {
     STORE: _store,
     ENTRY: _entry,
     FENCE: _fence,
+    RELEASE: _release,
 }

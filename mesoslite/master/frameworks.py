@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from mesoslite.master import conduct, fences, offers, requests, store, tasks
+from mesoslite.master import (
+    conduct,
+    fences,
+    offers,
+    operations,
+    releases,
+    requests,
+    store,
+    tasks,
+)
 from mesoslite.master.protocol import (
     CloseStream,
     CompletedRecord,
@@ -62,6 +71,7 @@ def subscribe(t: Tables, stream: str, principal: str, call: Subscribe) -> None:
             t.emit(ToScheduler(stream, Update(entry.pending)))
     for stray in framework.strays.values():
         t.emit(ToScheduler(stream, Update(stray)))
+    operations.subscribed(t, framework)
 
 
 def _found(t: Tables, principal: str, call: Subscribe) -> FrameworkEntry | None:
@@ -161,8 +171,10 @@ def await_return(t: Tables, framework: FrameworkEntry, deadline_ms: int) -> None
     t.timers.set((Timer.FAILOVER, framework.framework_id), deadline_ms)
 
 
-def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
+def remove(t: Tables, framework: FrameworkEntry, why: str, *, release: bool = False) -> None:
     """Take the framework out for good: its tasks are ended, its id is never given again.
+
+    What it has reserved stays, or is given up (`release`) as soon as nothing uses it.
 
     What its tasks hold stays charged until their agents report the end of each, and no status
     is sent (docs/semantics.md 3.4).
@@ -174,6 +186,9 @@ def remove(t: Tables, framework: FrameworkEntry, why: str) -> None:
     for offer in list(framework.offers.values()):
         offers.give_back(t, offer)
     store.drop(t, framework)
+    operations.removed(t, framework)
+    if release:
+        releases.ask(t, framework.principal, framework.info.name, framework.framework_id)
     fences.drop_framework(t, framework)
     del t.frameworks[framework.framework_id]
     del t.identities[framework.principal, framework.info.name]

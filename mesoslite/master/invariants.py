@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mesoslite.master import fences, store
+from mesoslite.master import fences, operations, store
 from mesoslite.master.records import AgentState, Tables, Timer
 from mesoslite.resources import Resources, split_key
 
@@ -17,6 +17,7 @@ def check(t: Tables) -> None:
     t.timers.check()
     store.check(t)
     fences.check(t)
+    operations.check(t)
     _check_streams(t)
     _check_offers(t)
     _check_tasks(t)
@@ -100,7 +101,7 @@ def _check_ledger(t: Tables) -> None:
     for agent_id, agent in t.agents.items():
         if agent.state not in PRESENT:
             continue
-        left = agent.info.resources
+        left = agent.estate.total
         uses = [offer.resources for offer in agent.offers.values()]
         uses += [entry.task.resources for entry in agent.tasks.values() if entry.holds]
         for use in uses:

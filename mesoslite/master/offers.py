@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.master import conduct, fates, fences, requests, store
+from mesoslite.master import conduct, fates, fences, orders, requests, store
 from mesoslite.master.protocol import ToAgent, ToScheduler
 from mesoslite.master.records import (
     AgentEntry,
@@ -38,7 +38,9 @@ from mesoslite.model import (
     Refusal,
     Task,
 )
-from mesoslite.resources import Resources, total_of
+from mesoslite.operations import Order
+from mesoslite.reservations import Change, InvalidChange, volumes_in, why_not_mounts
+from mesoslite.resources import Resources, quantities, total_of
 
 LEASES_SPARE = 1_000  # leases of answered offers that stay, beside as many as offers stand
 DONE = OperationResult()
@@ -65,6 +67,7 @@ def make_offers(t: Tables) -> None:
         t.offers[offer_id] = agent.offers[offer_id] = offer
         t.frameworks[framework_id].offers[offer_id] = offer
         t.leases.append((now_ms + lease_ms, offer_id))
+        estate = agent.estate
         told = Offer(
             offer_id,
             framework_id,
@@ -78,6 +81,7 @@ def make_offers(t: Tables) -> None:
             request_id,
             info.region,
             info.zone,
+            estate.of_keys_in(amount) if estate.reservations else (),
         )
         to_framework = made.get(framework_id)
         if to_framework is None:
@@ -315,8 +319,13 @@ def _use(
     role = offers[0].role
     results: list[OperationResult] = []
     launched: list[TaskEntry] = []
+    sent: list[TaskEntry | Order] = []
     units: dict[str, int] = {}
     for operation in call.operations:
+        if not isinstance(operation, Launch | InvalidLaunch):
+            result, left = _change(t, framework, agent, role, operation, left, sent)
+            results.append(result)
+            continue
         refused = _why_not_launch(t, framework, agent, operation, left, role)
         if refused is not None:
             t.no(refused[0])
@@ -337,6 +346,7 @@ def _use(
         framework.tasks[task.task_id] = entry
         agent.tasks[framework.framework_id, task.task_id] = entry
         launched.append(entry)
+        sent.append(entry)
         results.append(DONE)
         if isinstance(operation, Launch) and operation.request_id:
             units[operation.request_id] = units.get(operation.request_id, 0) + 1
@@ -344,15 +354,43 @@ def _use(
         conduct.answered(t, framework, offer)
     # In this order: the other way round a request that is met would be open again in between.
     requests.launched(t, framework, units)
-    _settle(t, offers, left)
-    # Who launches something may go on as fast as it likes.
+    changed = len(sent) > len(launched)
+    if changed:
+        _settle_changed(t, agent, offers, launched)
+    else:
+        _settle(t, offers, left)
+    # Who launches something may go on as fast as it likes. What it has changed and not used is
+    # offered again at once: it was not there to be refused before.
     refuse_ms = call.refuse_ms
-    refuse_ms = refuse_ms if launched or not left else conduct.refuse_ms(t, framework, refuse_ms)
-    _refuse_rest(t, framework, offers, left, units, refuse_ms)
-    if launched:
+    refuse_ms = refuse_ms if sent or not left else conduct.refuse_ms(t, framework, refuse_ms)
+    if not changed:
+        _refuse_rest(t, framework, offers, left, units, refuse_ms)
+    if sent:
         store.ride_along(t, framework, call.writes)
-    _send_launches(t, framework, agent, launched)
+    _send(t, framework, agent, sent)
     return tuple(results)
+
+
+def _change(
+    t: Tables,
+    framework: FrameworkEntry,
+    agent: AgentEntry,
+    role: str,
+    change: Change | InvalidChange,
+    left: Resources,
+    sent: list[TaskEntry | Order],
+) -> tuple[OperationResult, Resources]:
+    """Make a change of what is left of the offers: what became of it, and what is left then."""
+    why = orders.why_not(t, framework, agent, role, change, left)
+    if why is not None or isinstance(change, InvalidChange):
+        refusal, message = why or (Refusal.INVALID_OPERATION, "")
+        return OperationResult(t.no(refusal), message), left
+    order = orders.order_of(t, framework, role, change)
+    taken, given = agent.estate.conversion(order)
+    orders.enter(agent, order)
+    framework.operations[change.operation_id] = agent.info.agent_id
+    sent.append(order)
+    return DONE, left - taken + given
 
 
 def _task_of(operation: Operation) -> Task:
@@ -365,21 +403,25 @@ def _why_not_launch(
     t: Tables,
     framework: FrameworkEntry,
     agent: AgentEntry,
-    operation: Operation,
+    operation: Launch | InvalidLaunch,
     left: Resources,
     role: str,
 ) -> tuple[Refusal, str] | None:
     """The first reason why this task can not be launched on what is left. Only reads."""
     if isinstance(operation, InvalidLaunch):
         return Refusal.INVALID_TASK, operation.message
-    if not isinstance(operation, Launch):
-        return Refusal.INVALID_OPERATION, "this master reserves nothing"
     task = operation.task
     if task.task_id in framework.tasks:
         return Refusal.DUPLICATE_TASK, f"there is a task {task.task_id} already"
-    if not (task.resources.scalar("cpus") or task.resources.scalar("mem")):
+    needs = task.resources
+    unreserved = needs.scalar("cpus") or needs.scalar("mem")
+    if not unreserved and not any(quantities(needs)[:2]):
         only = f", only for {task.resources}" if task.resources else ""
         return Refusal.NO_RESOURCES, f"task {task.task_id} asks for neither cpus nor mem{only}"
+    if task.volumes or agent.estate.volumes:
+        unmounted = _why_not_volumes(agent, task)
+        if unmounted is not None:
+            return unmounted
     if not left.covers(task.resources):
         lacks = requests.fits_nowhere(t, role, task.resources)
         if lacks is not None:
@@ -398,6 +440,25 @@ def _why_not_launch(
     return None if task.fence is None else fences.why_not(t, framework, task)
 
 
+def _why_not_volumes(agent: AgentEntry, task: Task) -> tuple[Refusal, str] | None:
+    """A task holds each volume that it mounts whole, and no other: then nobody else is offered it.
+
+    Whether nobody else has it is for the offers to say, as of everything.
+    """
+    held = volumes_in(task.resources)
+    for mount in task.volumes:
+        if all(volume.volume_id != mount.volume_id for volume in held):
+            return Refusal.UNKNOWN_VOLUME, f"{task.task_id} mounts {mount.volume_id}"
+    why = why_not_mounts(task.volumes, task.resources)
+    if why is not None:
+        return Refusal.INVALID_TASK, f"{task.task_id}: {why}"
+    for volume in held:
+        there = agent.estate.volumes.get((volume.role, volume.volume_id))
+        if there is None or there.amount != volume.amount:
+            return Refusal.UNKNOWN_VOLUME, f"{task.task_id} holds {volume.amount}"
+    return None
+
+
 def _settle(t: Tables, offers: list[OutstandingOffer], left: Resources) -> None:
     """Tell the allocator what of the offers stays in use: all but `left`."""
     for offer in offers:
@@ -414,24 +475,42 @@ def _settle(t: Tables, offers: list[OutstandingOffer], left: Resources) -> None:
         t.allocator.charge(first.framework_id, first.role, first.agent_id, used)
 
 
-def _send_launches(
-    t: Tables, framework: FrameworkEntry, agent: AgentEntry, launched: list[TaskEntry]
+def _settle_changed(
+    t: Tables,
+    agent: AgentEntry,
+    offers: list[OutstandingOffer],
+    launched: list[TaskEntry],
 ) -> None:
-    if not launched:
+    """As `_settle`, of an agent whose amounts have other keys by now."""
+    for offer in offers:
+        forget_offer(t, offer, "accepted")
+    for offer in offers:
+        _settle_one(t, offer, NOTHING)
+    agent_id, first = agent.info.agent_id, offers[0]
+    t.allocator.set_total(agent_id, agent.estate.total)
+    for entry in launched:
+        t.allocator.charge(first.framework_id, first.role, agent_id, entry.task.resources)
+
+
+def _send(
+    t: Tables, framework: FrameworkEntry, agent: AgentEntry, sent: list[TaskEntry | Order]
+) -> None:
+    """Launches and changes in their order: the agent does them in that order too."""
+    if not sent:
         return
-    t.launch_count += len(launched)
     if agent.stream is None:
         raise AssertionError(f"offers of {agent.info.agent_id} outlived its stream")
     if framework.framework_id not in agent.introduced:
         agent.introduced.add(framework.framework_id)
         reference = FrameworkReference(framework.framework_id, framework.principal, framework.info)
         t.emit(ToAgent(agent.stream, FrameworkAdded(reference)))
-    for entry in launched:
-        t.emit(
-            ToAgent(
-                agent.stream, RunTask(entry.framework_id, entry.role, entry.task, entry.fence_token)
-            )
-        )
+    for one in sent:
+        if isinstance(one, Order):
+            orders.send(t, agent, one)
+            continue
+        t.launch_count += 1
+        run = RunTask(one.framework_id, one.role, one.task, one.fence_token)
+        t.emit(ToAgent(agent.stream, run))
 
 
 #: What is said of a launch that an earlier master may have sent to an agent which is not here.
@@ -468,6 +547,10 @@ def _truth_about(t: Tables, framework: FrameworkEntry, call: Accept) -> tuple[Op
         entry = None
         if isinstance(operation, Launch):
             entry = framework.tasks.get(operation.task.task_id)
+        elif not isinstance(operation, InvalidLaunch):
+            done = framework.operations.get(operation.operation_id) == call.agent_id
+            results.append(DONE if done else OperationResult(t.no(refusal), call.agent_id))
+            continue
         if entry is not None and entry.agent_id == call.agent_id:
             results.append(DONE)
         else:

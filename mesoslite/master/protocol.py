@@ -10,6 +10,7 @@ from enum import Enum
 from mesoslite.immutable import dataclass
 from mesoslite.messages import AgentCall, AgentEvent, SchedulerCall, SchedulerEvent
 from mesoslite.model import AgentInfo, Entry, FrameworkInfo, Refusal
+from mesoslite.reservations import Change
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -59,6 +60,22 @@ class TeardownAsked:
     request: int
     framework: str
     """An id or a name."""
+    release: bool = False
+    """With what it has reserved; then it may have been removed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class EstateAsked:
+    """An operator wants something reserved, unreserved or destroyed. Answered with an Answer of
+    the same request, when the agent has done it."""
+
+    request: int
+    agent_id: str
+    """The whole id."""
+    role: str
+    principal: str
+    change: Change
+    """Without an operation id: the master gives one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +116,7 @@ Event = (
     | StreamPaused
     | StreamResumed
     | TeardownAsked
+    | EstateAsked
     | TaskKillAsked
     | AgentGoneAsked
     | Tick
@@ -179,6 +197,17 @@ class FenceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseRecord:
+    """What frameworks of an identity have reserved is given up, wherever it is found."""
+
+    principal: str
+    name: str
+    framework_id: str
+    """The last of them that is meant: one of the same name that came later keeps what it has."""
+    asked_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """All that a master knows when it starts: its own epoch, and what is in the registry."""
 
@@ -191,6 +220,7 @@ class Recovered:
     stores: tuple[StoreRecord, ...] = ()
     entries: tuple[EntryRecord, ...] = ()
     fences: tuple[FenceRecord, ...] = ()
+    releases: tuple[ReleaseRecord, ...] = ()
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -299,6 +329,21 @@ class ForgetFence:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveRelease:
+    """Durable: insert or replace, by principal and name."""
+
+    record: ReleaseRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRelease:
+    """Durable: delete, by principal and name."""
+
+    principal: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to an operator. `refusal` None: done, and the ids say to what."""
 
@@ -308,6 +353,10 @@ class Answer:
     framework_id: str = ""
     agent_id: str = ""
     tasks: int = 0
+    releasing: int = 0
+    """Reservations and volumes that agents which are here are about to give up."""
+    agents_away: tuple[str, ...] = ()
+    """Those that may hold something to be released when they are back."""
 
 
 class Misconduct(Enum):
@@ -355,5 +404,7 @@ Durable = (
     | ForgetEntry
     | SaveFence
     | ForgetFence
+    | SaveRelease
+    | ForgetRelease
 )
 Effect = ToScheduler | ToAgent | CloseStream | Durable | Answer | Warn | PeerSilent

@@ -16,6 +16,7 @@ import msgspec
 
 from mesoslite.allocator import Allocator
 from mesoslite.deadlines import Deadlines
+from mesoslite.estate import EMPTY, Estate
 from mesoslite.lifecycle import TaskState
 from mesoslite.master.bucket import Bucket
 from mesoslite.master.protocol import (
@@ -25,6 +26,7 @@ from mesoslite.master.protocol import (
     FrameworkRecord,
     Misconduct,
     Recovered,
+    ReleaseRecord,
     StoreRecord,
 )
 from mesoslite.messages import FENCE_LEASE_MS, HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, Accept
@@ -39,6 +41,8 @@ from mesoslite.model import (
     Task,
     TaskStatus,
 )
+from mesoslite.operations import OperationStatus, Order
+from mesoslite.reservations import VolumeUse
 from mesoslite.resources import Resources
 from mesoslite.shelf import Shelf
 
@@ -90,6 +94,8 @@ class MasterConfig:
     """Ended tasks of one framework on one agent whose end it has not acknowledged (D7)."""
     results_max: int = 10_000
     """Accept results kept for each framework until its session confirms them (D2)."""
+    releases_max: int = 1_000
+    """Releases that are remembered for agents which may come back years later; ~200 B each."""
     fence_lease_ms: int = FENCE_LEASE_MS
     """For how long after a heartbeat that was echoed an agent's fenced tasks may run."""
     store_bytes_max: int = 256 * 1024 * 1024
@@ -159,6 +165,18 @@ class WaitingAccept:
 
 
 @dataclass(slots=True)
+class OperationEntry:
+    """A change that was sent to an agent, until its end is acknowledged."""
+
+    order: Order | None
+    """None: a registration told its end, which is all that is known of it."""
+    end: OperationStatus | None = None
+    """As the agent told it."""
+    request: int | None = None
+    """Of the operator who waits for its end."""
+
+
+@dataclass(slots=True)
 class AgentEntry:
     """An agent that the master knows."""
 
@@ -188,6 +206,16 @@ class AgentEntry:
     tasks there may run for a lease from then on."""
     fences: dict[tuple[str, str], FenceRecord] = field(default_factory=dict)
     """The keys that tasks there have, by (framework id, task id)."""
+    estate: Estate = EMPTY
+    """What is reserved there, and its volumes, with the orders done that are on their way."""
+    settled: Estate = EMPTY
+    """The same, as the agent has said."""
+    known: bool = False
+    """It has registered with this master, which so knows what is reserved there."""
+    operations: dict[tuple[str, str], OperationEntry] = field(default_factory=dict)
+    """By (framework id, operation id), in the order in which they were sent."""
+    volume_uses: dict[tuple[str, str], VolumeUse] = field(default_factory=dict)
+    """How full volumes are, by (role, volume id)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +318,8 @@ class FrameworkEntry:
     """Ends of tasks that never had a container, which an agent tells to a master that never heard
     of them: by task id, until acknowledged. A registration lists containers only."""
     store: FrameworkStore = field(default_factory=FrameworkStore)
+    operations: dict[str, str] = field(default_factory=dict)
+    """The agents of changes that were sent and are not acknowledged, by operation id."""
     fences: dict[str, FenceRecord] = field(default_factory=dict)
     """By key. At most one for each task that an agent may have."""
 
@@ -380,6 +410,12 @@ class Tables:
         self.framework_count = 0
         self.fence_count = 0
         """Tasks with a fence that were launched."""
+        self.operation_count = 0
+        """Changes that the master has asked for itself."""
+        self.releases: dict[tuple[str, str], ReleaseRecord] = {}
+        """By (principal, name), the newest last."""
+        self.release_due: dict[str, None] = {}
+        """Agents on which something may have become free that is to be released."""
         self.store_bytes = 0
         """Of all frameworks' stores."""
         self.offer_count = 0

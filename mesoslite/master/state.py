@@ -8,9 +8,21 @@ with it, in `frameworks.py`, `agents.py`, `offers.py` and `tasks.py`; all they k
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
-from mesoslite.master import agents, fences, frameworks, offers, requests, store, tasks
+from mesoslite.master import (
+    agents,
+    fences,
+    frameworks,
+    offers,
+    operations,
+    orders,
+    releases,
+    requests,
+    store,
+    tasks,
+)
 from mesoslite.master.invariants import check
 from mesoslite.master.protocol import (
     AgentCalled,
@@ -18,7 +30,9 @@ from mesoslite.master.protocol import (
     AgentRecord,
     Answer,
     CloseStream,
+    CompletedRecord,
     Effect,
+    EstateAsked,
     Event,
     ForgetAgent,
     FrameworkRecord,
@@ -108,6 +122,8 @@ class Master:
                 self._pause(event.stream, paused=False)
             case TeardownAsked():
                 self._teardown_asked(event)
+            case EstateAsked():
+                self._estate_asked(event)
             case TaskKillAsked():
                 self._kill_asked(event)
             case AgentGoneAsked():
@@ -135,6 +151,7 @@ class Master:
         offers.end_leases(t)
         while (due := t.timers.pop_due(t.now_ms)) is not None:
             self._due(*due)
+        releases.carry_out(t)
         offers.make_offers(t)
 
     def _begin(self, recovered: Recovered) -> None:
@@ -151,6 +168,7 @@ class Master:
         for agent in t.agents.values():
             agent.echoed_ms = t.now_ms
         fences.recover(t, recovered.fences)
+        releases.recover(t, recovered.releases)
 
     def _await_agents(self, records: Sequence[AgentRecord]) -> None:
         t = self.tables
@@ -305,10 +323,12 @@ class Master:
                 store.list_keys(t, framework, call)
             case WriteStore():
                 store.write(t, framework, call)
-            case Teardown():
-                frameworks.remove(t, framework, "its scheduler asked for it")
-            case AcknowledgeOperation() | ReconcileOperations():
-                t.no(Refusal.INVALID_OPERATION)
+            case Teardown(release):
+                frameworks.remove(t, framework, "its scheduler asked for it", release=release)
+            case AcknowledgeOperation():
+                operations.acknowledge(t, framework, call)
+            case ReconcileOperations():
+                operations.reconcile(t, framework, call)
             case Heartbeat():
                 if call.number:
                     t.emit(ToScheduler(stream, call))
@@ -336,8 +356,10 @@ class Master:
                 tasks.report(t, agent, call)
             case TaskMessage():
                 tasks.message_from_task(t, agent, call)
-            case OperationReport() | VolumesMeasured():
-                t.no(Refusal.INVALID_OPERATION)
+            case OperationReport(status):
+                operations.report(t, agent, status)
+            case VolumesMeasured(volumes):
+                agents.measured(agent, volumes)
             case Troubled():
                 agents.troubled(t, agent, call.problem)
             case Heartbeat():
@@ -352,14 +374,66 @@ class Master:
     def _teardown_asked(self, event: TeardownAsked) -> None:
         t = self.tables
         found = list(t.frameworks_called(event.framework))
-        if len(found) != 1:
+        if len(found) != 1 and not (event.release and not found):
             refusal = Refusal.AMBIGUOUS if found else Refusal.UNKNOWN_FRAMEWORK
             t.emit(Answer(event.request, t.no(refusal), event.framework))
             return
+        if not found:
+            self._release_completed(event)
+            return
         [framework] = found
         live = sum(not entry.state.terminal for entry in framework.tasks.values())
-        frameworks.remove(t, framework, "an operator asked for it")
-        t.emit(Answer(event.request, framework_id=framework.framework_id, tasks=live))
+        frameworks.remove(t, framework, "an operator asked for it", release=event.release)
+        self._answer_release(event, framework, live)
+
+    def _release_completed(self, event: TeardownAsked) -> None:
+        """What a framework that was removed before had reserved. Of one name there may be many,
+        one after the other: what the last one means they all mean."""
+        t = self.tables
+        named = [
+            record
+            for record in t.completed
+            if event.framework in (record.framework_id, record.info.name)
+        ]
+        if len({record.principal for record in named}) != 1:
+            refusal = Refusal.AMBIGUOUS if named else Refusal.UNKNOWN_FRAMEWORK
+            t.emit(Answer(event.request, t.no(refusal), event.framework))
+            return
+        last = named[-1]
+        releases.ask(t, last.principal, last.info.name, last.framework_id)
+        self._answer_release(event, last, 0)
+
+    def _answer_release(
+        self, event: TeardownAsked, framework: FrameworkEntry | CompletedRecord, live: int
+    ) -> None:
+        t = self.tables
+        identity = framework.principal, framework.info.name
+        releasing, away = 0, list[str]()
+        if event.release:
+            releasing = releases.waiting(t, *identity)
+            away = releases.agents_away(t, *identity)
+        t.emit(
+            Answer(
+                event.request,
+                framework_id=framework.framework_id,
+                tasks=live,
+                releasing=releasing,
+                agents_away=tuple(away),
+            )
+        )
+
+    def _estate_asked(self, event: EstateAsked) -> None:
+        t = self.tables
+        agent = t.agents.get(event.agent_id)
+        if agent is None or agent.stream is None:
+            refusal = Refusal.UNKNOWN_AGENT if agent is None else Refusal.AGENT_AWAY
+            t.emit(Answer(event.request, t.no(refusal), event.agent_id))
+            return
+        change = replace(event.change, operation_id=orders.own_id(t))
+        order = orders.own_order(t, event.principal, event.role, change)
+        why = operations.do(t, agent, order, event.request)
+        if why is not None:
+            t.emit(Answer(event.request, t.no(why[0]), why[1]))
 
     def _kill_asked(self, event: TaskKillAsked) -> None:
         t = self.tables

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesoslite.lifecycle import TaskState, may_move
-from mesoslite.master import fences
+from mesoslite.master import fences, releases
 from mesoslite.master.protocol import ToAgent, ToScheduler
 from mesoslite.master.records import AgentEntry, AgentState, FrameworkEntry, Tables, TaskEntry
 from mesoslite.messages import (
@@ -43,6 +43,7 @@ def release(t: Tables, entry: TaskEntry) -> None:
     if entry.holds:
         entry.holds = False
         t.allocator.release(entry.framework_id, entry.role, entry.agent_id, entry.task.resources)
+        releases.task_ended(t, t.agents[entry.agent_id])
 
 
 def forget(t: Tables, entry: TaskEntry) -> None:

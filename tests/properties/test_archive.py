@@ -18,13 +18,16 @@ from mesoslite.master.protocol import (
     ForgetCompleted,
     ForgetEntry,
     ForgetFence,
+    ForgetRelease,
     ForgetStore,
     FrameworkRecord,
     Recovered,
+    ReleaseRecord,
     SaveAgent,
     SaveEntry,
     SaveFence,
     SaveFramework,
+    SaveRelease,
     SaveStore,
     StoreRecord,
 )
@@ -47,6 +50,7 @@ completed_records = st.builds(CompletedRecord, ids, names, framework_infos, wall
 entry_records = st.builds(EntryRecord, ids, store_keys, entries)
 store_records = st.builds(StoreRecord, ids, numbers, ids, numbers, numbers)
 fence_records = st.builds(FenceRecord, ids, ids, ids, ids, numbers, numbers)
+release_records = st.builds(ReleaseRecord, names, names, ids, numbers)
 saves: st.SearchStrategy[Durable] = st.one_of(
     st.builds(SaveAgent, agent_records),
     st.builds(SaveFramework, framework_records),
@@ -54,6 +58,7 @@ saves: st.SearchStrategy[Durable] = st.one_of(
     st.builds(SaveEntry, entry_records),
     st.builds(SaveStore, store_records),
     st.builds(SaveFence, fence_records),
+    st.builds(SaveRelease, release_records),
 )
 
 
@@ -126,6 +131,16 @@ def test_fences_come_back_as_they_were(fences: list[FenceRecord]) -> None:
     )
     forgotten: list[Durable] = [ForgetFence(one.framework_id, one.key) for one in fences]
     assert archive.recovered(8, kept(saved + forgotten)) == Recovered(epoch=8)
+
+
+@given(st.lists(release_records, unique_by=lambda one: (one.principal, one.name), max_size=4))
+def test_releases_come_back_as_they_were(releases: list[ReleaseRecord]) -> None:
+    saved: list[Durable] = [*map(SaveRelease, releases)]
+    found = archive.recovered(7, reversed(kept(saved))).releases
+    assert set(found) == set(releases)
+    assert [one.asked_ms for one in found] == sorted(one.asked_ms for one in releases)
+    forgotten: list[Durable] = [ForgetRelease(one.principal, one.name) for one in releases]
+    assert kept([*saved, *forgotten]) == []
 
 
 @given(entry_records)

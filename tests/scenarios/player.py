@@ -178,6 +178,10 @@ def _line(effect: p.Effect) -> str:
             return f"save fence {fence.framework_id} {fence.key} of {fence.task_id}"
         case p.ForgetFence(framework_id, key):
             return f"forget fence {framework_id} {key}"
+        case p.SaveRelease(release):
+            return f"save release of {release.name} up to {release.framework_id}"
+        case p.ForgetRelease(principal, name):
+            return f"forget release of {principal}'s {name}"
         case p.SaveStore(store):
             return f"save store {store.framework_id} revision {store.revision}"
         case p.ForgetStore(framework_id):

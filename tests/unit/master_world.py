@@ -51,6 +51,8 @@ from mesoslite.model import (
     Task,
     TaskStatus,
 )
+from mesoslite.operations import OperationStatus
+from mesoslite.reservations import Reservation, Volume
 from mesoslite.resources import Resources
 
 START_MS = 1_000_000
@@ -149,6 +151,9 @@ class World:
         attributes: str = "",
         region: str = "",
         zone: str = "",
+        reservations: Sequence[Reservation] = (),
+        volumes: Sequence[Volume] = (),
+        operations: Sequence[OperationStatus] = (),
     ) -> list[Effect]:
         """An agent registers, on the stream named like it."""
         info = AgentInfo(
@@ -160,7 +165,17 @@ class World:
             region=region,
             zone=zone,
         )
-        call = Register(info, boot_id, epoch_seen, (), tuple(tasks), number)
+        call = Register(
+            info,
+            boot_id,
+            epoch_seen,
+            (),
+            tuple(tasks),
+            number,
+            tuple(reservations),
+            tuple(volumes),
+            tuple(operations),
+        )
         return self.step(AgentCalled(stream or agent_id, call))
 
     def framework(

@@ -265,7 +265,7 @@ def test_an_answer_is_given_again_on_a_new_stream_of_the_same_session() -> None:
         ("cpus:1;mem:4097", Refusal.NO_AGENT_FITS),
         ("cpus:1;gpus:1", Refusal.NO_AGENT_FITS),
         ("cpus:1;ports:[80-80]", Refusal.NO_AGENT_FITS),
-        ("cpus(ads):1", Refusal.NO_RESOURCES),
+        ("cpus(ads):1", Refusal.TOO_LARGE),
         ("disk:1", Refusal.NO_RESOURCES),
         ("", Refusal.NO_RESOURCES),
     ],
