@@ -37,6 +37,7 @@ from mesoslite.wire.mounts import mounts_from_wire
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,62}\$?\Z")  # no leading -: it becomes a word
 _URI = re.compile(r"(?:file://)?/.|https?://[^/\s]", re.IGNORECASE)
+_ARTIFACT = re.compile(r"maven:[^:\s]+:[^:\s]+:[^:\s]+")
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
 SHAPES_MAX = 1_024  # tasks of a framework come in few shapes, which differ by their ids alone
@@ -223,8 +224,10 @@ def write_uri(slot: pb.Uri, uri: Uri) -> None:
 def uri_from_wire(slot: pb.Uri) -> Uri:
     """Raises MalformedMessage."""
     value = check.name(slot.value, "value", limit.URI_LENGTH_MAX)
-    if _URI.match(value) is None:
-        raise MalformedMessage("value", value, "must begin with / file:/// http:// or https://")
+    artifact = _ARTIFACT.match(value) is not None
+    if not artifact and _URI.match(value) is None:
+        right = "/ file:/// http:// https:// or maven:GROUP:ARTIFACT:VERSION"
+        raise MalformedMessage("value", value, f"must begin with {right}")
     output = slot.output_file if slot.HasField("output_file") else None
     if output is not None:
         check.name(output, "output_file", limit.OUTPUT_FILE_LENGTH_MAX)
@@ -233,6 +236,8 @@ def uri_from_wire(slot: pb.Uri) -> Uri:
     sha256 = slot.sha256 if slot.HasField("sha256") else None
     if sha256 is not None and _SHA256.match(sha256) is None:
         raise MalformedMessage("sha256", sha256, "must be 64 hexadecimal digits")
+    if artifact and sha256 is None:
+        raise MalformedMessage("sha256", "", "must be there for an artifact of Maven")
     return Uri(value, slot.extract, slot.executable, output, sha256)
 
 

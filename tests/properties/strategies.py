@@ -184,7 +184,7 @@ uris = st.builds(
     st.booleans(),
     st.none() | st.sampled_from(("x", "a/b.tar.gz", ".hidden")),
     st.none() | st.just("0aF" * 21 + "9"),
-)
+) | st.just(Uri("maven:org.a:b_2.13:1.0:sources@zip", extract=False, sha256="0" * 64))
 environments = st.dictionaries(
     st.text(st.characters(codec="utf-8", exclude_characters="\0="), min_size=1),
     words,

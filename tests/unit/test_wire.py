@@ -228,6 +228,8 @@ def test_a_task_whose_parts_are_allowed_and_too_big_together_is_refused() -> Non
         ("value", {"value": "file://host"}),
         ("value", {"value": "http:///x"}),
         ("value", {"value": "/x\ny"}),
+        ("value", {"value": "maven:a:b", "sha256": "0" * 64}),
+        ("sha256", {"value": "maven:a:b:1"}),
         ("value", {"value": "/" + "x" * limit.URI_LENGTH_MAX}),
         ("output_file", {"value": "/x", "output_file": "/etc/passwd"}),
         ("output_file", {"value": "/x", "output_file": "a/../../b"}),
