@@ -16,6 +16,7 @@ from mesoslite.lifecycle import TaskState
 from mesoslite.messages import (
     AcknowledgeOperation,
     ApplyOperation,
+    KillTask,
     OperationReport,
     Register,
     RunTask,
@@ -36,7 +37,7 @@ from mesoslite.reservations import (
     VolumeUse,
 )
 from mesoslite.resources import Resources
-from mesoslite_agent.container import VolumeAt
+from mesoslite_agent.container import ContainerStarted, VolumeAt
 from mesoslite_agent.holdings import ANSWERS_MAX
 from mesoslite_agent.protocol import (
     OF_THE_HOST,
@@ -215,6 +216,18 @@ def test_r15_a_volume_in_use_is_neither_destroyed_nor_used_twice() -> None:
     status = status_of(effects)
     assert status.reason is Reason.RESERVATION_MISSING
     assert "other tasks use" in status.message
+    shop.world.handle(exited(container_id))
+    shop.done(DestroyVolume("data"))
+
+
+def test_r15_a_task_that_is_to_end_uses_its_volume_until_it_has() -> None:
+    shop = Shop()
+    shop.prepared()
+    container_id = one(launch(shop, on_volume()), StartContainer).spec.container_id
+    shop.world.handle(ContainerStarted(container_id, 1))
+    shop.world.hear(KillTask("f", "t1"))
+    assert shop.refused(DestroyVolume("data")) is Refusal.VOLUME_IN_USE
+    assert states(launch(shop, on_volume("t2"))) == [TaskState.DROPPED]
     shop.world.handle(exited(container_id))
     shop.done(DestroyVolume("data"))
 
