@@ -259,9 +259,10 @@ def _keys(amount: Resources) -> int:
 
 
 def _why_not_theirs(order: Order, there: Reservation | Volume) -> Why | None:
-    """Whoever is no framework is the operator, or the master on a framework's earlier word."""
-    if order.framework_id and order.principal != there.principal:
-        return Refusal.RESERVATION_TAKEN, f"it is {there.principal or 'nobody'}'s"
+    """Whoever is no framework is the operator, or the master on a framework's earlier word. What
+    an operator has reserved is nobody's, and any framework of the role may change it."""
+    if order.framework_id and there.principal and order.principal != there.principal:
+        return Refusal.RESERVATION_TAKEN, f"it is {there.principal}'s"
     return None
 
 

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from mesoslite.files import FILE_NAMES
 from mesoslite.loop import Inbox
 from mesoslite.master import view
+from mesoslite.master.estate_service import EstateService
 from mesoslite.master.explain import explain
 from mesoslite.master.fates import NotExplained
 from mesoslite.master.post_mortems import post_mortems
@@ -59,6 +60,9 @@ _CODES = {
     Refusal.UNKNOWN_TASK: grpc.StatusCode.NOT_FOUND,
     Refusal.UNKNOWN_REQUEST: grpc.StatusCode.NOT_FOUND,
     Refusal.UNKNOWN_AGENT: grpc.StatusCode.NOT_FOUND,
+    Refusal.UNKNOWN_RESERVATION: grpc.StatusCode.NOT_FOUND,
+    Refusal.UNKNOWN_VOLUME: grpc.StatusCode.NOT_FOUND,
+    Refusal.INVALID_OPERATION: grpc.StatusCode.INVALID_ARGUMENT,
     Refusal.AMBIGUOUS: grpc.StatusCode.INVALID_ARGUMENT,
     Refusal.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
     Refusal.TOO_BIG: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -102,6 +106,8 @@ class Operator:
             "KillTask": self._answering(pb.KillTaskRequest, self.kill_task),
             "MarkAgentGone": self._answering(pb.MarkAgentGoneRequest, self.mark_agent_gone),
         }
+        for name, (kind, method) in EstateService(self._tables, self._ask).methods().items():
+            unary[name] = self._answering(kind, method)
         methods = {
             name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()
         }
@@ -300,8 +306,15 @@ class Operator:
 
     async def teardown(self, request: pb.TeardownFrameworkRequest) -> pb.TeardownFrameworkResponse:
         """Remove a framework with its tasks."""
-        answer = await self._ask(lambda number: TeardownAsked(number, request.framework))
-        return pb.TeardownFrameworkResponse(framework_id=answer.framework_id, tasks=answer.tasks)
+        answer = await self._ask(
+            lambda number: TeardownAsked(number, request.framework, request.release)
+        )
+        return pb.TeardownFrameworkResponse(
+            framework_id=answer.framework_id,
+            tasks=answer.tasks,
+            releasing=answer.releasing,
+            agents_away=answer.agents_away,
+        )
 
     async def kill_task(self, request: pb.KillTaskRequest) -> pb.KillTaskResponse:
         """End a task."""

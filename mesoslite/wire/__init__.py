@@ -52,6 +52,7 @@ from mesoslite.wire.nouns import (
 )
 from mesoslite.wire.offers import OfferEncoder
 from mesoslite.wire.requests import write_request
+from mesoslite.wire.reservations import write_reservation, write_volume
 from mesoslite.wire.scheduler import (
     scheduler_calls_from_wire,
     scheduler_events_from_wire,
@@ -102,7 +103,9 @@ __all__ = [
     "write_framework_info",
     "write_framework_reference",
     "write_request",
+    "write_reservation",
     "write_resources",
     "write_status",
     "write_task",
+    "write_volume",
 ]

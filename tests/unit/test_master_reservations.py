@@ -8,6 +8,7 @@ import pytest
 
 from mesoslite.estate import Estate
 from mesoslite.lifecycle import TaskState
+from mesoslite.master import estates
 from mesoslite.master.protocol import Answer, EstateAsked, SaveRelease, TeardownAsked, ToAgent
 from mesoslite.messages import (
     Accept,
@@ -22,6 +23,7 @@ from mesoslite.messages import (
     ShutdownFramework,
     TaskOnAgent,
     Teardown,
+    VolumesMeasured,
 )
 from mesoslite.model import Launch, Offer, Operation, Refusal
 from mesoslite.operations import OperationReference, OperationStatus, Order
@@ -34,6 +36,7 @@ from mesoslite.reservations import (
     Reserve,
     Unreserve,
     VolumeMount,
+    VolumeUse,
 )
 from mesoslite.resources import Resources
 from tests.unit.master_world import World, on_agent, task
@@ -529,3 +532,46 @@ def test_a_release_is_in_the_registry_before_it_is_carried_out() -> None:
     assert kinds.index(SaveRelease) < min(applied)
     [record] = world.registry.releases
     assert (record.principal, record.name, record.framework_id) == ("local", "f", "1-F1")
+
+
+# --- what people see ------------------------------------------------------------------------------
+
+
+def test_a_query_shows_who_holds_what_on_which_agent_and_since_when() -> None:
+    world, offer = ground(resources="cpus:3;cpus(web):1;mem:4096;disk:1000")
+    world.asks(
+        offer,
+        Reserve("r", Resources(cpus=2, mem=64, disk=150), {"a": "b"}, "o1"),
+        CreateVolume("v", DISK, "r", "o2"),
+        user(),
+    )
+    t = world.master.tables
+    made, static = estates.reservations(t).rows
+    assert (static.reservation.role, static.reservation.resources) == ("web", CPU)
+    assert static.reservation.reservation_id == ""
+    assert (made.key, made.reservation.role) == ("a1 ads r", "ads")
+    assert (made.reservation.framework, made.reservation.since_ms) == ("f", world.now_ms)
+    assert made.used == Resources(cpus=1, mem=32, disk=100)
+    assert (made.pending, made.releasing) == (True, False)
+    [volume] = estates.volumes(t).rows
+    assert volume.user is not None
+    assert (volume.user.task.task_id, volume.use) == ("t1", None)
+    assert volume.pending
+    world.do()
+    world.tell("a1", VolumesMeasured((VolumeUse("ads", "v", 5, 7),)))
+    [volume] = estates.volumes(t, agent="a1.example", role="ads", framework="f").rows
+    assert (volume.use, volume.pending) == (VolumeUse("ads", "v", 5, 7), False)
+    assert estates.volumes(t, agent="a2").rows == ()
+    assert estates.reservations(t, role="web", framework="f").rows == ()
+    world.call("f", Teardown(release=True))
+    assert [row.releasing for row in estates.reservations(t, framework="f").rows] == [True]
+
+
+def test_what_an_operator_reserves_any_framework_of_the_role_may_give_up() -> None:
+    world, _offer = ground()
+    world.step(EstateAsked(7, "a1", "ads", "", Reserve("r", CPU)))
+    world.do()
+    [offer] = world.master.tables.offers.values()
+    accept = Accept(1, "a1", (offer.offer_id,), (Unreserve("r", operation_id="o1"),), 0)
+    world.call("f", accept)
+    assert [r.refusal for r in world.results()] == [None]
