@@ -291,10 +291,10 @@ def give_up(t: Tables, agent: AgentEntry) -> None:
             entry.holds = False
         t.allocator.remove_agent(agent_id)
     requests.judge_soon(t)
-    agent.state, agent.since_ms = AgentState.UNREACHABLE, t.now_ms
+    agent.state = AgentState.UNREACHABLE  # since it went, not since it was given up for that
     t.timers.drop((Timer.AGENT, agent_id))
-    t.timers.set((Timer.FORGET, agent_id), t.now_ms + t.config.forget_unreachable_ms)
-    t.emit(SaveAgent(AgentRecord(agent.info, t.now_ms)))
+    t.timers.set((Timer.FORGET, agent_id), agent.since_ms + t.config.forget_unreachable_ms)
+    t.emit(SaveAgent(AgentRecord(agent.info, agent.since_ms)))
     _tell_all(t, agent_id)
     for entry in list(agent.tasks.values()):
         if entry.double or entry.framework_id not in t.frameworks:

@@ -165,6 +165,8 @@ class AgentEntry:
     info: AgentInfo
     state: AgentState
     since_ms: int
+    """Since when it is so; DISCONNECTED and UNREACHABLE: since nothing was heard of it, as far as
+    this master knows."""
     boot_id: str = ""
     registration: int = 0
     """The number of the one that is in force."""

@@ -220,11 +220,12 @@ class Master:
     def _silent(self, stream: str) -> None:
         """Nothing was heard on a stream for so long that its peer can not be there any more."""
         t = self.tables
-        agent = t.agent_on(stream)
+        agent, heard_ms = t.agent_on(stream), t.peers[stream].heard_ms
         self._tell_of_silence(stream)
         t.emit(CloseStream(stream))
         self._closed(stream)
         if agent is not None:
+            agent.since_ms = heard_ms  # it went then, and that is noticed now
             agents.away_for_too_long(t, agent)
 
     def _tell_of_silence(self, stream: str) -> None:
