@@ -323,6 +323,7 @@ class Daemon:
             work_dir=settings.work_dir,
             why_not_ready=lambda: self.why_not_ready,
             launcher_up=lambda: self._containers.problem is None,
+            troubled=lambda: bool(self._trouble.problem),
             link=self._link,
         )
         pages = Pages(
