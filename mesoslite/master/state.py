@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from mesoslite.master import agents, fences, frameworks, offers, requests, store, tasks
+from mesoslite.master import agents, fates, fences, frameworks, offers, requests, store, tasks
 from mesoslite.master.invariants import check
 from mesoslite.master.protocol import (
     AgentCalled,
@@ -345,9 +345,13 @@ class Master:
     def _teardown_asked(self, event: TeardownAsked) -> None:
         t = self.tables
         found = list(t.frameworks_called(event.framework))
-        if len(found) != 1:
-            refusal = Refusal.AMBIGUOUS if found else Refusal.UNKNOWN_FRAMEWORK
-            t.emit(Answer(event.request, t.no(refusal), event.framework))
+        if not found:
+            no = t.no(Refusal.UNKNOWN_FRAMEWORK)
+            t.emit(Answer(event.request, no, event.framework))
+            return
+        if len(found) > 1:
+            which = fates.these(event.framework, [one.framework_id for one in found])
+            t.emit(Answer(event.request, t.no(Refusal.AMBIGUOUS), which))
             return
         [framework] = found
         live = sum(not entry.state.terminal for entry in framework.tasks.values())
