@@ -192,13 +192,13 @@ def test_a_scheduler_that_was_added_as_an_object_is_one_process() -> None:
 
 def test_a_node_that_there_is_not_is_told_with_those_that_there_are() -> None:
     cluster = Simulation(seed=9, agents=2)
-    with pytest.raises(LookupError, match="no node is called 'nobody'; there are master, a1, a2$"):
+    with pytest.raises(LookupError, match=r"no node is called 'nobody'; there are master, a1, a2$"):
         cluster.crash("nobody")
     for break_it in (cluster.reboot, cluster.damage_checkpoint, cluster.kill_launcher):
-        with pytest.raises(LookupError, match="no agent is called 'master'; there are a1, a2$"):
+        with pytest.raises(LookupError, match=r"no agent is called 'master'; there are a1, a2$"):
             break_it("master")
     cluster.add_agents(98, "cpus:1")
-    with pytest.raises(LookupError, match="a9 and 91 more$"):
+    with pytest.raises(LookupError, match=r"a9 and 91 more$"):
         cluster.partition("a1", "nobody", seconds=1)
 
 
