@@ -90,7 +90,7 @@ class Refusal(Enum):
     # Frameworks
     BAD_TOKEN = "the token is missing or wrong: pass the file the master wrote, --token-file"
     NOT_SUBSCRIBED = "the first call of a stream must be subscribe, and only the first"
-    FENCED = "another scheduler has subscribed with this identity: names must be unique"
+    FENCED = "another scheduler of this name and token has taken over: give each its own name"
     FRAMEWORK_REMOVED = "this framework was torn down or stayed away too long; its id is used up"
     INVALID_FRAMEWORK = "the framework's description is not valid"
     TOO_MANY_FRAMEWORKS = "the master holds as many frameworks as it may"

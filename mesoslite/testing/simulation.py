@@ -192,10 +192,11 @@ class Simulation(Faults):
         is one process, which can not be started again.
         """
         given = [scheduler] if isinstance(scheduler, Scheduler) else []
+        maker: object = scheduler  # the types are promises; a test may break them
 
         def make() -> Scheduler:
             if not isinstance(scheduler, Scheduler):
-                return an_object(scheduler() if callable(scheduler) else scheduler)
+                return an_object(maker() if callable(maker) else maker)
             if not given:
                 raise RuntimeError("to start a scheduler again, add its class and not an object")
             return given.pop()
