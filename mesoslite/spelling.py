@@ -41,6 +41,15 @@ SCALAR, RANGES, SET = "SCALAR", "RANGES", "SET"
 #: Names whose kind is fixed; any other name has the kind it was first given.
 KIND_OF_NAME = {"cpus": SCALAR, "mem": SCALAR, "disk": SCALAR, "gpus": SCALAR, "ports": RANGES}
 
+#: What people write who mean one of these; no agent would ever have any of the other name.
+_MEANT = {
+    "cpus": ("cpu", "core", "cores", "vcpu", "vcpus"),
+    "mem": ("mems", "memory", "ram"),
+    "disk": ("disks", "disc", "discs"),
+    "gpus": ("gpu",),
+    "ports": ("port",),
+}
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _ITEM = re.compile(r"[!-+\--:<-z|~]{1,255}")  # printable ASCII but `,` `;` `{` `}`
 _BAD_IN_ROLE = re.compile(r"[\s\x00-\x1f\x7f();:]")
@@ -130,6 +139,29 @@ def split_key(amount_key: str) -> tuple[str, str]:
         raise InvalidResources(f"{_show(amount_key)} lacks a ')'; a reserved amount is cpus(role)")
     key(name, role)
     return name, role
+
+
+def _slips() -> dict[str, str]:
+    """Each slip -> the name that was meant: a word of `_MEANT`, or two letters that changed places.
+
+    Not whatever is one letter off: TPUs may well be somebody's.
+    """
+    found = {slip: name for name, slips in _MEANT.items() for slip in slips}
+    for name in KIND_OF_NAME:
+        for at in range(len(name) - 1):
+            found[name[:at] + name[at + 1] + name[at] + name[at + 2 :]] = name
+    return found
+
+
+_NAME_MEANT = _slips()
+
+
+def _check_meant(name: str) -> None:
+    """Refuse a name that is nearly one of Mesos's: nothing would ever have such a resource."""
+    lowered = name.lower()
+    meant = lowered if lowered in KIND_OF_NAME else _NAME_MEANT.get(lowered, name)
+    if meant != name:
+        raise InvalidResources(f"no resource is called {name!r}: did you mean {meant}?")
 
 
 # --- one amount -----------------------------------------------------------------------------------
@@ -237,8 +269,10 @@ def items_of(value: object) -> frozenset[str]:
 # --- a whole value --------------------------------------------------------------------------------
 
 
-def gather(entries: Iterable[tuple[str, str, object]]) -> Amounts:
+def gather(entries: Iterable[tuple[str, str, object]], *, written: bool = True) -> Amounts:
     """Validated amounts from (where, key, value); `where` begins the message of what is refused.
+
+    `written`: by a person, whose slips are told (``cpu``). A peer's names are its own, as in Mesos.
 
     The kind follows from the value: ``[..]`` and pairs are ranges, ``{..}`` and collections of
     texts are sets, the rest are scalars. Nothing may be said twice, and a port (or any number or
@@ -250,6 +284,8 @@ def gather(entries: Iterable[tuple[str, str, object]]) -> Amounts:
     for where, spelled, value in entries:
         try:
             name, role = split_key(spelled)
+            if written and name not in KIND_OF_NAME:
+                _check_meant(name)
             at = key(name, role)
             if at in seen:
                 raise InvalidResources(f"{at} is given twice")
