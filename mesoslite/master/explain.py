@@ -96,12 +96,10 @@ def _told(t: Tables, framework: FrameworkEntry, role: str, request: str) -> list
     put_off = [w for w in put_off if role in ("", w.request.role)]
     put_off = [w for w in put_off if request in ("", w.request.request_id)]
     roles = {w.request.role for w in put_off}
-    # Where it knows of no request, what it says of the role is true of those that it will know.
-    whole = {one.role: one.blocked for one in told if one.request is None and one.role in roles}
     told = [one for one in told if one.request is not None or one.role not in roles]
     for wanted in put_off[:PUT_OFF_MAX]:
         one = replace(wanted.request, count=wanted.units)
-        also = [b for b in whole.get(one.role, ()) if b.reason is not WhyNot.DEMAND_MET]
+        also = t.allocator.keeps_all(framework.framework_id, one.role)
         offers = sum(o.request_id == one.request_id for o in framework.offers.values())
         blocked = (*also, Blocked(WhyNot.PUT_OFF))
         told.append(Explained(one.role, one, one.count, offers, blocked))

@@ -380,6 +380,21 @@ def test_requests_that_come_too_often_wait_for_their_turn() -> None:
     assert "slows down" in why.remedy
 
 
+def test_a_request_that_waits_for_its_turn_says_what_else_keeps_it() -> None:
+    world = asking(of_unit("cpus:9;mem:64"), agents=["cpus:4;mem:4096"] * (NARROW + 10))
+    for number in range(CONFIG.revives_max + 1):
+        late = replace(of_unit("cpus:1;mem:64", where=f"rack != r{number}"), request_id="late")
+        world.call("f", RequestResources((late,)))
+    world.call("f", Suppress())
+    for found in (
+        explain(world.master.tables, "f", request="late"),
+        explain(world.master.tables, "f"),
+    ):
+        assert isinstance(found, FrameworkExplanation)
+        [told] = [role for role in found.roles if role.request and role.request.where]
+        assert {why.reason for why in told.whys} == {WhyNot.SUPPRESSED, WhyNot.PUT_OFF}
+
+
 def test_a_revive_that_comes_too_often_waits_for_its_turn() -> None:
     world = cluster("f")
     for _ in range(CONFIG.revives_max + 1):
