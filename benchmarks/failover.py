@@ -209,7 +209,6 @@ def _rebuilt_us(count: int) -> float:
                 "*",
                 Task(f"t{number}-{n}", ["sleep", "9"], needs),
                 TaskState.RUNNING,
-                f"c{number}-{n}",
             )
             for n in range(TASKS)
         )

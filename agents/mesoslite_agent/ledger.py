@@ -120,7 +120,7 @@ class Ledger:
                 references.append(framework.reference)
             for here in framework.tasks.values():
                 r = here.record
-                task = TaskOnAgent(r.framework_id, r.role, r.task, here.state, r.container_id)
+                task = TaskOnAgent(r.framework_id, r.role, r.task, here.state)
                 tasks.append(task)
         return tuple(references), tuple(tasks)
 

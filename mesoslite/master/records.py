@@ -132,6 +132,8 @@ class TaskEntry(msgspec.Struct, gc=False):
     """The newest known; may be ahead of what the framework was told."""
     holds: bool
     """Whether its resources are charged in the allocator."""
+    since_ms: int
+    """When it was launched, or first heard of."""
     told: TaskState | None = None
     """What the framework was told last: reconciliation answers with it (docs/semantics.md 3.3)."""
     pending: TaskStatus | None = None
@@ -143,9 +145,7 @@ class TaskEntry(msgspec.Struct, gc=False):
     kill_grace_ms: int | None = None
     fence_token: int = 0
     """Of a task with a fence that this master launched."""
-    since_ms: int = 0
-    """When it was launched, or first heard of."""
-    history: list[TaskStatus] = msgspec.field(default_factory=list)
+    history: tuple[TaskStatus, ...] = ()
     """The first status of each state it was in, oldest first."""
 
 

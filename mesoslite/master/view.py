@@ -342,7 +342,7 @@ def _task_row(t: Tables, names: dict[str, str], entry: TaskEntry) -> TaskRow:
         entry.agent_id,
         agent.info.hostname if agent is not None else "",
         entry.state,
-        tuple(entry.history),
+        entry.history,
     )
 
 

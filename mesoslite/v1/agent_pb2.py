@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mesoslite.v1 import common_pb2 as mesoslite_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18mesoslite/v1/agent.proto\x12\x0cmesoslite.v1\x1a\x19mesoslite/v1/common.proto\"8\n\x0e\x43onnectRequest\x12&\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x17.mesoslite.v1.AgentCall\"J\n\x0f\x43onnectResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12(\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x18.mesoslite.v1.AgentEvent\"\x9a\x03\n\tAgentCall\x12\x35\n\x0eregister_begin\x18\x01 \x01(\x0b\x32\x1b.mesoslite.v1.RegisterBeginH\x00\x12\x33\n\rregister_part\x18\x02 \x01(\x0b\x32\x1a.mesoslite.v1.RegisterPartH\x00\x12\x31\n\x0cregister_end\x18\x03 \x01(\x0b\x32\x19.mesoslite.v1.RegisterEndH\x00\x12/\n\x08statuses\x18\x04 \x01(\x0b\x32\x1b.mesoslite.v1.StatusReportsH\x00\x12,\n\x07message\x18\x05 \x01(\x0b\x32\x19.mesoslite.v1.TaskMessageH\x00\x12,\n\theartbeat\x18\x06 \x01(\x0b\x32\x17.mesoslite.v1.HeartbeatH\x00\x12-\n\nfile_chunk\x18\x07 \x01(\x0b\x32\x17.mesoslite.v1.FileChunkH\x00\x12*\n\x08troubled\x18\x08 \x01(\x0b\x32\x16.mesoslite.v1.TroubledH\x00\x42\x06\n\x04\x63\x61ll\"\x1b\n\x08Troubled\x12\x0f\n\x07problem\x18\x01 \x01(\t\"~\n\rRegisterBegin\x12\x10\n\x08protocol\x18\x01 \x01(\x05\x12&\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x17.mesoslite.v1.AgentInfo\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x12\n\nepoch_seen\x18\x04 \x01(\x03\x12\x0e\n\x06number\x18\x05 \x01(\x03\"h\n\x12\x46rameworkReference\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12)\n\x04info\x18\x03 \x01(\x0b\x32\x1b.mesoslite.v1.FrameworkInfo\"\xab\x01\n\x0cTasksOnAgent\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12 \n\x04task\x18\x03 \x01(\x0b\x32\x12.mesoslite.v1.Task\x12\x15\n\rmore_task_ids\x18\x04 \x03(\t\x12\'\n\x06states\x18\x05 \x03(\x0e\x32\x17.mesoslite.v1.TaskState\x12\x15\n\rcontainer_ids\x18\x06 \x03(\t\"o\n\x0cRegisterPart\x12\x34\n\nframeworks\x18\x01 \x03(\x0b\x32 .mesoslite.v1.FrameworkReference\x12)\n\x05tasks\x18\x02 \x03(\x0b\x32\x1a.mesoslite.v1.TasksOnAgent\"0\n\x0bRegisterEnd\x12\x12\n\nframeworks\x18\x01 \x01(\x03\x12\r\n\x05tasks\x18\x02 \x01(\x03\"m\n\rStatusReports\x12,\n\x08statuses\x18\x01 \x01(\x0b\x32\x1a.mesoslite.v1.TaskStatuses\x12.\n\rlatest_states\x18\x02 \x03(\x0e\x32\x17.mesoslite.v1.TaskState\"q\n\tFileChunk\x12\x0f\n\x07request\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12&\n\x07refusal\x18\x04 \x01(\x0e\x32\x15.mesoslite.v1.Refusal\x12\x0f\n\x07message\x18\x05 \x01(\t\"\xca\x04\n\nAgentEvent\x12.\n\nregistered\x18\x01 \x01(\x0b\x32\x18.mesoslite.v1.RegisteredH\x00\x12;\n\x0f\x66ramework_added\x18\x02 \x01(\x0b\x32 .mesoslite.v1.FrameworkReferenceH\x00\x12+\n\trun_tasks\x18\x03 \x01(\x0b\x32\x16.mesoslite.v1.RunTasksH\x00\x12+\n\tkill_task\x18\x04 \x01(\x0b\x32\x16.mesoslite.v1.KillTaskH\x00\x12\x41\n\x14\x61\x63knowledge_statuses\x18\x05 \x01(\x0b\x32!.mesoslite.v1.AcknowledgeStatusesH\x00\x12\x37\n\x0freconcile_tasks\x18\x06 \x01(\x0b\x32\x1c.mesoslite.v1.ReconcileTasksH\x00\x12=\n\x12shutdown_framework\x18\x07 \x01(\x0b\x32\x1f.mesoslite.v1.ShutdownFrameworkH\x00\x12,\n\x07message\x18\x08 \x01(\x0b\x32\x19.mesoslite.v1.TaskMessageH\x00\x12(\n\x07refused\x18\t \x01(\x0b\x32\x15.mesoslite.v1.RefusedH\x00\x12,\n\theartbeat\x18\n \x01(\x0b\x32\x17.mesoslite.v1.HeartbeatH\x00\x12+\n\tread_file\x18\x0b \x01(\x0b\x32\x16.mesoslite.v1.ReadFileH\x00\x42\x07\n\x05\x65vent\"$\n\nRegistered\x12\x16\n\x0e\x66\x65nce_lease_ms\x18\x01 \x01(\x03\"|\n\x08RunTasks\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12 \n\x04task\x18\x03 \x01(\x0b\x32\x12.mesoslite.v1.Task\x12\x15\n\rmore_task_ids\x18\x04 \x03(\t\x12\x13\n\x0b\x66\x65nce_token\x18\x05 \x01(\x03\"U\n\x08KillTask\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x15\n\x08grace_ms\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_grace_ms\"R\n\x13\x41\x63knowledgeStatuses\x12\x10\n\x08task_ids\x18\x01 \x03(\t\x12\x12\n\nupdate_ids\x18\x02 \x03(\t\x12\x15\n\rframework_ids\x18\x03 \x03(\t\"6\n\rFrameworkTask\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"<\n\x0eReconcileTasks\x12*\n\x05tasks\x18\x01 \x03(\x0b\x32\x1b.mesoslite.v1.FrameworkTask\")\n\x11ShutdownFramework\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\"p\n\x08ReadFile\x12\x0f\n\x07request\x18\x01 \x01(\x03\x12\x14\n\x0c\x66ramework_id\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0e\n\x06length\x18\x06 \x01(\x03\"\xb8\x02\n\nPostMortem\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x03 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x04 \x01(\t\x12\x10\n\x08hostname\x18\x05 \x01(\t\x12\x0c\n\x04role\x18\x06 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x07 \x03(\t\x12)\n\tresources\x18\x08 \x03(\x0b\x32\x16.mesoslite.v1.Resource\x12&\n\x04life\x18\t \x03(\x0b\x32\x18.mesoslite.v1.TaskStatus\x12\x0b\n\x03oom\x18\n \x01(\x08\x12$\n\x06stdout\x18\x0b \x01(\x0b\x32\x14.mesoslite.v1.Output\x12$\n\x06stderr\x18\x0c \x01(\x0b\x32\x14.mesoslite.v1.Output\"$\n\x06Output\x12\x0c\n\x04tail\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x03\"9\n\x0bPostMortems\x12*\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x18.mesoslite.v1.PostMortem2Z\n\x0c\x41gentService\x12J\n\x07\x43onnect\x12\x1c.mesoslite.v1.ConnectRequest\x1a\x1d.mesoslite.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18mesoslite/v1/agent.proto\x12\x0cmesoslite.v1\x1a\x19mesoslite/v1/common.proto\"8\n\x0e\x43onnectRequest\x12&\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x17.mesoslite.v1.AgentCall\"J\n\x0f\x43onnectResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12(\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x18.mesoslite.v1.AgentEvent\"\x9a\x03\n\tAgentCall\x12\x35\n\x0eregister_begin\x18\x01 \x01(\x0b\x32\x1b.mesoslite.v1.RegisterBeginH\x00\x12\x33\n\rregister_part\x18\x02 \x01(\x0b\x32\x1a.mesoslite.v1.RegisterPartH\x00\x12\x31\n\x0cregister_end\x18\x03 \x01(\x0b\x32\x19.mesoslite.v1.RegisterEndH\x00\x12/\n\x08statuses\x18\x04 \x01(\x0b\x32\x1b.mesoslite.v1.StatusReportsH\x00\x12,\n\x07message\x18\x05 \x01(\x0b\x32\x19.mesoslite.v1.TaskMessageH\x00\x12,\n\theartbeat\x18\x06 \x01(\x0b\x32\x17.mesoslite.v1.HeartbeatH\x00\x12-\n\nfile_chunk\x18\x07 \x01(\x0b\x32\x17.mesoslite.v1.FileChunkH\x00\x12*\n\x08troubled\x18\x08 \x01(\x0b\x32\x16.mesoslite.v1.TroubledH\x00\x42\x06\n\x04\x63\x61ll\"\x1b\n\x08Troubled\x12\x0f\n\x07problem\x18\x01 \x01(\t\"~\n\rRegisterBegin\x12\x10\n\x08protocol\x18\x01 \x01(\x05\x12&\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x17.mesoslite.v1.AgentInfo\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x12\n\nepoch_seen\x18\x04 \x01(\x03\x12\x0e\n\x06number\x18\x05 \x01(\x03\"h\n\x12\x46rameworkReference\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12)\n\x04info\x18\x03 \x01(\x0b\x32\x1b.mesoslite.v1.FrameworkInfo\"\x9a\x01\n\x0cTasksOnAgent\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12 \n\x04task\x18\x03 \x01(\x0b\x32\x12.mesoslite.v1.Task\x12\x15\n\rmore_task_ids\x18\x04 \x03(\t\x12\'\n\x06states\x18\x05 \x03(\x0e\x32\x17.mesoslite.v1.TaskStateJ\x04\x08\x06\x10\x07\"o\n\x0cRegisterPart\x12\x34\n\nframeworks\x18\x01 \x03(\x0b\x32 .mesoslite.v1.FrameworkReference\x12)\n\x05tasks\x18\x02 \x03(\x0b\x32\x1a.mesoslite.v1.TasksOnAgent\"0\n\x0bRegisterEnd\x12\x12\n\nframeworks\x18\x01 \x01(\x03\x12\r\n\x05tasks\x18\x02 \x01(\x03\"m\n\rStatusReports\x12,\n\x08statuses\x18\x01 \x01(\x0b\x32\x1a.mesoslite.v1.TaskStatuses\x12.\n\rlatest_states\x18\x02 \x03(\x0e\x32\x17.mesoslite.v1.TaskState\"q\n\tFileChunk\x12\x0f\n\x07request\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12&\n\x07refusal\x18\x04 \x01(\x0e\x32\x15.mesoslite.v1.Refusal\x12\x0f\n\x07message\x18\x05 \x01(\t\"\xca\x04\n\nAgentEvent\x12.\n\nregistered\x18\x01 \x01(\x0b\x32\x18.mesoslite.v1.RegisteredH\x00\x12;\n\x0f\x66ramework_added\x18\x02 \x01(\x0b\x32 .mesoslite.v1.FrameworkReferenceH\x00\x12+\n\trun_tasks\x18\x03 \x01(\x0b\x32\x16.mesoslite.v1.RunTasksH\x00\x12+\n\tkill_task\x18\x04 \x01(\x0b\x32\x16.mesoslite.v1.KillTaskH\x00\x12\x41\n\x14\x61\x63knowledge_statuses\x18\x05 \x01(\x0b\x32!.mesoslite.v1.AcknowledgeStatusesH\x00\x12\x37\n\x0freconcile_tasks\x18\x06 \x01(\x0b\x32\x1c.mesoslite.v1.ReconcileTasksH\x00\x12=\n\x12shutdown_framework\x18\x07 \x01(\x0b\x32\x1f.mesoslite.v1.ShutdownFrameworkH\x00\x12,\n\x07message\x18\x08 \x01(\x0b\x32\x19.mesoslite.v1.TaskMessageH\x00\x12(\n\x07refused\x18\t \x01(\x0b\x32\x15.mesoslite.v1.RefusedH\x00\x12,\n\theartbeat\x18\n \x01(\x0b\x32\x17.mesoslite.v1.HeartbeatH\x00\x12+\n\tread_file\x18\x0b \x01(\x0b\x32\x16.mesoslite.v1.ReadFileH\x00\x42\x07\n\x05\x65vent\"$\n\nRegistered\x12\x16\n\x0e\x66\x65nce_lease_ms\x18\x01 \x01(\x03\"|\n\x08RunTasks\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12 \n\x04task\x18\x03 \x01(\x0b\x32\x12.mesoslite.v1.Task\x12\x15\n\rmore_task_ids\x18\x04 \x03(\t\x12\x13\n\x0b\x66\x65nce_token\x18\x05 \x01(\x03\"U\n\x08KillTask\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x15\n\x08grace_ms\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_grace_ms\"R\n\x13\x41\x63knowledgeStatuses\x12\x10\n\x08task_ids\x18\x01 \x03(\t\x12\x12\n\nupdate_ids\x18\x02 \x03(\t\x12\x15\n\rframework_ids\x18\x03 \x03(\t\"6\n\rFrameworkTask\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"<\n\x0eReconcileTasks\x12*\n\x05tasks\x18\x01 \x03(\x0b\x32\x1b.mesoslite.v1.FrameworkTask\")\n\x11ShutdownFramework\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\"p\n\x08ReadFile\x12\x0f\n\x07request\x18\x01 \x01(\x03\x12\x14\n\x0c\x66ramework_id\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0e\n\x06length\x18\x06 \x01(\x03\"\xb8\x02\n\nPostMortem\x12\x14\n\x0c\x66ramework_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x03 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x04 \x01(\t\x12\x10\n\x08hostname\x18\x05 \x01(\t\x12\x0c\n\x04role\x18\x06 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x07 \x03(\t\x12)\n\tresources\x18\x08 \x03(\x0b\x32\x16.mesoslite.v1.Resource\x12&\n\x04life\x18\t \x03(\x0b\x32\x18.mesoslite.v1.TaskStatus\x12\x0b\n\x03oom\x18\n \x01(\x08\x12$\n\x06stdout\x18\x0b \x01(\x0b\x32\x14.mesoslite.v1.Output\x12$\n\x06stderr\x18\x0c \x01(\x0b\x32\x14.mesoslite.v1.Output\"$\n\x06Output\x12\x0c\n\x04tail\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x03\"9\n\x0bPostMortems\x12*\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x18.mesoslite.v1.PostMortem2Z\n\x0c\x41gentService\x12J\n\x07\x43onnect\x12\x1c.mesoslite.v1.ConnectRequest\x1a\x1d.mesoslite.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,39 +45,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FRAMEWORKREFERENCE']._serialized_start=773
   _globals['_FRAMEWORKREFERENCE']._serialized_end=877
   _globals['_TASKSONAGENT']._serialized_start=880
-  _globals['_TASKSONAGENT']._serialized_end=1051
-  _globals['_REGISTERPART']._serialized_start=1053
-  _globals['_REGISTERPART']._serialized_end=1164
-  _globals['_REGISTEREND']._serialized_start=1166
-  _globals['_REGISTEREND']._serialized_end=1214
-  _globals['_STATUSREPORTS']._serialized_start=1216
-  _globals['_STATUSREPORTS']._serialized_end=1325
-  _globals['_FILECHUNK']._serialized_start=1327
-  _globals['_FILECHUNK']._serialized_end=1440
-  _globals['_AGENTEVENT']._serialized_start=1443
-  _globals['_AGENTEVENT']._serialized_end=2029
-  _globals['_REGISTERED']._serialized_start=2031
-  _globals['_REGISTERED']._serialized_end=2067
-  _globals['_RUNTASKS']._serialized_start=2069
-  _globals['_RUNTASKS']._serialized_end=2193
-  _globals['_KILLTASK']._serialized_start=2195
-  _globals['_KILLTASK']._serialized_end=2280
-  _globals['_ACKNOWLEDGESTATUSES']._serialized_start=2282
-  _globals['_ACKNOWLEDGESTATUSES']._serialized_end=2364
-  _globals['_FRAMEWORKTASK']._serialized_start=2366
-  _globals['_FRAMEWORKTASK']._serialized_end=2420
-  _globals['_RECONCILETASKS']._serialized_start=2422
-  _globals['_RECONCILETASKS']._serialized_end=2482
-  _globals['_SHUTDOWNFRAMEWORK']._serialized_start=2484
-  _globals['_SHUTDOWNFRAMEWORK']._serialized_end=2525
-  _globals['_READFILE']._serialized_start=2527
-  _globals['_READFILE']._serialized_end=2639
-  _globals['_POSTMORTEM']._serialized_start=2642
-  _globals['_POSTMORTEM']._serialized_end=2954
-  _globals['_OUTPUT']._serialized_start=2956
-  _globals['_OUTPUT']._serialized_end=2992
-  _globals['_POSTMORTEMS']._serialized_start=2994
-  _globals['_POSTMORTEMS']._serialized_end=3051
-  _globals['_AGENTSERVICE']._serialized_start=3053
-  _globals['_AGENTSERVICE']._serialized_end=3143
+  _globals['_TASKSONAGENT']._serialized_end=1034
+  _globals['_REGISTERPART']._serialized_start=1036
+  _globals['_REGISTERPART']._serialized_end=1147
+  _globals['_REGISTEREND']._serialized_start=1149
+  _globals['_REGISTEREND']._serialized_end=1197
+  _globals['_STATUSREPORTS']._serialized_start=1199
+  _globals['_STATUSREPORTS']._serialized_end=1308
+  _globals['_FILECHUNK']._serialized_start=1310
+  _globals['_FILECHUNK']._serialized_end=1423
+  _globals['_AGENTEVENT']._serialized_start=1426
+  _globals['_AGENTEVENT']._serialized_end=2012
+  _globals['_REGISTERED']._serialized_start=2014
+  _globals['_REGISTERED']._serialized_end=2050
+  _globals['_RUNTASKS']._serialized_start=2052
+  _globals['_RUNTASKS']._serialized_end=2176
+  _globals['_KILLTASK']._serialized_start=2178
+  _globals['_KILLTASK']._serialized_end=2263
+  _globals['_ACKNOWLEDGESTATUSES']._serialized_start=2265
+  _globals['_ACKNOWLEDGESTATUSES']._serialized_end=2347
+  _globals['_FRAMEWORKTASK']._serialized_start=2349
+  _globals['_FRAMEWORKTASK']._serialized_end=2403
+  _globals['_RECONCILETASKS']._serialized_start=2405
+  _globals['_RECONCILETASKS']._serialized_end=2465
+  _globals['_SHUTDOWNFRAMEWORK']._serialized_start=2467
+  _globals['_SHUTDOWNFRAMEWORK']._serialized_end=2508
+  _globals['_READFILE']._serialized_start=2510
+  _globals['_READFILE']._serialized_end=2622
+  _globals['_POSTMORTEM']._serialized_start=2625
+  _globals['_POSTMORTEM']._serialized_end=2937
+  _globals['_OUTPUT']._serialized_start=2939
+  _globals['_OUTPUT']._serialized_end=2975
+  _globals['_POSTMORTEMS']._serialized_start=2977
+  _globals['_POSTMORTEMS']._serialized_end=3034
+  _globals['_AGENTSERVICE']._serialized_start=3036
+  _globals['_AGENTSERVICE']._serialized_end=3126
 # @@protoc_insertion_point(module_scope)

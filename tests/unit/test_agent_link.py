@@ -62,14 +62,14 @@ def test_the_first_word_on_a_stream_is_the_whole_truth() -> None:
     number = (1 << REGISTRATION_BITS) + 1
     assert world.handle(StreamOpened()) == [ToMaster(Register(INFO, "boot", 0, number=number))]
     world.connect()
-    ended, running = world.launch(task("ended")), world.run(task("running"))
+    ended, _ = world.launch(task("ended")), world.run(task("running"))
     world.handle(exited(ended))
     register = one(said(world.handle(StreamOpened())), Register)
     assert register.frameworks == (reference("f"),)
     assert register.epoch_seen == 7
     assert register.tasks == (
-        TaskOnAgent("f", "*", task("ended"), TaskState.FINISHED, ended),
-        TaskOnAgent("f", "*", task("running"), TaskState.RUNNING, running),
+        TaskOnAgent("f", "*", task("ended"), TaskState.FINISHED),
+        TaskOnAgent("f", "*", task("running"), TaskState.RUNNING),
     )
 
 
