@@ -245,9 +245,12 @@ class Agent:
 
     def _give_up(self, damaged: tuple[tuple[str, str], ...]) -> None:
         """End what is not known for sure, in one step with what says so. Its container is one that
-        this agent does not know, and those are ended before anybody is told."""
+        this agent does not know, and those are ended before anybody is told. Of a framework that
+        was removed nobody is: the registration, which does not name the task, is all its end."""
         for framework_id, task_id in damaged:
             framework = self._ledger.frameworks.get(framework_id)
+            if framework is not None and framework.removed:
+                continue
             if framework is None:
                 framework = self._ledger.frameworks[framework_id] = FrameworkHere(framework_id)
             text = "what its agent knew of it was damaged on the disk, and it was ended"
@@ -485,8 +488,8 @@ class Agent:
         take it as leave to launch again, so it must not be lost."""
         for framework_id, task_id in word.tasks:
             framework = self._ledger.frameworks.get(framework_id)
-            if framework is not None and framework.knows(task_id):
-                continue  # it came, or was answered before
+            if framework is not None and (framework.removed or framework.knows(task_id)):
+                continue  # it came, or was answered before, or nobody waits for it
             dropped, reason = TaskState.DROPPED, Reason.AGENT_RESTARTED
             text = "the launch never arrived on its agent"
             if self._ledger.held >= self._config.tasks_max:

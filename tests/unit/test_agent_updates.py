@@ -344,6 +344,19 @@ def test_a_task_whose_checkpoint_is_damaged_is_ended_and_told_so_until_that_is_a
     assert ("f", "t1") not in world.disk.streams
 
 
+def test_a_damaged_task_of_a_removed_framework_is_forgotten_and_nobody_is_told() -> None:
+    world = connected()
+    world.run(task("t1"))
+    world.run(task("t2"))
+    world.hear(ShutdownFramework("f"))
+    world.restart(damaged=(("f", "t1"),))
+    assert list(world.disk.tasks) == [("f", "t2")]
+    world.connect()
+    assert world.hear(ReconcileTasks((("f", "t1"),))) == [], "no stream outlives its framework"
+    world.handle(exited("1-2", None, 15))
+    assert (world.disk.tasks, world.disk.streams, world.disk.frameworks) == ({}, {}, {})
+
+
 def test_a_post_mortem_tells_the_whole_life_over_all_runs_of_the_agent() -> None:
     world = connected()
     world.run(task(kill_grace_ms=60_000))
