@@ -206,11 +206,19 @@ class Containers:
         the host: processes, cgroups, mounts. Raises LauncherBroken.
         """
         await self._launcher.open()
+        # A container whose intent was damaged in the journal has no data, and may hold a root. This
+        # is asked while the launcher's words are still gathered: an end meanwhile would be missed.
+        holders = {
+            container_id: each.name
+            for each in self._containerizers.values()
+            for container_id in await self._in_thread(each.held)
+        }
         assert self._seen is not None
         seen, self._seen = self._seen, None
         for container_id in seen.keys() & known:
             event = seen[container_id]
-            name = str((event["data"] or {}).get("containerizer", "process"))
+            holder = holders.get(container_id, ProcessContainerizer.name)
+            name = str((event["data"] or {}).get("containerizer", holder))
             self._live[container_id] = Live(container_id, name, Phase.SPAWN, fields={})
             self._heard(event)
         await asyncio.gather(*(self._purge(each) for each in seen.keys() - known))

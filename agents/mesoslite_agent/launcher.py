@@ -12,9 +12,10 @@ In DIR (made 0700) are `lock` (one launcher for a DIR), `pid`, `journal` and `la
 both sides write one JSON object a line. A request has `seq` and `op`; its answer repeats `seq` and
 has `ok`, and `code` and `error` when that is false. Everything else that arrives is an event.
 
-  hello     {version, unattended_s, groups}: must come first; answered {version, pid}; from then on
-            events arrive. `unattended_s`, if any: kill all containers once nobody has been
-            connected for so long. `groups`: folders to remove at the end, as far as they are empty
+  hello     {version, unattended_s, groups}: must come first; answered {version, pid}, and to the
+            first that asks {damaged}: lines of the journal, if any; from then on events arrive.
+            `unattended_s`, if any: kill all containers once nobody has been connected for so long.
+            `groups`: folders to remove at the end, as far as they are empty
   start     {id, argv, env, cwd, stdout, stderr, ... as in journal.START_FIELDS}. Idempotent by id:
             asked twice it runs once. The outcome comes as an event. With `lease_until_s` it is
             killed then, by CLOCK_BOOTTIME, and its end has `over: lease`; it fails so, and nothing
@@ -295,7 +296,10 @@ class Launcher:
         self._unattended_s = None if unattended_s is None else float(unattended_s)
         self._groups = tuple(map(str, request.get("groups") or ()))[:GROUPS_MAX]
         connection.greeted = True
-        return {"version": request["version"], "pid": os.getpid()}
+        answer = {"version": request["version"], "pid": os.getpid()}
+        if self._journal.damaged:
+            answer["damaged"], self._journal.damaged = self._journal.damaged, 0
+        return answer
 
     def _known(self, request: Json) -> Container:
         container = self._containers.get(request["id"])

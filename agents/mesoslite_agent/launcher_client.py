@@ -269,10 +269,12 @@ class LauncherClient:
         why: LauncherRefused | None = None
         for version in range(VERSION, VERSION_OLDEST - 1, -1):
             try:
-                await self._ask({"op": "hello", "version": version} | self._wishes)
+                answer = await self._ask({"op": "hello", "version": version} | self._wishes)
             except LauncherRefused as refused:
                 why = refused
             else:
+                if damaged := answer.get("damaged"):
+                    self._log.warning("the launcher's journal was damaged", lines=damaged)
                 return version
         if self._writer is not None:
             self._writer.close()

@@ -8,7 +8,11 @@ import os
 import pwd
 import signal
 import sys
+import threading
 import time
+from typing import Any
+
+import pytest
 
 from mesoslite.model import Uri
 from mesoslite_agent.container import (
@@ -19,8 +23,9 @@ from mesoslite_agent.container import (
     Phase,
     StartFailure,
 )
+from mesoslite_agent.containerizers.process import ProcessContainerizer
 from mesoslite_agent.processes import read_process
-from tests.integration.containers import Place, Rig, descriptors, need_root, spec
+from tests.integration.containers import HAPPENS_S_MAX, Place, Rig, descriptors, need_root, spec
 from tests.integration.waiting import until
 
 
@@ -202,6 +207,35 @@ async def test_containers_outlive_their_agent_and_are_found_again(place: Place) 
     assert (never.phase, never.failure) == (Phase.SPAWN, StartFailure.SPAWN_FAILED)
     second.containers.stop("runs", signal.SIGTERM)
     assert (await second.ended("runs")).signal == signal.SIGTERM
+    await second.containers.close(kill=True)
+
+
+async def test_an_end_that_comes_while_it_is_asked_who_holds_what_is_not_missed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Rig(place)
+    await first.containers.recover(set())
+    first.containers.start(spec("sleep", "300"))
+    pid = (await first.started("c1")).pid
+    await first.containers.close(kill=False)
+    second = Rig(place)
+    heard, ended = second.containers._launcher._on_event, threading.Event()
+
+    def hear(event: dict[str, Any]) -> None:
+        heard(event)
+        if event["event"] == "exited":
+            ended.set()
+
+    def held(_self: ProcessContainerizer) -> set[str]:
+        if not ended.is_set():
+            os.kill(pid, signal.SIGKILL)
+            assert ended.wait(HAPPENS_S_MAX)
+        return set()
+
+    monkeypatch.setattr(second.containers._launcher, "_on_event", hear)
+    monkeypatch.setattr(ProcessContainerizer, "held", held)
+    await second.containers.recover({"c1"})
+    assert (await second.ended("c1")).signal == signal.SIGKILL
     await second.containers.close(kill=True)
 
 
