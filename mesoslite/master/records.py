@@ -324,6 +324,8 @@ class OutstandingOffer:
     agent_id: str
     resources: Resources
     made_ms: int
+    ends_ms: int
+    """When its lease runs out."""
     request_id: str = ""
     """The request that it was made for; empty: none."""
     units: int = 0
@@ -369,8 +371,10 @@ class Tables:
         """By (principal, name)."""
         self.offers: dict[str, OutstandingOffer] = {}
         self.leases: deque[tuple[int, str]] = deque()
-        """(end, offer id), oldest first: all leases are equally long, so no sorting is needed.
+        """(end, offer id), oldest first: these leases are equally long, so no sorting is needed.
         Offers that were answered stay in it until their time has come, or they are the most."""
+        self.short_leases: deque[tuple[int, str]] = deque()
+        """The same, of frameworks that are bounded for leaving offers unanswered."""
         self.peers: dict[str, Peer] = {}
         self.timers: Deadlines[tuple[Timer, str]] = Deadlines()
         self.awaited = 0
