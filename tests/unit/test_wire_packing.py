@@ -93,6 +93,13 @@ def test_messages_are_split_at_the_limits_and_keep_their_order() -> None:
     assert [len(request.calls) for request in scheduler_requests(beats)] == [limit.ITEMS_MAX, 1]
 
 
+def test_answers_to_accepts_are_split_by_their_results() -> None:
+    answers = [AcceptResult(n, (OperationResult(),) * limit.OPERATIONS_MAX) for n in range(5)]
+    responses = list(scheduler_responses(1, answers))
+    assert [len(response.events) for response in responses] == [2, 2, 1]
+    assert [e for r in responses for e in scheduler_events_from_wire(r)[1]] == answers
+
+
 def big_offer(number: int, attributes: int) -> Offer:
     return Offer(
         f"1-{number}",
