@@ -16,8 +16,8 @@ from the time of the KILLING status.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from enum import Enum
 from signal import Signals
 from typing import assert_never
 
@@ -75,7 +75,7 @@ from mesoslite_agent.protocol import (
     ToExecutor,
     ToMaster,
 )
-from mesoslite_agent.records import AgentConfig, FrameworkHere, TaskHere
+from mesoslite_agent.records import FINAL_REFUSALS, AgentConfig, FrameworkHere, Link, TaskHere
 from mesoslite_agent.streams import UpdateStream
 
 __all__ = ["Agent", "AgentConfig"]
@@ -83,25 +83,6 @@ __all__ = ["Agent", "AgentConfig"]
 SIGTERM = int(Signals.SIGTERM)
 SIGKILL = int(Signals.SIGKILL)
 REGISTRATION_BITS = 32  # of a registration's number, below the run: so many of one run
-#: After these the same agent would be refused again. All others pass: the old stream of our own
-#: ends, an agent leaves, the right master is elected.
-FINAL_REFUSALS = frozenset(
-    {
-        Refusal.AGENT_GONE,  # and it ends its tasks before it ends itself
-        Refusal.BAD_TOKEN,
-        Refusal.INVALID_AGENT,
-        Refusal.MALFORMED,
-        Refusal.UNSUPPORTED_VERSION,
-    }
-)
-
-
-class Link(Enum):
-    """Where the stream to the master is."""
-
-    DOWN = "there is none, or its end was asked for"
-    OPEN = "the registration was said and not yet answered: nothing else is said"
-    REGISTERED = "the master knows what is here"
 
 
 class Agent:
@@ -177,6 +158,15 @@ class Agent:
     def handle(self, event: Event) -> list[Effect]:
         """Take one event; say what is to be done about it. 5-20 us for most, O(tasks) for a stream
         that opens or is registered, a framework that goes, and the first Tick."""
+        return self.handle_all((event,))
+
+    def handle_all(self, events: Sequence[Event]) -> list[Effect]:
+        """As `handle` of each, in order."""
+        for event in events:
+            self._take(event)
+        return self._ledger.take_effects()
+
+    def _take(self, event: Event) -> None:
         if not self._begun and not isinstance(event, Tick):
             raise AssertionError("the first event of an agent is a Tick: it needs the time")
         match event:
@@ -204,7 +194,6 @@ class Agent:
                 self._stream_ended()
             case _:
                 assert_never(event)
-        return self._ledger.take_effects()
 
     # --- time -------------------------------------------------------------------------------------
 

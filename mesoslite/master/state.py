@@ -88,14 +88,23 @@ class Master:
 
     def handle(self, event: Event) -> list[Effect]:
         """What to do about an event. Never raises for anything that a peer can cause."""
-        t = self.tables
+        self._take(event)
+        return self.tables.take_effects()
+
+    def handle_all(self, events: Sequence[Event]) -> list[Effect]:
+        """As `handle` of each, in order."""
+        for event in events:
+            self._take(event)
+        return self.tables.take_effects()
+
+    def _take(self, event: Event) -> None:
         match event:
-            case Tick():
-                self._tick(event.now_ms)
-            case SchedulerCalled():
-                self._scheduler_called(event.stream, event.principal, event.call)
             case AgentCalled():
                 self._agent_called(event.stream, event.call)
+            case SchedulerCalled():
+                self._scheduler_called(event.stream, event.principal, event.call)
+            case Tick():
+                self._tick(event.now_ms)
             case StreamClosed():
                 self._closed(event.stream)
             case StreamPaused():
@@ -110,7 +119,6 @@ class Master:
                 self._gone_asked(event)
             case _:
                 assert_never(event)
-        return t.take_effects()
 
     def next_deadline_ms(self) -> int | None:
         """When a Tick is due even if nothing happens."""

@@ -34,7 +34,8 @@ from mesoslite_agent.protocol import (
     ToExecutor,
     ToMaster,
 )
-from mesoslite_agent.state import FINAL_REFUSALS, REGISTRATION_BITS, Agent
+from mesoslite_agent.records import FINAL_REFUSALS
+from mesoslite_agent.state import REGISTRATION_BITS, Agent
 from tests.unit.agent_world import (
     CONFIG,
     INFO,
