@@ -26,6 +26,7 @@ from mesoslite.master.records import (
 )
 from mesoslite.messages import (
     AgentLost,
+    FrameworkReference,
     KillTask,
     ReconcileTasks,
     Refused,
@@ -90,18 +91,18 @@ def register(t: Tables, stream: str, call: Register) -> None:
                 entry.double or entry.state.terminal
             ):  # an end comes from the agent, with all that it knows
                 tasks.say(t, entry, Reason.AGENT_REREGISTERED, "its agent came back with it")
+    of = dict.fromkeys([entry.framework_id for entry in here])
     if before is AgentState.AWAITED:
-        _tell_who_asked(t, here)
-    _pass_on_what_was_asked(t, agent, call)
+        _tell_who_asked(t, of, here)
+    _pass_on_what_was_asked(t, agent, call.frameworks, of)
     fences.registered(t, agent)
     offers.answer_waiting(t, agent)
 
 
-def _tell_who_asked(t: Tables, here: list[TaskEntry]) -> None:
+def _tell_who_asked(t: Tables, of: dict[str, None], here: list[TaskEntry]) -> None:
     """A scheduler that knows nothing but its name asks once for all tasks, and may have done so
     before this agent came back to a new master."""
-    named = {entry.framework_id for entry in here}
-    asking = {one for one in named if one in t.frameworks and t.frameworks[one].asks_for_all}
+    asking = {one for one in of if one in t.frameworks and t.frameworks[one].asks_for_all}
     for entry in here if asking else ():
         if entry.framework_id in asking and not entry.double:
             reference = TaskReference(entry.task.task_id, entry.agent_id)
@@ -145,7 +146,7 @@ def _returns(t: Tables, agent: AgentEntry, call: Register) -> None:
     offers.rescind(t, agent.offers.values())
     if agent.state is AgentState.AWAITED:
         _one_less_awaited(t)
-    if agent.state in (AgentState.ACTIVE, AgentState.DISCONNECTED):
+    elif agent.state is not AgentState.UNREACHABLE:
         t.allocator.remove_agent(agent.info.agent_id)
     t.timers.drop((Timer.AGENT, agent.info.agent_id))
     t.timers.drop((Timer.FORGET, agent.info.agent_id))
@@ -256,13 +257,14 @@ def _settle_the_missing(
         t.emit(ToAgent(agent.stream, ReconcileTasks(tuple(missing))))
 
 
-def _pass_on_what_was_asked(t: Tables, agent: AgentEntry, call: Register) -> None:
-    """Removals and kills that the agent may have missed while it was away."""
+def _pass_on_what_was_asked(
+    t: Tables, agent: AgentEntry, frameworks: Sequence[FrameworkReference], of: dict[str, None]
+) -> None:
+    """Removals and kills that the agent may have missed while it was away. `of`: all whose tasks it
+    has."""
     if agent.stream is None:
         raise AssertionError("an agent that registers has a stream")
-    listed = dict.fromkeys([framework.framework_id for framework in call.frameworks])
-    listed.update({task.framework_id: None for task in call.tasks})
-    for framework_id in listed:
+    for framework_id in {**dict.fromkeys([one.framework_id for one in frameworks]), **of}:
         if framework_id not in t.frameworks:
             t.emit(ToAgent(agent.stream, ShutdownFramework(framework_id)))
     for entry in [entry for entry in agent.tasks.values() if entry.kill_asked]:
