@@ -18,23 +18,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from mesoslite_agent import fencing, journal
+from mesoslite_agent import exits, journal
 from mesoslite_agent.container import (
     ContainerEvent,
-    ContainerExited,
     ContainerPhase,
     ContainerSpec,
     ContainerStarted,
-    ContainerStartFailed,
     Phase,
     StartFailure,
-    Usage,
 )
 from mesoslite_agent.containerizers import (
     CannotPrepare,
     Containerizer,
     Launch,
-    Measured,
     User,
     resolve_user,
 )
@@ -52,7 +48,6 @@ RELEASE_TRIES_MAX = 5
 LEASES_SINCE_VERSION = 2  # of the launcher: an older one would never end them
 LEASES_TOGETHER_MAX = 1_000  # ids of one request: ~20 kB
 CLOSE_S_MAX = 30.0
-ERROR_CHARS_MAX = 500
 
 if TYPE_CHECKING:
     from mesoslite_agent import fetcher
@@ -229,7 +224,9 @@ class Containers:
             live = Live(container_id, "process", Phase.SPAWN, over=True)
             self._live[container_id] = live
             text = "the agent ended before the command was started"
-            self._report(self._failure(live, StartFailure.SPAWN_FAILED, text))
+            self._report(
+                exits.start_failed(container_id, live.phase, StartFailure.NEVER_ASKED, text)
+            )
 
     async def collect_sandboxes(
         self, now_s: float, keep: Iterable[str], age_s_max: float
@@ -429,12 +426,7 @@ class Containers:
         live.was_asked()
         await self._release(live.container_id, live.containerizer)
         self._make_room(live)
-        self._report(self._failure(live, failure, text))
-
-    @staticmethod
-    def _failure(live: Live, failure: StartFailure, text: str) -> ContainerStartFailed:
-        line = " ".join(text.split())[:ERROR_CHARS_MAX]
-        return ContainerStartFailed(live.container_id, live.phase, failure, line)
+        self._report(exits.start_failed(live.container_id, live.phase, failure, text))
 
     @staticmethod
     def _make_room(live: Live) -> None:
@@ -460,9 +452,7 @@ class Containers:
             self._has_started(live, event)
         elif event["event"] == "failed":
             live.over = True
-            leased = event.get("over") == fencing.OVER
-            failure = StartFailure.LEASE_OVER if leased else StartFailure.SPAWN_FAILED
-            self._spawn(self._fail(live, failure, event["error"]))
+            self._spawn(self._fail(live, exits.failure_of(event), event["error"]))
         elif event["event"] == "exited":
             if not event["lost"]:
                 self._has_started(live, event)
@@ -479,32 +469,13 @@ class Containers:
         if isinstance(each, OciContainerizer):
             self._spawn(self._measure(live, event, each))
         else:
-            self._report_end(live, event, None)
+            self._report(exits.exited(event))
 
     async def _measure(self, live: Live, event: dict[str, Any], each: Containerizer) -> None:
         measured = await self._in_thread(each.measure, live.container_id)
-        self._report_end(live, event, measured)
-
-    def _report_end(self, live: Live, event: dict[str, Any], measured: Measured | None) -> None:
-        oom, usage = event["over"] == "mem", None
-        if not event["lost"]:
-            usage = Usage(cpu_ms=event["cpu_ms"], peak_mem_bytes=event["peak_mem_bytes"])
-        if measured is not None:
-            # One that ended well had a child killed and got over it.
-            oom = measured.oom_kills > 0 and event["exit_code"] != 0
-            usage = measured.usage or usage
-        self._report(
-            ContainerExited(
-                live.container_id,
-                exit_code=event["exit_code"],
-                signal=event["signal"],
-                oom=oom,
-                launcher_lost=event["lost"],
-                usage=usage,
-                pids_exceeded=event["over"] == "pids",
-                lease_over=event["over"] == fencing.OVER,
-            )
-        )
+        # One that ended well had a child killed and got over it.
+        oom = measured.oom_kills > 0 and event["exit_code"] != 0
+        self._report(exits.exited(event, oom=oom, usage=measured.usage))
 
     def _listed(self, ids: frozenset[str]) -> None:
         """After each connection: what should be there and is not was lost with its journal."""

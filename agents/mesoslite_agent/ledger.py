@@ -17,6 +17,7 @@ from mesoslite_agent.protocol import (
     Effect,
     ForgetFramework,
     ForgetTask,
+    KeepPostMortem,
     Recovered,
     SaveAcknowledgement,
     SaveUpdate,
@@ -77,6 +78,10 @@ class Ledger:
                 del self.frameworks[framework.framework_id]
 
     # --- effects ----------------------------------------------------------------------------------
+
+    def keep(self, here: TaskHere, *, oom: bool) -> None:
+        """Have its post-mortem kept; it has ended."""
+        self.emit(KeepPostMortem(here.record, tuple(here.life), oom))
 
     def take_effects(self) -> list[Effect]:
         """All since the last time, in order."""

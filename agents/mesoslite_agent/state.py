@@ -58,7 +58,6 @@ from mesoslite_agent.protocol import (
     ExecutorAttached,
     ExecutorDetached,
     ExecutorSpoke,
-    KeepPostMortem,
     LeaseContainers,
     MasterSpoke,
     Recovered,
@@ -94,6 +93,7 @@ class Agent:
         self._boot_id = recovered.boot_id
         self._run = recovered.run
         self._rebooted = recovered.rebooted
+        self._ends = {end.container_id: end for end in recovered.ends}
         self._epoch = recovered.epoch_seen
         self._damaged = recovered.damaged
         self._begun = False
@@ -219,9 +219,12 @@ class Agent:
         for framework in self._ledger.frameworks.values():
             for here in framework.tasks.values():
                 if here.state.terminal:
-                    self._keep(here, oom=here.life[-1].reason is Reason.MEMORY_LIMIT)
+                    self._ledger.keep(here, oom=here.life[-1].reason is Reason.MEMORY_LIMIT)
         for here in list(self._ledger.containers.values()):
-            if self._rebooted:
+            end = self._ends.pop(here.record.container_id, None)
+            if end is not None:
+                self._take_up_end(here, end)
+            elif self._rebooted:
                 text = "its host was started again, and no container survives that"
                 self._end(here, endings.Ending(TaskState.FAILED, Reason.HOST_REBOOTED, text))
             elif here.state is TaskState.RUNNING:
@@ -231,6 +234,15 @@ class Agent:
             else:
                 here.since_ms = self._ledger.now_ms
                 self._start_is_slow(here)
+
+    def _take_up_end(self, here: TaskHere, end: ContainerExited | ContainerStartFailed) -> None:
+        """It was over before its host was started again, and only its agent was not told."""
+        if isinstance(end, ContainerStartFailed):
+            self._start_failed(end)
+        else:
+            if not (here.started or here.ending or end.launcher_lost):
+                self._started(ContainerStarted(end.container_id, 0))  # a pid is of no use any more
+            self._exited(end)
 
     def _give_up(self, damaged: tuple[tuple[str, str], ...]) -> None:
         """End what is not known for sure, in one step with what says so. Its container is one that
@@ -680,9 +692,6 @@ class Agent:
         else:
             self._ledger.append(here.stream, status)
         here.life.append(status)
-        self._keep(here, oom=oom)
+        self._ledger.keep(here, oom=oom)
         self._ledger.emit(DestroyContainer(here.record.container_id))
         self._abort_when_empty()
-
-    def _keep(self, here: TaskHere, *, oom: bool) -> None:
-        self._ledger.emit(KeepPostMortem(here.record, tuple(here.life), oom))

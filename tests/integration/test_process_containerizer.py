@@ -204,7 +204,7 @@ async def test_containers_outlive_their_agent_and_are_found_again(place: Place) 
     assert await second.started("runs") == ContainerStarted("runs", pid)
     assert (await second.ended("ends")).exit_code == 5
     never = await second.failed("never")
-    assert (never.phase, never.failure) == (Phase.SPAWN, StartFailure.SPAWN_FAILED)
+    assert (never.phase, never.failure) == (Phase.SPAWN, StartFailure.NEVER_ASKED)
     second.containers.stop("runs", signal.SIGTERM)
     assert (await second.ended("runs")).signal == signal.SIGTERM
     await second.containers.close(kill=True)
