@@ -223,6 +223,10 @@ class Containers:
         for container_id in sorted(known - seen.keys()):
             live = Live(container_id, "process", Phase.SPAWN, over=True)
             self._live[container_id] = live
+            if self._launcher.forgetful:  # it may have been started, and may run
+                live.fields = self._sandboxes.traces(container_id)
+                await self._lost(live)
+                continue
             text = "the agent ended before the command was started"
             self._report(
                 exits.start_failed(container_id, live.phase, StartFailure.NEVER_ASKED, text)
@@ -304,8 +308,10 @@ class Containers:
     async def _ask_again(self, live: Live) -> None:
         try:
             await self._launcher.until_connected()
-            if not live.given_up and not live.over:  # else a start after the kill would run
-                await self._launcher.request("start", **live.request())
+            # A start after the kill would run, and one after its loss might run twice.
+            await self._launcher.request(
+                "start", wanted=lambda: not (live.given_up or live.over), **live.request()
+            )
             live.was_asked()
         except LauncherRefused as refused:
             await self._fail(live, StartFailure.SPAWN_FAILED, str(refused))
@@ -319,7 +325,7 @@ class Containers:
                 raise _GaveUp
             live.fields = launch.fields()
             self._enter(live, Phase.SPAWN)
-            await self._launcher.request("start", **live.request())
+            await self._launcher.request("start", wanted=lambda: not live.over, **live.request())
         except (_GaveUp, asyncio.CancelledError):
             if live.given_up and live.fields is None:
                 await self._fail(live, FAILURES[live.phase], GIVEN_UP)
@@ -482,13 +488,16 @@ class Containers:
         if self._seen is not None:
             return
         for live in list(self._live.values()):
-            if live.started and not live.over and live.container_id not in ids:
+            asked = live.fields is not None and self._launcher.forgetful
+            if (live.started or asked) and not live.over and live.container_id not in ids:
                 live.over = True
                 self._spawn(self._lost(live))
         for container_id in ids - self._live.keys():  # the connection was lost as it was forgotten
             self._spawn(self._purge(container_id))
 
     async def _lost(self, live: Live) -> None:
+        live.was_asked()
+        self._make_room(live)
         if live.fields:
             await self._in_thread(
                 journal.kill_lost, [journal.Container(live.container_id, live.fields)]

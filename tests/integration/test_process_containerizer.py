@@ -239,6 +239,45 @@ async def test_an_end_that_comes_while_it_is_asked_who_holds_what_is_not_missed(
     await second.containers.close(kill=True)
 
 
+async def test_what_ran_under_a_launcher_whose_journal_is_gone_is_ended_and_told_as_lost(
+    place: Place,
+) -> None:
+    first = Rig(place)
+    await first.containers.recover(set())
+    first.containers.start(spec("sh", "-c", "setsid sleep 300 & exec sleep 300"))
+    await first.started("c1")
+    await first.containers.close(kill=False)
+    launcher = first.launcher_pid()
+    os.kill(launcher, signal.SIGSTOP)  # else it would write its journal anew
+    (place.work_dir / "launcher" / "journal").unlink()
+    os.kill(launcher, signal.SIGKILL)
+    second = Rig(place)
+    await second.containers.recover({"c1"})
+    assert (await second.ended("c1")).launcher_lost
+    assert set(place.processes()) == {second.launcher_pid()}
+    await second.containers.close(kill=True)
+
+
+async def test_a_start_whose_answer_and_journal_are_lost_is_not_made_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(place)
+    await rig.containers.recover(set())
+    starts, client = place.work_dir / "starts", rig.containers._launcher
+    with monkeypatch.context() as deaf:
+        deaf.setattr(client, "_heard", lambda _message, known: known)
+        rig.containers.start(spec("sh", "-c", f"echo started >> {starts}; exec sleep 300"))
+        await until(lambda: starts.exists() and starts.read_text() == "started\n")
+        launcher = rig.launcher_pid()
+        os.kill(launcher, signal.SIGSTOP)
+        (place.work_dir / "launcher" / "journal").unlink()
+    os.kill(launcher, signal.SIGKILL)
+    assert (await rig.ended("c1")).launcher_lost
+    assert (await rig.run(spec("true", container_id="c2"))).exit_code == 0
+    assert starts.read_text() == "started\n"
+    await rig.containers.close(kill=True)
+
+
 async def test_what_the_agent_does_not_know_is_destroyed(place: Place) -> None:
     first = Rig(place)
     await first.containers.recover(set())

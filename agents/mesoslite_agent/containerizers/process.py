@@ -19,6 +19,7 @@ from mesoslite_agent.containerizers import (
     data_of,
     environment,
 )
+from mesoslite_agent.sandbox import MARKER
 
 
 class ProcessContainerizer:
@@ -45,7 +46,7 @@ class ProcessContainerizer:
             cwd=str(sandbox),
             stdout=str(sandbox / "stdout"),
             stderr=str(sandbox / "stderr"),
-            marker=f"MESOSLITE_SANDBOX={sandbox}",
+            marker=f"{MARKER}={sandbox}",
             mem_bytes_max=spec.mem_limit_bytes,
             pids_max=spec.pids_limit,
             data=data_of(spec),
