@@ -27,6 +27,7 @@ import structlog
 from mesoslite.loop import CommitError
 from mesoslite.measures import CommitMeasures
 
+KINDS = ("agent", "master")  # of daemons that have a work dir
 BUSY_TIMEOUT_MS = 5_000  # somebody looks into the file with the sqlite3 command: wait so long
 WRITE_HERE_ROWS_MAX = 2_000  # all of a full batch: 6 ms, less than it took to make
 FOLD_ROWS = 4_000  # so the log stays at a few MB, as with SQLite's own 1,000 pages
@@ -60,6 +61,7 @@ class WorkDir:
     """A daemon's directory, made if need be, and locked for as long as it is open.
 
     Two daemons of one kind must never share one: they would be one agent, or one master, twice.
+    And two of different kinds need not: whoever moves the one's files away moves the other's.
     """
 
     def __init__(self, path: Path, kind: str, *, mode: int = 0o700) -> None:
@@ -69,6 +71,12 @@ class WorkDir:
         """
         self.path = path.absolute()
         lock = self.path / f"{kind}.lock"
+        for other in KINDS:
+            if other != kind and (self.path / f"{other}.lock").exists():
+                raise StorageError(
+                    f"the work dir {path} is of the {other} that was started in it: "
+                    f"give the {kind} a --work-dir of its own"
+                )
         try:
             self.path.mkdir(mode=mode, parents=True, exist_ok=True)
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -73,7 +73,7 @@ class Reason(Enum):
     LAUNCHER_TERMINATED = "the launcher of its agent died, and with it what it knew of the end"
     HOST_REBOOTED = "its host was started again"
     CHECKPOINT_DAMAGED = "what its agent knew of it was damaged on the disk, so it was ended"
-    AGENT_RESTARTED = "its agent came back without it: the launch never arrived"
+    AGENT_RESTARTED = "its agent came back without it, or never started it"
     AGENT_UNREACHABLE = "its agent is not heard of any more"
     AGENT_GONE = "an operator said that its agent will never be back"
     AGENT_REREGISTERED = "its agent came back with it"

@@ -81,7 +81,7 @@ class Container:
         return {
             "exit_code": code if code >= 0 else None,
             "signal": number,
-            "over": self.over,
+            "over": self.over if code == -signal.SIGKILL else None,  # else the kill came too late
             "lost": False,
             "cpu_ms": round(self.cpu_s * 1000),
             "peak_mem_bytes": self.peak_bytes,

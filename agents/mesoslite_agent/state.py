@@ -492,7 +492,9 @@ class Agent:
             if framework is not None and (framework.removed or framework.knows(task_id)):
                 continue  # it came, or was answered before, or nobody waits for it
             dropped, reason = TaskState.DROPPED, Reason.AGENT_RESTARTED
-            text = "the launch never arrived on its agent"
+            text = (
+                "its agent has nothing of it: the launch never arrived, or its checkpoint is older"
+            )
             if self._ledger.held >= self._config.tasks_max:
                 self._ledger.say_once(framework_id, task_id, dropped, reason, text)
                 continue

@@ -13,6 +13,7 @@ from mesoslite.database import (
     Database,
     Statement,
     StorageError,
+    WorkDir,
 )
 
 TABLE = ("CREATE TABLE t (x INTEGER)",)
@@ -93,6 +94,15 @@ def test_what_was_settled_is_in_the_file_itself_and_marked_beside_it(tmp_path: P
     assert alone.execute("SELECT x FROM t").fetchall() == [(1,)]
     alone.close()
     assert (tmp_path / "db-begun").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_work_dir_is_of_one_kind_of_daemon(tmp_path: Path) -> None:
+    WorkDir(tmp_path, "master").close()
+    told = "is of the master that was started in it: give the agent a --work-dir of its own"
+    with pytest.raises(StorageError, match=told):
+        WorkDir(tmp_path, "agent")
+    assert not (tmp_path / "agent.lock").exists()
+    WorkDir(tmp_path, "master").close()
 
 
 def test_nothing_that_a_start_does_leaves_room_in_the_log(tmp_path: Path) -> None:
