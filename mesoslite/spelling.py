@@ -284,8 +284,6 @@ def gather(entries: Iterable[tuple[str, str, object]], *, written: bool = True) 
     for where, spelled, value in entries:
         try:
             name, role = split_key(spelled)
-            if written and name not in KIND_OF_NAME:
-                _check_meant(name)
             at = key(name, role)
             if at in seen:
                 raise InvalidResources(f"{at} is given twice")
@@ -293,6 +291,8 @@ def gather(entries: Iterable[tuple[str, str, object]], *, written: bool = True) 
             if len(seen) > KEYS_MAX:
                 raise InvalidResources(f"more than {KEYS_MAX} amounts")
             kind = _kind(name, value)
+            if written and kind != SET and name not in KIND_OF_NAME:  # none of Mesos's is a set
+                _check_meant(name)
             if kinds.setdefault(name, kind) != kind:
                 raise InvalidResources(f"{name} is {kinds[name]} in one role and {kind} in another")
             if len(kinds) > NAMES_MAX:

@@ -178,6 +178,7 @@ def test_bad_text_is_refused_in_one_line_that_says_where_and_what(
 def test_a_name_that_is_only_near_is_custom_and_one_of_a_peer_is_as_it_is() -> None:
     for name in ("tpus", "npus", "cpusets", "memo", "disk2", "risk", "sports"):
         assert Resources.parse(f"{name}:1").scalar(name) == 1_000
+    assert Resources.parse("disks:{sda,sdb}").sets["disks"] == {"sda", "sdb"}
     assert Resources.from_amounts({"cpu": 1_000}).scalar("cpu") == 1_000
     with pytest.raises(InvalidResources, match="did you mean cpus"):
         Resources(cpu=1)
