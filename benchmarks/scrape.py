@@ -73,7 +73,6 @@ def _watched(size: Watched) -> Master:
                 DEFAULT_ROLE,
                 Task(f"task-{number}-{n}", ["sleep", "1000"], TASK),
                 TaskState.RUNNING,
-                f"1-{n}",
             )
             for n, framework in enumerate(of)
         )

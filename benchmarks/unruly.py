@@ -10,11 +10,17 @@ from benchmarks.measure import AtMost, Figure, Speed, Unit, around, percentile
 from benchmarks.offenders import OFFENDERS
 from benchmarks.workload import Sizes, option
 from mesoslite import Offer, Scheduler, run_async
+from mesoslite.cli.connection import Operator
+from mesoslite.master.protocol import Misconduct
+from mesoslite.master.state import MasterConfig
+from mesoslite.v1 import operator_pb2
 
 POLITE = 3
 RESOURCES = "cpus:4;mem:4096"
 WANTS_EACH_S = 0.25  # rarer than what the master lets anybody do
 OFFER_S_MAX = 10.0
+CONFIG = MasterConfig()
+TASKS_EACH_S_MAX = 20  # on one agent: 50 ms from an offer to the end of a task are hardly undercut
 NAMED_S_MAX = 120.0  # a lease runs for 30 s before anybody is silent
 
 
@@ -78,12 +84,14 @@ def unruly(sizes: Crowd) -> list[Figure]:
         for kind in OFFENDERS:
             cluster.program(kind, "-m", "benchmarks.offenders", kind)
         _until_named(cluster)
+        before, began_s = _rows(cluster), time.monotonic()
         for run in sizes.each_run():
             quiet.add(percentile(waited_ms, 99), speed)
             among_ms, run_speed, busy = _others(cluster, f"run-{run}", sizes.wants)
             middle.add(percentile(among_ms, 50), run_speed)
             late.add(percentile(among_ms, 99), run_speed)
             master.add(busy, run_speed)
+        _assert_bounded(before, _rows(cluster), time.monotonic() - began_s, sizes.agents)
     return [late, middle, quiet, master]
 
 
@@ -105,6 +113,43 @@ def _others(cluster: Cluster, name: str, wants: int) -> tuple[list[float], Speed
         took_s = time.monotonic() - began_s
     assert all(len(each.waited_ms) == wants for each in polite)
     return [waited for each in polite for waited in each.waited_ms], speed, 100 * used_s / took_s
+
+
+def _rows(cluster: Cluster) -> dict[str, operator_pb2.FrameworkRow]:
+    """What the master says of each offender now."""
+    with Operator(cluster.address, cluster.token_file) as operator:
+        return {row.info.name: row for row in operator.frameworks() if row.info.name in OFFENDERS}
+
+
+def _assert_bounded(
+    before: dict[str, operator_pb2.FrameworkRow],
+    after: dict[str, operator_pb2.FrameworkRow],
+    took_s: float,
+    agents: int,
+) -> None:
+    """That each was kept to what mesoslite/master/conduct.py allows it: by counts, not by times.
+
+    Raises AssertionError. Unbounded, the greedy one has thousands of offers a second, and the
+    reviving one a thousand of each agent.
+    """
+    silent = after["silent"]
+    assert (silent.conduct.answered, silent.conduct.offers_max) == (0, 1)
+    assert silent.offers <= 1
+    had = {
+        kind: after[kind].conduct.answered - row.conduct.answered for kind, row in before.items()
+    }
+    # What it declines is refused for a second, or until a task ends there: it launches as often as
+    # it declines. Beyond that it has its short declines, all of them at once and then a tenth of
+    # them each second.
+    short = CONFIG.short_declines_max + agents
+    loops = short * (1 + took_s / 10) + agents * TASKS_EACH_S_MAX * (took_s + 1)
+    assert had["greedy"] <= 2 * loops, f"{had['greedy']:,} offers in {took_s:.0f} s"
+    # It is offered each agent once more after each revive that takes effect, and after each task
+    # of the other that ends there.
+    revives = CONFIG.revives_max + CONFIG.revives_per_s * took_s
+    most = agents * (revives + 1) + had["greedy"]
+    assert had["reviving"] <= most, f"{had['reviving']:,} offers in {took_s:.0f} s"
+    assert {one.what for one in after["reviving"].conduct.standing} == {Misconduct.REVIVES.name}
 
 
 def _until_named(cluster: Cluster) -> None:

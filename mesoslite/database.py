@@ -27,6 +27,7 @@ import structlog
 from mesoslite.loop import CommitError
 from mesoslite.measures import CommitMeasures
 
+KINDS = ("agent", "master")  # of daemons that have a work dir
 BUSY_TIMEOUT_MS = 5_000  # somebody looks into the file with the sqlite3 command: wait so long
 WRITE_HERE_ROWS_MAX = 2_000  # all of a full batch: 6 ms, less than it took to make
 FOLD_ROWS = 4_000  # so the log stays at a few MB, as with SQLite's own 1,000 pages
@@ -37,6 +38,8 @@ PAGE_BYTES = 4_096  # SQLite's own choice, which is ours
 LOG_HEADER = struct.Struct(">8I")
 #: Of a frame: page, pages of the file after a commit or 0, two salts, two sums.
 LOG_FRAME = struct.Struct(">6I")
+#: Of a log's index: how many frames SQLite takes of the log, in the order of this host.
+INDEX_HEADER = struct.Struct("=16xI")
 
 log = structlog.get_logger("mesoslite.database")
 
@@ -50,10 +53,15 @@ class StorageError(Exception):
     """A work directory or its database cannot be used; `str` is one line for people."""
 
 
+class DamagedError(StorageError):
+    """What is there is not what was written: a person restores it, or moves it away."""
+
+
 class WorkDir:
     """A daemon's directory, made if need be, and locked for as long as it is open.
 
     Two daemons of one kind must never share one: they would be one agent, or one master, twice.
+    And two of different kinds need not: whoever moves the one's files away moves the other's.
     """
 
     def __init__(self, path: Path, kind: str, *, mode: int = 0o700) -> None:
@@ -63,6 +71,12 @@ class WorkDir:
         """
         self.path = path.absolute()
         lock = self.path / f"{kind}.lock"
+        for other in KINDS:
+            if other != kind and (self.path / f"{other}.lock").exists():
+                raise StorageError(
+                    f"the work dir {path} is of the {other} that was started in it: "
+                    f"give the {kind} a --work-dir of its own"
+                )
         try:
             self.path.mkdir(mode=mode, parents=True, exist_ok=True)
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -130,33 +144,101 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, migrations: Sequence[Migration], *, synced: bool = False
+        self,
+        path: Path,
+        migrations: Sequence[Migration],
+        *,
+        synced: bool = False,
+        boot_id: str = "",
     ) -> None:
         """Open or make the file, for its owner alone. Raises StorageError.
 
         `synced`: every transaction of it is fsynced, so at most the last one may be torn.
+        `boot_id`: this boot of the host's. What is not fsynced is not torn within one boot either.
         """
         self._path = path
+        self._boot_id = boot_id
+        self._mark = path.with_name(f"{path.name}-begun")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._full = True
         self._unfolded = 0
+        self._open: list[sqlite3.Connection] = []
+        self._index = -1
         self.measures = CommitMeasures()
         try:
+            self._begun_in = self._begun()
             with contextlib.suppress(FileExistsError):  # SQLite makes the log like the file
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_MS / 1_000, isolation_level=None, check_same_thread=False
             )
+            self._open.append(self._connection)
             self._prepare(migrations, synced=synced)
         except OSError as error:
-            self.close()
+            self._leave()
             raise StorageError(f"cannot use {path}: {error.strerror}") from None
         except sqlite3.Error as error:
-            self.close()
-            raise StorageError(self._unusable(error)) from None
+            self._leave()
+            raise self._unusable(error) from None
         except StorageError:
-            self.close()
+            self._leave()
             raise
+
+    @property
+    def begun(self) -> bool:
+        """Whether this file has been settled once: then it is never empty."""
+        return self._begun_in is not None
+
+    def settle(self) -> None:
+        """From now on it holds what it is never without; an empty one is damaged.
+
+        Blocks, with some fsyncs at the first start in each boot. Raises StorageError.
+        SQLite makes an empty file anew, and leaves out a log from its first broken byte on, both
+        without a word: so what was written first is folded into the file, and a mark put beside.
+        """
+        if self._begun_in == self._boot_id:
+            return
+        try:
+            self._empty_log()
+            written = self._mark.with_name(f"{self._mark.name}.new")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            with os.fdopen(os.open(written, flags, 0o600), "w") as file:
+                file.write(f"{self._boot_id}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            written.replace(self._mark)
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._mark}: {error.strerror}") from None
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        self._begun_in = self._boot_id
+
+    def _begun(self) -> str | None:
+        """The boot in which it was last settled; None: never. Raises StorageError, OSError.
+
+        It is asked before SQLite sees the file: the log of an empty one would be removed.
+        """
+        try:
+            boot_id = self._mark.read_text(errors="replace").strip()
+        except FileNotFoundError:
+            boot_id = None
+        size, log_size = _size(self._path), _size(Path(f"{self._path}-wal"))
+        if not size and (boot_id is not None or log_size):  # there is no log before the file
+            how = "it is missing, and was there" if size is None else "it is empty, and was not"
+            raise self.damaged(f"{how} before")
+        return boot_id
+
+    def damaged(self, what: str) -> DamagedError:
+        """What to raise for a file of which `what` is wrong. Its log and mark go with it."""
+        return DamagedError(
+            f"{self._path} is damaged: {what}: "
+            f"restore it from a copy, or move all of {self._path.name}* away"
+        )
 
     def _prepare(self, migrations: Sequence[Migration], *, synced: bool) -> None:
         connection = self._connection
@@ -165,14 +247,11 @@ class Database:
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         [verdict] = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            why = " ".join(verdict.split())
-            raise StorageError(f"{self._path} is damaged ({why}): restore it or move it away")
-        if synced and (lost := self._commits_behind_a_broken_one()) > 1:
-            raise StorageError(
-                f"{self._path} is damaged: its log {self._path.name}-wal is broken, and {lost} "
-                "commits behind that would be lost: restore both from a copy, or move them away"
-            )
+            raise self.damaged(" ".join(verdict.split()))
+        self._judge_log(synced=synced)
         [version] = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0 and self.begun:
+            raise self.damaged("it is empty, and was not before")
         if version > len(migrations):
             raise StorageError(
                 f"{self._path} has tables of version {version}, this program knows "
@@ -183,16 +262,40 @@ class Database:
         connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
         connection.execute("PRAGMA busy_timeout=0")  # see `_write_there`
 
+    def _judge_log(self, *, synced: bool) -> None:
+        """Refuse a log that lost more than a crash can tear: one commit at most when each is
+        fsynced, or only the process crashed."""
+        lost = self._commits_behind_a_broken_one()
+        whole = synced or (self._boot_id != "" and self._begun_in == self._boot_id)
+        if whole and lost > 1:
+            raise self.damaged(
+                f"its log {self._path.name}-wal is broken, and {lost} commits behind that "
+                "would be lost"
+            )
+        if lost:  # else the next start would take them for commits behind those of this run
+            self._empty_log()
+
+    def _empty_log(self) -> None:
+        """Fold the log into the file, and give back its room.
+
+        With room in the log a daemon would notice a full disk only when that is used up too. Who
+        only restarts leaves the log as it is, so that its first commit needs room.
+        """
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def _commits_behind_a_broken_one(self) -> int:
         """SQLite takes a log as far as its checksums are right, and leaves the rest without a word.
 
-        The rest may be what a crash tore, one commit at most when each is fsynced, or what an
-        earlier use of the log has left there, which has another salt. More is damage.
+        The rest may be what an earlier use of the log has left there, which has another salt; of
+        what remains, it counts the commits. How far it was taken stands in the log's index, which
+        is opened once and for as long as the connection: closing it drops SQLite's locks on it.
         """
-        [(_, taken, _)] = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         try:
+            if self._index < 0:
+                self._index = os.open(f"{self._path}-shm", os.O_RDONLY | os.O_CLOEXEC)
+            [taken] = INDEX_HEADER.unpack(os.pread(self._index, INDEX_HEADER.size, 0))
             with Path(f"{self._path}-wal").open("rb") as file:
-                return commits_behind(file, max(taken, 0))
+                return commits_behind(file, taken)
         except FileNotFoundError:
             return 0
 
@@ -214,17 +317,20 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
-    def _unusable(self, error: sqlite3.Error) -> str:
-        if isinstance(error, sqlite3.OperationalError):
-            return f"cannot use {self._path}: {error}"
-        return f"{self._path} is damaged ({error}): restore it or move it away"
+    def _unusable(self, error: sqlite3.Error) -> StorageError:
+        # The statements are ours: one that does not fit the tables, or text that is none (which has
+        # no code), tells of tables that are not as we made them.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+            return StorageError(f"cannot use {self._path}: {error}")
+        return self.damaged(str(error))
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
         """Everything that a query gives. Blocks; raises StorageError."""
         try:
             return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise StorageError(self._unusable(error)) from None
+            raise self._unusable(error) from None
 
     def write_now(self, statements: Sequence[Statement]) -> None:
         """Write one transaction, durable beyond a crash of the host. Blocks; raises CommitError."""
@@ -264,7 +370,9 @@ class Database:
         try:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error as error:  # the rows are in the log: nothing is lost
-            log.warning("the log of a database could not be folded in", why=self._unusable(error))
+            log.warning(
+                "the log of a database could not be folded in", why=str(self._unusable(error))
+            )
         else:
             self._unfolded = 0
 
@@ -296,6 +404,29 @@ class Database:
     def close(self) -> None:
         """Finish what is being written, then close the file. Blocks."""
         self._thread.shutdown(wait=True)
-        connection: sqlite3.Connection | None = getattr(self, "_connection", None)
-        if connection is not None:
+        for connection in self._open:
             connection.close()
+        if self._index >= 0:
+            os.close(self._index)
+            self._index = -1
+
+    def _leave(self) -> None:
+        """Close a file that is refused, and leave its log to those who repair it.
+
+        Whoever closes last folds in what SQLite takes of the log and removes it, and with it all
+        that tells the next start that something is missing: unless it may only read.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            if self._open:
+                only_read = f"{self._path.absolute().as_uri()}?mode=ro"
+                self._open.append(sqlite3.connect(only_read, uri=True))
+                self._open[-1].execute("SELECT count(*) FROM sqlite_master").fetchone()
+        self.close()
+
+
+def _size(path: Path) -> int | None:
+    """In bytes; None: there is no such file. Raises OSError."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

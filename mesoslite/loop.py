@@ -40,6 +40,14 @@ class Machine(Protocol[E_contra, F_co]):
         """Take one event; say what is to be done about it."""
         ...
 
+    def handle_all(self, events: Sequence[E_contra], /) -> Sequence[F_co]:
+        """Take these in order: what `handle` says of each, one after another.
+
+        What else is done for an event is done once for all: 0.5 us less for each, and a task is
+        fifteen events, on its way through session, master and agent.
+        """
+        ...
+
     def next_deadline_ms(self) -> int | None:
         """When time itself is the next event; None: never."""
         ...
@@ -260,12 +268,9 @@ async def drive(
     while not (inbox.closed and not len(inbox)):
         batch = await inbox.take(batch_max, machine.next_deadline_ms())
         began_s = time.perf_counter()
-        effects: list[F] = []
         now = now_ms()
-        if batch and now != ticked_ms:
-            effects += machine.handle(tick(now))
-        for event in batch:
-            effects += machine.handle(event)
+        before = [tick(now)] if batch and now != ticked_ms else []
+        effects = list(machine.handle_all([*before, *batch]))
         ticked_ms = now_ms()
         ticking_s = time.perf_counter()
         effects += machine.handle(tick(ticked_ms))

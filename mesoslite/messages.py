@@ -386,7 +386,6 @@ class TaskOnAgent:
     role: str
     task: Task
     state: TaskState
-    container_id: str
 
 
 @dataclass(frozen=True, slots=True)

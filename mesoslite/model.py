@@ -82,7 +82,7 @@ class Reason(Enum):
     LAUNCHER_TERMINATED = "the launcher of its agent died, and with it what it knew of the end"
     HOST_REBOOTED = "its host was started again"
     CHECKPOINT_DAMAGED = "what its agent knew of it was damaged on the disk, so it was ended"
-    AGENT_RESTARTED = "its agent came back without it: the launch never arrived"
+    AGENT_RESTARTED = "its agent came back without it, or never started it"
     AGENT_UNREACHABLE = "its agent is not heard of any more"
     AGENT_GONE = "an operator said that its agent will never be back"
     AGENT_REREGISTERED = "its agent came back with it"
@@ -100,7 +100,7 @@ class Refusal(Enum):
     # Frameworks
     BAD_TOKEN = "the token is missing or wrong: pass the file the master wrote, --token-file"
     NOT_SUBSCRIBED = "the first call of a stream must be subscribe, and only the first"
-    FENCED = "another scheduler has subscribed with this identity: names must be unique"
+    FENCED = "another scheduler of this name and token has taken over: give each its own name"
     FRAMEWORK_REMOVED = "this framework was torn down or stayed away too long; its id is used up"
     INVALID_FRAMEWORK = "the framework's description is not valid"
     TOO_MANY_FRAMEWORKS = "the master holds as many frameworks as it may"

@@ -118,7 +118,8 @@ class Resources:
     Numbers are given as one writes them and kept exactly: ``cpus`` in cores (0.1), ``mem`` and
     ``disk`` in MiB or as text with a unit ("4GiB"), ``gpus`` whole, ``ports`` as
     ``"[31000-32000]"`` or pairs with both ends included. Any other name is a custom resource: a
-    number, ``"[1-5]"`` or pairs, ``"{a,b}"`` or a set of texts. All of it is for `role`, ``*``
+    number, ``"[1-5]"`` or pairs, ``"{a,b}"`` or a set of texts; but a slip, as
+    ``cpu`` or ``memory``, is refused with the name that is meant. All of it is for `role`, ``*``
     being nobody's, and of its dynamic `reservation` if there is one. Zero amounts vanish, so
     equality is by value.
 
@@ -191,7 +192,7 @@ class Resources:
         entries: list[tuple[str, str, object]] = []
         entries += [(_place(at), at, [*pairs]) for at, pairs in (ranges or {}).items()]
         entries += [(_place(at), at, frozenset(items)) for at, items in (sets or {}).items()]
-        return _made(*with_scalars(gather(entries) if entries else NOTHING, scalars))
+        return _made(*with_scalars(gather(entries, written=False) if entries else NOTHING, scalars))
 
     # --- arithmetic: the hot path -----------------------------------------------------------------
 

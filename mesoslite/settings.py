@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.version import VERSION
 
 T = TypeVar("T")
@@ -182,6 +183,80 @@ def _read_file(path: Path, table: str, declared: Mapping[str, _Declared]) -> dic
     return texts
 
 
+# --- fields that both daemons have ----------------------------------------------------------------
+
+
+def host_setting() -> str:
+    """Declare the address of all ports."""
+    return setting("127.0.0.1", text, "the address to listen on (default 127.0.0.1)")
+
+
+def http_port_setting(usual: int) -> str:
+    """Declare a daemon's HTTP port, which is `usual` unless it is told otherwise."""
+    return setting(
+        HTTP_PORT_DEFAULT,
+        http_port,
+        f"the port for probes and metrics over HTTP; 0: any free one; none: no HTTP "
+        f"(default {usual}; with --port 0 any free one)",
+        metavar="PORT",
+    )
+
+
+def port_file_setting(what: str) -> Path | None:
+    """Declare the file that tells a port."""
+    return _file_setting(f"write {what} there once it is served")
+
+
+def token_file_setting(about: str) -> Path | None:
+    """Declare the file that has the token."""
+    return _file_setting(f"{about} (default ~/.config/mesoslite/token)")
+
+
+def _file_setting(about: str) -> Path | None:
+    return setting(None, optional_path, about, metavar="FILE", show=show_optional_path)
+
+
+def switch_setting(about: str) -> bool:
+    """Declare something that is off unless it is said."""
+    return setting(False, switch, about, metavar="BOOL", show=show_switch)
+
+
+def open_metrics_setting() -> bool:
+    """Declare whether metrics are shown without the token."""
+    return switch_setting("show metrics to whoever asks, without the token")
+
+
+def insecure_setting() -> bool:
+    """Declare whether the network is trusted."""
+    return switch_setting("allow a --host that others can reach, without encryption")
+
+
+def stop_with_stdin_setting() -> bool:
+    """Declare whether the end of stdin stops the daemon."""
+    return switch_setting("stop when stdin, a pipe, ends: whoever started this has gone")
+
+
+def log_format_setting() -> str:
+    """Declare what log lines look like."""
+    return setting("text", one_of(*FORMATS), "text or json (default text)")
+
+
+def log_level_setting() -> str:
+    """Declare what is logged."""
+    return setting("info", one_of(*LEVELS), "debug, info, warning or error (default info)")
+
+
+def deadline_setting(default_ms: int, about: str) -> float:
+    """Declare a length of time, in seconds; the machine counts it in milliseconds."""
+    return setting(
+        default_ms / 1_000,
+        seconds(0.05, 10**8),
+        f"{about} (default {default_ms / 1_000:g})",
+        metavar="SECONDS",
+        show=show_number,
+    )
+
+
 # --- what values look like ------------------------------------------------------------------------
 
 
@@ -217,39 +292,6 @@ def http_port(value: str) -> str:
         except ValueError as error:
             raise ValueError(f"{error}, nor {NO_PORT}") from None
     return value
-
-
-def http_port_setting(usual: int) -> str:
-    """Declare the field for a daemon's HTTP port, which is `usual` unless it is told otherwise."""
-    return setting(
-        HTTP_PORT_DEFAULT,
-        http_port,
-        f"the port for probes and metrics over HTTP; 0: any free one; none: no HTTP "
-        f"(default {usual}; with --port 0 any free one)",
-        metavar="PORT",
-    )
-
-
-def http_port_file_setting() -> Path | None:
-    """Declare the field for the file that tells the HTTP port."""
-    return setting(
-        None,
-        optional_path,
-        "write the HTTP port there once it is served",
-        metavar="FILE",
-        show=show_optional_path,
-    )
-
-
-def open_metrics_setting() -> bool:
-    """Declare the field that shows metrics without the token."""
-    return setting(
-        False,
-        switch,
-        "show metrics to whoever asks, without the token",
-        metavar="BOOL",
-        show=show_switch,
-    )
 
 
 def chosen_port(value: str, default: int, grpc_port: int) -> int | None:

@@ -43,6 +43,15 @@ SCALAR, RANGES, SET = "SCALAR", "RANGES", "SET"
 #: Names whose kind is fixed; any other name has the kind it was first given.
 KIND_OF_NAME = {"cpus": SCALAR, "mem": SCALAR, "disk": SCALAR, "gpus": SCALAR, "ports": RANGES}
 
+#: What people write who mean one of these; no agent would ever have any of the other name.
+_MEANT = {
+    "cpus": ("cpu", "core", "cores", "vcpu", "vcpus"),
+    "mem": ("mems", "memory", "ram"),
+    "disk": ("disks", "disc", "discs"),
+    "gpus": ("gpu",),
+    "ports": ("port",),
+}
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _ITEM = re.compile(r"[!-+\--:<-z|~]{1,255}")  # printable ASCII but `,` `;` `{` `}`
 _BAD_IN_ROLE = re.compile(r"[\s\x00-\x1f\x7f();:]")
@@ -181,6 +190,29 @@ def is_dynamic(at: str) -> bool:
     return ")(" in at
 
 
+def _slips() -> dict[str, str]:
+    """Each slip -> the name that was meant: a word of `_MEANT`, or two letters that changed places.
+
+    Not whatever is one letter off: TPUs may well be somebody's.
+    """
+    found = {slip: name for name, slips in _MEANT.items() for slip in slips}
+    for name in KIND_OF_NAME:
+        for at in range(len(name) - 1):
+            found[name[:at] + name[at + 1] + name[at] + name[at + 2 :]] = name
+    return found
+
+
+_NAME_MEANT = _slips()
+
+
+def _check_meant(name: str) -> None:
+    """Refuse a name that is nearly one of Mesos's: nothing would ever have such a resource."""
+    lowered = name.lower()
+    meant = lowered if lowered in KIND_OF_NAME else _NAME_MEANT.get(lowered, name)
+    if meant != name:
+        raise InvalidResources(f"no resource is called {name!r}: did you mean {meant}?")
+
+
 # --- one amount -----------------------------------------------------------------------------------
 
 
@@ -286,8 +318,10 @@ def items_of(value: object) -> frozenset[str]:
 # --- a whole value --------------------------------------------------------------------------------
 
 
-def gather(entries: Iterable[tuple[str, str, object]]) -> Amounts:
+def gather(entries: Iterable[tuple[str, str, object]], *, written: bool = True) -> Amounts:
     """Validated amounts from (where, key, value); `where` begins the message of what is refused.
+
+    `written`: by a person, whose slips are told (``cpu``). A peer's names are its own, as in Mesos.
 
     The kind follows from the value: ``[..]`` and pairs are ranges, ``{..}`` and collections of
     texts are sets, the rest are scalars. Nothing may be said twice, and a port (or any number or
@@ -306,6 +340,8 @@ def gather(entries: Iterable[tuple[str, str, object]]) -> Amounts:
             if len(seen) > KEYS_MAX:
                 raise InvalidResources(f"more than {KEYS_MAX} amounts")
             kind = _kind(name, value)
+            if written and kind != SET and name not in KIND_OF_NAME:  # none of Mesos's is a set
+                _check_meant(name)
             if kinds.setdefault(name, kind) != kind:
                 raise InvalidResources(f"{name} is {kinds[name]} in one role and {kind} in another")
             if len(kinds) > NAMES_MAX:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -19,7 +19,7 @@ from typing import Any, cast, get_args
 import structlog
 from google.protobuf.message import DecodeError
 
-from mesoslite.database import Database, Statement, StorageError, WorkDir
+from mesoslite.database import DamagedError, Database, Statement, WorkDir
 from mesoslite.model import AgentInfo
 from mesoslite.v1 import common_pb2
 from mesoslite.wire import (
@@ -101,15 +101,12 @@ class Checkpoint:
         Raises StorageError, CommitError; blocks. `boot_id` is this boot of the host's.
         """
         self.path: Path = work_dir.path / FILE_NAME
-        try:
-            self._database = Database(self.path, MIGRATIONS)
-        except StorageError as error:
-            raise StorageError(
-                f"{error} {ADVICE}" if "damaged" in str(error) else str(error)
-            ) from None
+        with _advised():
+            self._database = Database(self.path, MIGRATIONS, boot_id=boot_id)
         self.measures = self._database.measures
         try:
-            self._begin(boot_id)
+            with _advised():
+                self._begin(boot_id)
         except BaseException:
             self._database.close()
             raise
@@ -123,10 +120,9 @@ class Checkpoint:
         self.agent_id, earlier_boot_id, earlier_run, self.epoch_seen, seal = (
             rows[0] if rows else new
         )
-        if seal not in (None, agent_seal(self.agent_id, earlier_boot_id, earlier_run)):
-            raise StorageError(
-                f"{self.path} is damaged: it does not say whose it is; move it away {ADVICE}"
-            )
+        sealed = seal in (None, agent_seal(self.agent_id, earlier_boot_id, earlier_run))
+        if not sealed or (self._database.begun and not rows):
+            raise self._database.damaged("it does not say whose it is")
         self.boot_id = boot_id
         self.run = earlier_run + 1
         self.rebooted = earlier_boot_id != boot_id
@@ -149,11 +145,13 @@ class Checkpoint:
                 ),
             ]
         )
+        self._database.settle()
 
     def described(self) -> AgentInfo | None:
         """What the agent last said of itself; None: it never did, or that was damaged. Raises
         StorageError; blocks."""
-        rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
+        with _advised():
+            rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
         with contextlib.suppress(DecodeError, MalformedMessage):
             for (data,) in rows:
                 return agent_info_from_wire(common_pb2.AgentInfo.FromString(data))
@@ -171,8 +169,9 @@ class Checkpoint:
 
         What is damaged is told in one warning; see `salvage.py` for what it costs.
         """
-        found, estate = self._salvage(), KeptEstate()
-        estate.read(self._database.rows)
+        with _advised():
+            found, estate = self._salvage(), KeptEstate()
+            estate.read(self._database.rows)
         if estate.lost:
             log.error(
                 "the checkpoint is damaged: reservations and volumes are lost; what volumes hold "
@@ -256,6 +255,15 @@ class Checkpoint:
     def close(self) -> None:
         """Finish what is being written. Blocks."""
         self._database.close()
+
+
+@contextlib.contextmanager
+def _advised() -> Iterator[None]:
+    """Says of a file that is damaged what it comes to when it is moved away."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(f"{error} {ADVICE}") from None
 
 
 def _statements(effects: Iterable[Effect]) -> tuple[list[Statement], bool]:

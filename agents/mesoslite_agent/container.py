@@ -25,6 +25,7 @@ class StartFailure(Enum):
     FETCH_FAILED = "a file that the task needs could not be fetched"
     ROOT_FAILED = "the container's root, limits or sandbox could not be made"
     SPAWN_FAILED = "the command could not be started"
+    NEVER_ASKED = "its agent ended before the command was started"
     LEASE_OVER = "it has a fence, and the lease of its agent was over"
     CONTAINERIZER_UNAVAILABLE = "this agent cannot run the containerizer that the task asks for"
 

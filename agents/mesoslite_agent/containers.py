@@ -18,23 +18,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from mesoslite_agent import fencing, journal
+from mesoslite_agent import exits, journal
 from mesoslite_agent.container import (
     ContainerEvent,
-    ContainerExited,
     ContainerPhase,
     ContainerSpec,
     ContainerStarted,
-    ContainerStartFailed,
     Phase,
     StartFailure,
-    Usage,
 )
 from mesoslite_agent.containerizers import (
     CannotPrepare,
     Containerizer,
     Launch,
-    Measured,
     Mounted,
     User,
     resolve_user,
@@ -54,7 +50,6 @@ RELEASE_TRIES_MAX = 5
 LEASES_SINCE_VERSION = 2  # of the launcher: an older one would never end them
 LEASES_TOGETHER_MAX = 1_000  # ids of one request: ~20 kB
 CLOSE_S_MAX = 30.0
-ERROR_CHARS_MAX = 500
 
 if TYPE_CHECKING:
     from mesoslite_agent import fetcher
@@ -211,11 +206,19 @@ class Containers:
         the host: processes, cgroups, mounts. Raises LauncherBroken.
         """
         await self._launcher.open()
+        # A container whose intent was damaged in the journal has no data, and may hold a root. This
+        # is asked while the launcher's words are still gathered: an end meanwhile would be missed.
+        holders = {
+            container_id: each.name
+            for each in self._containerizers.values()
+            for container_id in await self._in_thread(each.held)
+        }
         assert self._seen is not None
         seen, self._seen = self._seen, None
         for container_id in seen.keys() & known:
             event = seen[container_id]
-            name = str((event["data"] or {}).get("containerizer", "process"))
+            holder = holders.get(container_id, ProcessContainerizer.name)
+            name = str((event["data"] or {}).get("containerizer", holder))
             self._live[container_id] = Live(container_id, name, Phase.SPAWN, fields={})
             self._heard(event)
         await asyncio.gather(*(self._purge(each) for each in seen.keys() - known))
@@ -225,8 +228,14 @@ class Containers:
         for container_id in sorted(known - seen.keys()):
             live = Live(container_id, "process", Phase.SPAWN, over=True)
             self._live[container_id] = live
+            if self._launcher.forgetful:  # it may have been started, and may run
+                live.fields = self._sandboxes.traces(container_id)
+                await self._lost(live)
+                continue
             text = "the agent ended before the command was started"
-            self._report(self._failure(live, StartFailure.SPAWN_FAILED, text))
+            self._report(
+                exits.start_failed(container_id, live.phase, StartFailure.NEVER_ASKED, text)
+            )
 
     async def collect_sandboxes(
         self, now_s: float, keep: Iterable[str], age_s_max: float
@@ -304,8 +313,10 @@ class Containers:
     async def _ask_again(self, live: Live) -> None:
         try:
             await self._launcher.until_connected()
-            if not live.given_up and not live.over:  # else a start after the kill would run
-                await self._launcher.request("start", **live.request())
+            # A start after the kill would run, and one after its loss might run twice.
+            await self._launcher.request(
+                "start", wanted=lambda: not (live.given_up or live.over), **live.request()
+            )
             live.was_asked()
         except LauncherRefused as refused:
             await self._fail(live, StartFailure.SPAWN_FAILED, str(refused))
@@ -319,7 +330,7 @@ class Containers:
                 raise _GaveUp
             live.fields = launch.fields()
             self._enter(live, Phase.SPAWN)
-            await self._launcher.request("start", **live.request())
+            await self._launcher.request("start", wanted=lambda: not live.over, **live.request())
         except (_GaveUp, asyncio.CancelledError):
             if live.given_up and live.fields is None:
                 await self._fail(live, FAILURES[live.phase], GIVEN_UP)
@@ -438,12 +449,7 @@ class Containers:
         live.was_asked()
         await self._release(live.container_id, live.containerizer)
         self._make_room(live)
-        self._report(self._failure(live, failure, text))
-
-    @staticmethod
-    def _failure(live: Live, failure: StartFailure, text: str) -> ContainerStartFailed:
-        line = " ".join(text.split())[:ERROR_CHARS_MAX]
-        return ContainerStartFailed(live.container_id, live.phase, failure, line)
+        self._report(exits.start_failed(live.container_id, live.phase, failure, text))
 
     @staticmethod
     def _make_room(live: Live) -> None:
@@ -469,9 +475,7 @@ class Containers:
             self._has_started(live, event)
         elif event["event"] == "failed":
             live.over = True
-            leased = event.get("over") == fencing.OVER
-            failure = StartFailure.LEASE_OVER if leased else StartFailure.SPAWN_FAILED
-            self._spawn(self._fail(live, failure, event["error"]))
+            self._spawn(self._fail(live, exits.failure_of(event), event["error"]))
         elif event["event"] == "exited":
             if not event["lost"]:
                 self._has_started(live, event)
@@ -488,45 +492,29 @@ class Containers:
         if isinstance(each, OciContainerizer):
             self._spawn(self._measure(live, event, each))
         else:
-            self._report_end(live, event, None)
+            self._report(exits.exited(event))
 
     async def _measure(self, live: Live, event: dict[str, Any], each: Containerizer) -> None:
         measured = await self._in_thread(each.measure, live.container_id)
-        self._report_end(live, event, measured)
-
-    def _report_end(self, live: Live, event: dict[str, Any], measured: Measured | None) -> None:
-        oom, usage = event["over"] == "mem", None
-        if not event["lost"]:
-            usage = Usage(cpu_ms=event["cpu_ms"], peak_mem_bytes=event["peak_mem_bytes"])
-        if measured is not None:
-            # One that ended well had a child killed and got over it.
-            oom = measured.oom_kills > 0 and event["exit_code"] != 0
-            usage = measured.usage or usage
-        self._report(
-            ContainerExited(
-                live.container_id,
-                exit_code=event["exit_code"],
-                signal=event["signal"],
-                oom=oom,
-                launcher_lost=event["lost"],
-                usage=usage,
-                pids_exceeded=event["over"] == "pids",
-                lease_over=event["over"] == fencing.OVER,
-            )
-        )
+        # One that ended well had a child killed and got over it.
+        oom = measured.oom_kills > 0 and event["exit_code"] != 0
+        self._report(exits.exited(event, oom=oom, usage=measured.usage))
 
     def _listed(self, ids: frozenset[str]) -> None:
         """After each connection: what should be there and is not was lost with its journal."""
         if self._seen is not None:
             return
         for live in list(self._live.values()):
-            if live.started and not live.over and live.container_id not in ids:
+            asked = live.fields is not None and self._launcher.forgetful
+            if (live.started or asked) and not live.over and live.container_id not in ids:
                 live.over = True
                 self._spawn(self._lost(live))
         for container_id in ids - self._live.keys():  # the connection was lost as it was forgotten
             self._spawn(self._purge(container_id))
 
     async def _lost(self, live: Live) -> None:
+        live.was_asked()
+        self._make_room(live)
         if live.fields:
             await self._in_thread(
                 journal.kill_lost, [journal.Container(live.container_id, live.fields)]

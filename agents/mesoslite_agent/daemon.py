@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -44,6 +45,7 @@ from mesoslite_agent.checkpoint import Checkpoint
 from mesoslite_agent.container import ContainerEvent, ContainerPhase
 from mesoslite_agent.containers import Containers
 from mesoslite_agent.executors import Executors, executor_address
+from mesoslite_agent.exits import before_reboot
 from mesoslite_agent.launcher_client import LauncherBroken
 from mesoslite_agent.post_mortems import PostMortems
 from mesoslite_agent.protocol import (
@@ -147,6 +149,9 @@ class Daemon:
                 zone=settings.zone,
             )
         )
+        if recovered.rebooted:  # the launcher tells too late: the first Tick ends what is not over
+            journal = work_dir.path / "launcher" / "journal"
+            recovered = replace(recovered, ends=before_reboot(journal))
         self._info = recovered.info
         self._agent = _machine(recovered, _config(settings, executor_address(agent_id)))
         self._take_up_configuration(rebooted=recovered.rebooted)
@@ -347,6 +352,7 @@ class Daemon:
             work_dir=settings.work_dir,
             why_not_ready=lambda: self.why_not_ready,
             launcher_up=lambda: self._containers.problem is None,
+            troubled=lambda: bool(self._trouble.problem),
             link=self._link,
         )
         pages = Pages(

@@ -19,11 +19,13 @@ class Ending:
     message: str
 
 
-#: Why a start failed. Only what the task itself asks for and the agent can not do is an ERROR.
+#: Why a start failed. Only what the task itself asks for and the agent can not do is an ERROR, and
+#: only what was never tried is DROPPED: safe to launch again.
 START_FAILURES: dict[StartFailure, tuple[TaskState, Reason]] = {
     StartFailure.FETCH_FAILED: (TaskState.FAILED, Reason.FETCH_FAILED),
     StartFailure.ROOT_FAILED: (TaskState.FAILED, Reason.ROOT_FAILED),
     StartFailure.SPAWN_FAILED: (TaskState.FAILED, Reason.SPAWN_FAILED),
+    StartFailure.NEVER_ASKED: (TaskState.DROPPED, Reason.AGENT_RESTARTED),
     StartFailure.LEASE_OVER: (TaskState.FAILED, Reason.FENCE_LEASE_OVER),
     StartFailure.CONTAINERIZER_UNAVAILABLE: (TaskState.ERROR, Reason.CONTAINERIZER_UNAVAILABLE),
 }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
@@ -41,19 +40,12 @@ def executor_address(agent_id: str) -> str:
     return f"unix-abstract:mesoslite-{agent_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    secret: str
-    framework_id: str
-    task_id: str
-
-
 class Executors:
     """The attached processes of one agent's tasks."""
 
     def __init__(self, inbox: Inbox[Event]) -> None:
         self._inbox = inbox
-        self._expected: dict[str, _Expected] = {}
+        self._expected: dict[str, TaskRecord] = {}
         self._attached: dict[str, Outbox[bytes]] = {}
         self._streams = 0
 
@@ -66,9 +58,7 @@ class Executors:
 
     def expect(self, record: TaskRecord) -> None:
         """Processes of this task may attach themselves from now on."""
-        self._expected[record.container_id] = _Expected(
-            record.secret, record.framework_id, record.task.task_id
-        )
+        self._expected[record.container_id] = record
 
     def forget(self, container_id: str) -> None:
         """The container is no more; who is still attached is cut."""
@@ -112,7 +102,8 @@ class Executors:
             await context.abort(
                 grpc.StatusCode.UNAUTHENTICATED, "no task here has this container id and secret"
             )
-        attached = pb.Attached(framework_id=expected.framework_id, task_id=expected.task_id)
+        task_id = expected.task.task_id
+        attached = pb.Attached(framework_id=expected.framework_id, task_id=task_id)
         await context.write(pb.AttachResponse(attached=attached).SerializeToString())
         return container_id
 

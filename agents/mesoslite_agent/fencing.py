@@ -46,7 +46,7 @@ class Fences:
             return
         for container_id, until_s in list(self._until_s.items()):
             container = self._containers[container_id]
-            if container.end:
+            if container.end or container.status is not None:  # what is left of it is being killed
                 del self._until_s[container_id], self._containers[container_id]
             elif until_s <= now_s:
                 container.over = OVER

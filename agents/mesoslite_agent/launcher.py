@@ -12,9 +12,12 @@ In DIR (made 0700) are `lock` (one launcher for a DIR), `pid`, `journal` and `la
 both sides write one JSON object a line. A request has `seq` and `op`; its answer repeats `seq` and
 has `ok`, and `code` and `error` when that is false. Everything else that arrives is an event.
 
-  hello     {version, unattended_s, groups}: must come first; answered {version, pid}; from then on
-            events arrive. `unattended_s`, if any: kill all containers once nobody has been
-            connected for so long. `groups`: folders to remove at the end, as far as they are empty
+  hello     {version, unattended_s, groups}: must come first; answered {version, pid}, and to the
+            first that asks {damaged}: lines of the journal, if any; from then on events arrive.
+            `forgetful` in the answer: the journal was damaged or had gone, so what is not listed
+            may have been started all the same.
+            `unattended_s`, if any: kill all containers once nobody has been connected for so long.
+            `groups`: folders to remove at the end, as far as they are empty
   start     {id, argv, env, cwd, stdout, stderr, ... as in journal.START_FIELDS}. Idempotent by id:
             asked twice it runs once. The outcome comes as an event. With `lease_until_s` it is
             killed then, by CLOCK_BOOTTIME, and its end has `over: lease`; it fails so, and nothing
@@ -295,7 +298,12 @@ class Launcher:
         self._unattended_s = None if unattended_s is None else float(unattended_s)
         self._groups = tuple(map(str, request.get("groups") or ()))[:GROUPS_MAX]
         connection.greeted = True
-        return {"version": request["version"], "pid": os.getpid()}
+        answer = {"version": request["version"], "pid": os.getpid()}
+        if self._journal.forgetful:
+            answer["forgetful"] = True
+        if self._journal.damaged:
+            answer["damaged"], self._journal.damaged = self._journal.damaged, 0
+        return answer
 
     def _known(self, request: Json) -> Container:
         container = self._containers.get(request["id"])
@@ -370,6 +378,8 @@ class Launcher:
         if now < self._look_at:
             return
         self._look_at = now + LOOK_AROUND_S
+        if self._folder.exists():
+            self._journal.keep(self._containers.values())
         if not self._folder.exists() and not self._draining:
             # Nobody can reach us any more, nor stop these tasks, nor learn how they end.
             self._shut_down(kill_all=True)
@@ -419,6 +429,8 @@ def main() -> int:
     spawner = Spawner(OomScore())
     journal = Journal(folder / "journal")
     boot, containers = journal.load()
+    # The lock has a word in it for as long as there is a journal.
+    journal.forgetful |= os.fstat(lock).st_size > 0 and not (folder / "journal").exists()
     lost = [container for container in containers.values() if not container.end]
     if journal.damaged:
         sys.stderr.write(f"{journal.damaged} lines of the journal are damaged\n")
@@ -427,10 +439,13 @@ def main() -> int:
     for container in lost:
         container.lose()
     journal.rewrite(containers.values())
+    os.pwrite(lock, b"journal\n", 0)
     launcher = Launcher(folder, listen(folder), journal, containers, spawner)
     os.write(1, b"ready\n")
     os.dup2(2, 1)
     launcher.run()
+    if not containers:
+        os.ftruncate(lock, 0)
     for name in ("launcher.sock", "pid", *(() if containers else ("journal",))):
         (folder / name).unlink(missing_ok=True)
     return 0

@@ -116,6 +116,8 @@ class LauncherClient:
         self._ending = False
         self.version = 0
         """Of the protocol, as agreed with the launcher; 0: there was none yet."""
+        self.forgetful = False
+        """It may have started what it does not know of: its journal was damaged, or had gone."""
         self.problem: str | None = "not connected yet"
         """Why there is no launcher at the moment; None when there is one."""
 
@@ -128,11 +130,18 @@ class LauncherClient:
             await self.close()
             raise LauncherBroken(self.problem or "the launcher does not answer") from None
 
-    async def request(self, op: str, **fields: Any) -> Json:
-        """Send, again after each reconnection until there is an answer. Raises LauncherRefused."""
+    async def request(
+        self, op: str, *, wanted: Callable[[], bool] | None = None, **fields: Any
+    ) -> Json:
+        """Send, again after each reconnection until there is an answer. Raises LauncherRefused.
+
+        `wanted`: whether to send it, asked each time; the answer is empty when it is not.
+        """
         async with self._room:
             while True:
                 await self._connected.wait()
+                if wanted is not None and not wanted():
+                    return {}
                 with contextlib.suppress(ConnectionError):
                     return await self._ask({"op": op} | fields)
 
@@ -269,10 +278,13 @@ class LauncherClient:
         why: LauncherRefused | None = None
         for version in range(VERSION, VERSION_OLDEST - 1, -1):
             try:
-                await self._ask({"op": "hello", "version": version} | self._wishes)
+                answer = await self._ask({"op": "hello", "version": version} | self._wishes)
             except LauncherRefused as refused:
                 why = refused
             else:
+                self.forgetful = bool(answer.get("forgetful"))
+                if damaged := answer.get("damaged"):
+                    self._log.warning("the launcher's journal was damaged", lines=damaged)
                 return version
         if self._writer is not None:
             self._writer.close()

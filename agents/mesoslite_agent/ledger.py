@@ -17,6 +17,7 @@ from mesoslite_agent.protocol import (
     Effect,
     ForgetFramework,
     ForgetTask,
+    KeepPostMortem,
     Recovered,
     SaveAcknowledgement,
     SaveUpdate,
@@ -78,6 +79,10 @@ class Ledger:
 
     # --- effects ----------------------------------------------------------------------------------
 
+    def keep(self, here: TaskHere, *, oom: bool) -> None:
+        """Have its post-mortem kept; it has ended."""
+        self.emit(KeepPostMortem(here.record, tuple(here.life), oom))
+
     def take_effects(self) -> list[Effect]:
         """All since the last time, in order."""
         effects = self._effects.copy()
@@ -120,7 +125,7 @@ class Ledger:
                 references.append(framework.reference)
             for here in framework.tasks.values():
                 r = here.record
-                task = TaskOnAgent(r.framework_id, r.role, r.task, here.state, r.container_id)
+                task = TaskOnAgent(r.framework_id, r.role, r.task, here.state)
                 tasks.append(task)
         return tuple(references), tuple(tasks)
 

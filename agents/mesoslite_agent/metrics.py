@@ -44,6 +44,7 @@ class AgentMetrics:
         work_dir: Path,
         why_not_ready: Callable[[], str],
         launcher_up: Callable[[], bool],
+        troubled: Callable[[], bool],
         link: Link[AgentSays, Event],
     ) -> None:
         self._ledger = ledger
@@ -53,6 +54,7 @@ class AgentMetrics:
         self._work_dir = work_dir
         self._why_not_ready = why_not_ready
         self._launcher_up = launcher_up
+        self._troubled = troubled
         self._link = link
 
     async def families(self) -> AsyncIterator[list[Metric]]:
@@ -66,6 +68,9 @@ class AgentMetrics:
 
     def _connections(self) -> Iterator[Metric]:
         yield gauge("launcher_up", "1 while containers can be started.", self._launcher_up())
+        yield gauge(
+            "troubled", "1 while nothing new is started here, as on a full disk.", self._troubled()
+        )
         yield gauge("master_connected", "1 while a stream to it is open.", self._link.connected)
         yield gauges(
             "outbox_bytes",

@@ -11,7 +11,12 @@ from mesoslite.messages import AgentCall, AgentEvent, FrameworkReference
 from mesoslite.model import AgentInfo, Task, TaskStatus
 from mesoslite.operations import OperationStatus
 from mesoslite.reservations import Reservation, Volume
-from mesoslite_agent.container import ContainerEvent, ContainerSpec
+from mesoslite_agent.container import (
+    ContainerEvent,
+    ContainerExited,
+    ContainerSpec,
+    ContainerStartFailed,
+)
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -141,6 +146,8 @@ class Recovered:
     run: int
     rebooted: bool = False
     """The host was started again since the last run: no container can have survived."""
+    ends: tuple[ContainerExited | ContainerStartFailed, ...] = ()
+    """If it was: what is known of containers that were over before, and were not told of yet."""
     epoch_seen: int = 0
     frameworks: tuple[FrameworkReference, ...] = ()
     tasks: tuple[TaskRecord, ...] = ()

@@ -1,4 +1,4 @@
-"""What the agent keeps of each framework and task, and what an operator may set.
+"""What the agent keeps of its stream, of each framework and task, and what an operator may set.
 
 Only `state.py` changes them, and only while it handles an event.
 """
@@ -7,13 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.messages import HEARTBEAT_INTERVAL_MS, SILENCE_MAX_MS, FrameworkReference
-from mesoslite.model import Reason, TaskStatus
+from mesoslite.model import Reason, Refusal, TaskStatus
 from mesoslite_agent.container import Phase
 from mesoslite_agent.protocol import TaskRecord
 from mesoslite_agent.streams import UpdateStream
+
+#: After these the same agent would be refused again. All others pass: the old stream of our own
+#: ends, an agent leaves, the right master is elected.
+FINAL_REFUSALS = frozenset(
+    {
+        Refusal.AGENT_GONE,  # and it ends its tasks before it ends itself
+        Refusal.BAD_TOKEN,
+        Refusal.INVALID_AGENT,
+        Refusal.MALFORMED,
+        Refusal.UNSUPPORTED_VERSION,
+    }
+)
+
+
+class Link(Enum):
+    """Where the stream to the master is."""
+
+    DOWN = "there is none, or its end was asked for"
+    OPEN = "the registration was said and not yet answered: nothing else is said"
+    REGISTERED = "the master knows what is here"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ PATH_PARTS_MAX = 64
 COLLECT_MAX = 1_000  # sandboxes removed in one go; the next go takes the others
 MIN_AGE_S = 60.0  # a younger sandbox stays even when the disk is full: it may be starting
 DISK_HEADROOM = 0.1  # of the disk that collection tries to keep free, as in Mesos
+MARKER = "MESOSLITE_SANDBOX"  # in the environment of a container's processes: where its sandbox is
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -61,6 +62,13 @@ class Sandboxes:
             os.close(descriptor)
         if owner is not None:
             os.chown(sandbox, *owner, follow_symlinks=False)
+
+    def traces(self, container_id: str) -> dict[str, str]:
+        """What tells of a process that it is of a container of which only the id is known: where it
+        works, and MARKER in its environment. Empty: it has no sandbox. O(tasks)."""
+        for sandbox in self.root.glob(f"*/*/{container_id}"):
+            return {"cwd": str(sandbox), "marker": f"{MARKER}={sandbox}"}
+        return {}
 
     def collect(self, now_s: float, keep: frozenset[str], age_s_max: float) -> list[Path]:
         """Remove sandboxes that nobody wrote to for `age_s_max`, sooner when the disk gets full.

@@ -7,26 +7,26 @@ from pathlib import Path
 
 from mesoslite.attributes import Attribute, attributes_text, parse_attributes
 from mesoslite.daemon import cache_dir, check_silence, state_dir
-from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.masters import DEFAULT_MASTER, WAYS, Masters, parse_masters
 from mesoslite.model import DAY_MS, ID_PATTERN
 from mesoslite.resources import Resources
 from mesoslite.settings import (
-    http_port_file_setting,
+    deadline_setting,
+    host_setting,
     http_port_setting,
-    one_of,
+    insecure_setting,
+    log_format_setting,
+    log_level_setting,
     open_metrics_setting,
-    optional_path,
     path,
     port,
-    seconds,
+    port_file_setting,
     setting,
-    show_number,
-    show_optional_path,
-    show_switch,
     show_words,
-    switch,
+    stop_with_stdin_setting,
+    switch_setting,
     text,
+    token_file_setting,
     whole,
     words,
 )
@@ -63,16 +63,6 @@ def domain(value: str) -> str:
     return value
 
 
-def _deadline(default_ms: int, what: str) -> float:
-    return setting(
-        default_ms / 1_000,
-        seconds(0.05, 10**8),
-        f"{what} (default {default_ms / 1_000:g})",
-        metavar="SECONDS",
-        show=show_number,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
     """The flags of `mesoslite-agent`."""
@@ -83,22 +73,16 @@ class AgentSettings:
         f"the master, or several: {WAYS} (default {DEFAULT_MASTER})",
         metavar="MASTERS",
     )
-    host: str = setting("127.0.0.1", text, "the address to listen on (default 127.0.0.1)")
+    host: str = host_setting()
     port: int = setting(
         5061,
         port,
         "the port for health probes and for processes of tasks; 0: any free one (default 5061)",
         metavar="PORT",
     )
-    port_file: Path | None = setting(
-        None,
-        optional_path,
-        "write the port there once it is served",
-        metavar="FILE",
-        show=show_optional_path,
-    )
+    port_file: Path | None = port_file_setting("the port")
     http_port: str = http_port_setting(HTTP_PORT)
-    http_port_file: Path | None = http_port_file_setting()
+    http_port_file: Path | None = port_file_setting("the HTTP port")
     open_metrics: bool = open_metrics_setting()
     work_dir: Path = setting(
         state_dir("agent"),
@@ -106,31 +90,11 @@ class AgentSettings:
         "where checkpoint and sandboxes are (default ~/.local/state/mesoslite/agent)",
         metavar="DIR",
     )
-    token_file: Path | None = setting(
-        None,
-        optional_path,
-        "the token that the master made (default ~/.config/mesoslite/token)",
-        metavar="FILE",
-        show=show_optional_path,
-    )
-    insecure: bool = setting(
-        False,
-        switch,
-        "allow a --host that others can reach, without encryption",
-        metavar="BOOL",
-        show=show_switch,
-    )
-    log_format: str = setting("text", one_of(*FORMATS), "text or json (default text)")
-    log_level: str = setting(
-        "info", one_of(*LEVELS), "debug, info, warning or error (default info)"
-    )
-    stop_with_stdin: bool = setting(
-        False,
-        switch,
-        "stop when stdin, a pipe, ends: whoever started this has gone",
-        metavar="BOOL",
-        show=show_switch,
-    )
+    token_file: Path | None = token_file_setting("the token that the master made")
+    insecure: bool = insecure_setting()
+    log_format: str = log_format_setting()
+    log_level: str = log_level_setting()
+    stop_with_stdin: bool = stop_with_stdin_setting()
     hostname: str = setting("", text, "what to call this host (default: its name)")
     resources: Resources | None = setting(
         None,
@@ -152,13 +116,9 @@ class AgentSettings:
     zone: str = setting(
         "", domain, "the zone, a part of the region that fails by itself (default: none)"
     )
-    reconfigure: bool = setting(
-        False,
-        switch,
+    reconfigure: bool = switch_setting(
         "come back with less than before: fewer resources or containerizers, other attributes, "
-        "another hostname, region or zone",
-        metavar="BOOL",
-        show=show_switch,
+        "another hostname, region or zone"
     )
     containerizers: tuple[str, ...] = setting(
         (),
@@ -180,10 +140,12 @@ class AgentSettings:
         f"processes and threads of a task that states none (default {DEFAULTS.pids_limit:,})",
         metavar="N",
     )
-    fetch_timeout_s: float = _deadline(DEFAULTS.fetch_max_ms, "for the files of a task to arrive")
-    root_timeout_s: float = _deadline(DEFAULTS.root_max_ms, "for the root of a container")
-    spawn_timeout_s: float = _deadline(DEFAULTS.spawn_max_ms, "for a command to be started")
-    sandbox_age_s: float = _deadline(
+    fetch_timeout_s: float = deadline_setting(
+        DEFAULTS.fetch_max_ms, "for the files of a task to arrive"
+    )
+    root_timeout_s: float = deadline_setting(DEFAULTS.root_max_ms, "for the root of a container")
+    spawn_timeout_s: float = deadline_setting(DEFAULTS.spawn_max_ms, "for a command to be started")
+    sandbox_age_s: float = deadline_setting(
         SANDBOX_AGE_S_MAX * 1_000, "until the sandbox of an ended task is removed"
     )
     fetch_cache: Path = setting(
@@ -199,20 +161,18 @@ class AgentSettings:
         f"MiB of them that are kept, those used last (default {CACHE_MB_MAX:,})",
         metavar="N",
     )
-    heartbeat_s: float = _deadline(
+    heartbeat_s: float = deadline_setting(
         DEFAULTS.heartbeat_ms, "between two heartbeats, which the master answers"
     )
-    silence_s: float = _deadline(DEFAULTS.silence_ms, "without one until the master counts as gone")
+    silence_s: float = deadline_setting(
+        DEFAULTS.silence_ms, "without one until the master counts as gone"
+    )
     boot_id: str = setting(
         "", identifier, "taken for this boot of the host (default: the kernel's)", metavar="ID"
     )
-    kill_on_exit: bool = setting(
-        False,
-        switch,
+    kill_on_exit: bool = switch_setting(
         "end all containers when the agent ends, or 30 s after it was killed, "
-        "instead of leaving them to its successor",
-        metavar="BOOL",
-        show=show_switch,
+        "instead of leaving them to its successor"
     )
 
     def __post_init__(self) -> None:

@@ -16,9 +16,8 @@ from the time of the KILLING status.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from enum import Enum
 from signal import Signals
 from typing import assert_never
 
@@ -64,7 +63,6 @@ from mesoslite_agent.protocol import (
     ExecutorAttached,
     ExecutorDetached,
     ExecutorSpoke,
-    KeepPostMortem,
     LeaseContainers,
     MasterSpoke,
     Recovered,
@@ -82,7 +80,7 @@ from mesoslite_agent.protocol import (
     ToExecutor,
     ToMaster,
 )
-from mesoslite_agent.records import AgentConfig, FrameworkHere, TaskHere
+from mesoslite_agent.records import FINAL_REFUSALS, AgentConfig, FrameworkHere, Link, TaskHere
 from mesoslite_agent.streams import UpdateStream
 
 __all__ = ["Agent", "AgentConfig"]
@@ -90,25 +88,6 @@ __all__ = ["Agent", "AgentConfig"]
 SIGTERM = int(Signals.SIGTERM)
 SIGKILL = int(Signals.SIGKILL)
 REGISTRATION_BITS = 32  # of a registration's number, below the run: so many of one run
-#: After these the same agent would be refused again. All others pass: the old stream of our own
-#: ends, an agent leaves, the right master is elected.
-FINAL_REFUSALS = frozenset(
-    {
-        Refusal.AGENT_GONE,  # and it ends its tasks before it ends itself
-        Refusal.BAD_TOKEN,
-        Refusal.INVALID_AGENT,
-        Refusal.MALFORMED,
-        Refusal.UNSUPPORTED_VERSION,
-    }
-)
-
-
-class Link(Enum):
-    """Where the stream to the master is."""
-
-    DOWN = "there is none, or its end was asked for"
-    OPEN = "the registration was said and not yet answered: nothing else is said"
-    REGISTERED = "the master knows what is here"
 
 
 class Agent:
@@ -121,6 +100,7 @@ class Agent:
         self._boot_id = recovered.boot_id
         self._run = recovered.run
         self._rebooted = recovered.rebooted
+        self._ends = {end.container_id: end for end in recovered.ends}
         self._epoch = recovered.epoch_seen
         self._damaged = recovered.damaged
         self._begun = False
@@ -196,6 +176,15 @@ class Agent:
     def handle(self, event: Event) -> list[Effect]:
         """Take one event; say what is to be done about it. 5-20 us for most, O(tasks) for a stream
         that opens or is registered, a framework that goes, and the first Tick."""
+        return self.handle_all((event,))
+
+    def handle_all(self, events: Sequence[Event]) -> list[Effect]:
+        """As `handle` of each, in order."""
+        for event in events:
+            self._take(event)
+        return self._ledger.take_effects()
+
+    def _take(self, event: Event) -> None:
         if not self._begun and not isinstance(event, Tick):
             raise AssertionError("the first event of an agent is a Tick: it needs the time")
         match event:
@@ -227,7 +216,6 @@ class Agent:
                 self._holdings.removed(event.directory)
             case _:
                 assert_never(event)
-        return self._ledger.take_effects()
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -255,9 +243,12 @@ class Agent:
         for framework in self._ledger.frameworks.values():
             for here in framework.tasks.values():
                 if here.state.terminal:
-                    self._keep(here, oom=here.life[-1].reason is Reason.MEMORY_LIMIT)
+                    self._ledger.keep(here, oom=here.life[-1].reason is Reason.MEMORY_LIMIT)
         for here in list(self._ledger.containers.values()):
-            if self._rebooted:
+            end = self._ends.pop(here.record.container_id, None)
+            if end is not None:
+                self._take_up_end(here, end)
+            elif self._rebooted:
                 text = "its host was started again, and no container survives that"
                 self._end(here, endings.Ending(TaskState.FAILED, Reason.HOST_REBOOTED, text))
             elif here.state is TaskState.RUNNING:
@@ -268,11 +259,23 @@ class Agent:
                 here.since_ms = self._ledger.now_ms
                 self._start_is_slow(here)
 
+    def _take_up_end(self, here: TaskHere, end: ContainerExited | ContainerStartFailed) -> None:
+        """It was over before its host was started again, and only its agent was not told."""
+        if isinstance(end, ContainerStartFailed):
+            self._start_failed(end)
+        else:
+            if not (here.started or here.ending or end.launcher_lost):
+                self._started(ContainerStarted(end.container_id, 0))  # a pid is of no use any more
+            self._exited(end)
+
     def _give_up(self, damaged: tuple[tuple[str, str], ...]) -> None:
         """End what is not known for sure, in one step with what says so. Its container is one that
-        this agent does not know, and those are ended before anybody is told."""
+        this agent does not know, and those are ended before anybody is told. Of a framework that
+        was removed nobody is: the registration, which does not name the task, is all its end."""
         for framework_id, task_id in damaged:
             framework = self._ledger.frameworks.get(framework_id)
+            if framework is not None and framework.removed:
+                continue
             if framework is None:
                 framework = self._ledger.frameworks[framework_id] = FrameworkHere(framework_id)
             text = "what its agent knew of it was damaged on the disk, and it was ended"
@@ -532,10 +535,12 @@ class Agent:
         take it as leave to launch again, so it must not be lost."""
         for framework_id, task_id in word.tasks:
             framework = self._ledger.frameworks.get(framework_id)
-            if framework is not None and framework.knows(task_id):
-                continue  # it came, or was answered before
+            if framework is not None and (framework.removed or framework.knows(task_id)):
+                continue  # it came, or was answered before, or nobody waits for it
             dropped, reason = TaskState.DROPPED, Reason.AGENT_RESTARTED
-            text = "the launch never arrived on its agent"
+            text = (
+                "its agent has nothing of it: the launch never arrived, or its checkpoint is older"
+            )
             if self._ledger.held >= self._config.tasks_max:
                 self._ledger.say_once(framework_id, task_id, dropped, reason, text)
                 continue
@@ -754,9 +759,6 @@ class Agent:
         else:
             self._ledger.append(here.stream, status)
         here.life.append(status)
-        self._keep(here, oom=oom)
+        self._ledger.keep(here, oom=oom)
         self._ledger.emit(DestroyContainer(here.record.container_id))
         self._abort_when_empty()
-
-    def _keep(self, here: TaskHere, *, oom: bool) -> None:
-        self._ledger.emit(KeepPostMortem(here.record, tuple(here.life), oom))

@@ -23,6 +23,7 @@ FREE_SHARE_MIN = 16  # or a 16th of a disk that is smaller than half a GiB
 FREE_FILES_MIN = 1_000  # three for each container
 START_BYTES_MIN = 1 << 20  # a new checkpoint and its log take ~100 KiB
 START_FILES_MIN = 16
+RETOLD_S = 10.0  # how full a disk is changes at each look, and each telling is a message
 LAUNCHER_S_MAX = 5.0  # a new launcher, which ends what the last one left, is there long before
 
 log = structlog.get_logger("mesoslite.agent")
@@ -49,7 +50,8 @@ class Trouble:
         self._heartbeat_s = heartbeat_s
         self._disk = ""
         self._launcher_gone_s: float | None = None
-        self._told: tuple[int | None, bool] = (None, False)
+        self._told: tuple[int | None, str] = (None, "")
+        self._told_s = 0.0
         self._silent_since_s: float | None = None
 
     @property
@@ -65,16 +67,19 @@ class Trouble:
             self.look(loop.time())
 
     def look(self, now_s: float) -> None:
-        """Look once, and tell the master what is new to it."""
+        """Look once, and tell the master what is new to it: at once that it begins or ends, and
+        every `RETOLD_S` what it is by now."""
         self._look_at_disk()
         lasting = self._health.why_not or self._disk or self._lasting_launcher_problem(now_s)
         stream = self._registered_on()
         if stream is None:
             return
         if self._told[0] != stream:
-            self._told = (stream, False)  # a master that registers an agent takes it for well
-        if bool(lasting) != self._told[1]:
-            self._told = (stream, bool(lasting))
+            self._told = (stream, "")  # a master that registers an agent takes it for well
+        told = self._told[1]
+        begins_or_ends = bool(lasting) != bool(told)
+        if begins_or_ends or (lasting != told and now_s - self._told_s >= RETOLD_S):
+            self._told, self._told_s = (stream, lasting), now_s
             self._say(Troubled(lasting))
         self._beat(now_s)
 

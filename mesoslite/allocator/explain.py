@@ -6,7 +6,7 @@ keeps it from the client. O(agents) for each role and request, at most ~10 us ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 
 from mesoslite.allocator.agents import Agent
@@ -29,12 +29,12 @@ def explain_client(
 ) -> Explained:
     """What keeps a framework from being offered more in one of its roles."""
     agents = list(agents)
-    blocked = tuple(_of_all(client, agents)) or _of_agents(client, agents, refusals, offerable)
+    blocked = tuple(of_all(client, agents)) or _of_agents(client, agents, refusals, offerable)
     outstanding = sum(offer.client is client for agent in agents for offer in agent.offers)
     return Explained(client.role.name, offers=outstanding, blocked=blocked)
 
 
-def _of_all(client: Client, agents: list[Agent]) -> Iterator[Blocked]:
+def of_all(client: Client, agents: Sized) -> Iterator[Blocked]:
     """What keeps everything from it: each of these is reason enough."""
     framework = client.framework
     if not framework.active:
@@ -43,7 +43,7 @@ def _of_all(client: Client, agents: list[Agent]) -> Iterator[Blocked]:
         yield Blocked(WhyNot.SUPPRESSED)
     if framework.outstanding >= framework.outstanding_max:
         yield Blocked(WhyNot.UNANSWERED_OFFERS)
-    if not agents:
+    if not len(agents):
         yield Blocked(WhyNot.NO_AGENTS)
 
 
@@ -109,7 +109,7 @@ def explain_requests(
     Named a request, only that one, if it is of this role.
     """
     agents = list(agents)
-    whole = tuple(_of_all(client, agents))
+    whole = tuple(of_all(client, agents))
     wanting = [
         want for named, want in client.wants.items() if want.wanted and request_id in ("", named)
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import groupby
 
 from mesoslite.allocator.agents import Agent, LedgerError
 from mesoslite.allocator.frameworks import Frameworks
@@ -33,9 +34,10 @@ class Holdings(Frameworks):
         """
         self.remove_agent(agent_id)
         agent = self._agents.add(agent_id, total, place)
-        by_holder: dict[tuple[str, str], list[Resources]] = {}
-        for framework_id, role, amount in used:
-            by_holder.setdefault((framework_id, role), []).append(amount)
+        by_holder: dict[tuple[str, str], list[tuple[Resources, int]]] = {}
+        for (framework_id, role, amount), alike in groupby(used):
+            count = len(list(alike))
+            by_holder.setdefault((framework_id, role), []).append((amount, count))
         for holder, amounts in by_holder.items():
             for part in _together(amounts):
                 self._hold(self._client(*holder), agent, part)
@@ -210,24 +212,30 @@ class Holdings(Frameworks):
         return min((due for due in dues if due is not None), default=None)
 
 
-@lru_cache(maxsize=TIMES_MAX)
-def _times(amount: Resources, count: int) -> Resources:
-    """Raises as ``+`` does."""
-    return total_of([amount] * count)
-
-
-def _together(amounts: list[Resources]) -> list[Resources]:
-    """Their sum, which is held in one go: an agent of many tasks comes back at each failover.
+def _together(amounts: list[tuple[Resources, int]]) -> list[Resources]:
+    """Their sum, each so many times, which is held in one go: an agent of many tasks comes back at
+    each failover. Tasks that are alike have one amount, which is one object.
 
     All of them, when they can not be added: two tasks that both hold one port.
     """
     try:
-        # Tasks that are alike have one amount, which is one object.
-        first = amounts[0]
-        if len(set(map(id, amounts))) == 1 and len(first.scalars) <= TIMES_KEYS_MAX:
-            whole = _times(first, len(amounts))
-        else:
-            whole = total_of(amounts)
+        whole, *more = [_times(*one) for one in amounts]
+        if more:
+            whole = total_of([whole, *more])
     except (Overlap, MixedKinds):
-        return [amount for amount in amounts if amount]
+        return [amount for amount, count in amounts for _ in range(count) if amount]
     return [whole] if whole else []
+
+
+def _times(amount: Resources, count: int) -> Resources:
+    """Raises as ``+`` does."""
+    if count == 1:
+        return amount
+    return (_small_times if len(amount.scalars) <= TIMES_KEYS_MAX else _many_times)(amount, count)
+
+
+def _many_times(amount: Resources, count: int) -> Resources:
+    return total_of([amount] * count)
+
+
+_small_times = lru_cache(maxsize=TIMES_MAX)(_many_times)

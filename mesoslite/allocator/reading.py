@@ -5,14 +5,14 @@ from fractions import Fraction
 
 from mesoslite.allocator.agents import Agents
 from mesoslite.allocator.demand import Demand
-from mesoslite.allocator.explain import explain_client, explain_requests
+from mesoslite.allocator.explain import explain_client, explain_requests, of_all
 from mesoslite.allocator.filters import Refusals
 from mesoslite.allocator.index import AgentIndex, Tuning
 from mesoslite.allocator.invariants import check_clients, check_idle, check_ledgers, check_views
 from mesoslite.allocator.possible import Impossible, Possible
 from mesoslite.allocator.roles import Framework, Roles
 from mesoslite.allocator.sorter import Holding, Quantities, quantities
-from mesoslite.explanation import Explained
+from mesoslite.explanation import Blocked, Explained
 from mesoslite.model import Request
 from mesoslite.resources import Resources, is_dynamic
 from mesoslite.where import Where
@@ -142,6 +142,13 @@ class Reading:
                     )
                 )
         return tuple(explained)
+
+    def keeps_all(self, framework_id: str, role: str) -> tuple[Blocked, ...]:
+        """What keeps everything in a role from the framework, whatever it wants there. O(1)."""
+        framework = self._frameworks.get(framework_id)
+        clients = framework.clients.values() if framework is not None else ()
+        client = next((one for one in clients if one.role.name == role), None)
+        return () if client is None else tuple(of_all(client, self._agents))
 
     def check(self) -> None:
         """Assert every invariant of every structure. Tests call it after each event."""

@@ -37,6 +37,7 @@ CALL_TIMEOUT_S = 10.0
 #: From one master to the next, before they are told to be in the middle of an election.
 HOPS_MAX = 20
 #: Rows that `ls` collects over all pages; more would only be thrown at a terminal.
+FRAMEWORKS_NAMED_MAX = 10
 ROWS_MAX = 100_000
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 
@@ -356,6 +357,27 @@ def only(rows: list[Row], noun: str, asked: str, key_of: Callable[[Row], str]) -
         rest = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise Failure(Code.USAGE, f"{asked!r} may be {named}{rest}: give more of the id")
     return found[0]
+
+
+def only_framework(
+    rows: Sequence[operator_pb2.FrameworkRow], some: str
+) -> operator_pb2.FrameworkRow:
+    """The one framework that was meant: by its id, else by its name, else by the start of its id.
+
+    Raises Failure, as `only`. A name is each principal's own: two may have chosen the same, and
+    then their ids tell them apart.
+    """
+    found = [row for row in rows if row.framework_id == some]
+    found = found or [row for row in rows if row.info.name == some] or list(rows)
+    if len(found) < 2:
+        return only(found, "framework", some, lambda row: row.framework_id)
+    named = ", ".join(
+        f"{row.framework_id} ({row.info.name} of {row.principal})"
+        for row in found[:FRAMEWORKS_NAMED_MAX]
+    )
+    more = len(found) - FRAMEWORKS_NAMED_MAX
+    rest = f" and {more} more" if more > 0 else ""
+    raise Failure(Code.USAGE, f"{some!r} may be {named}{rest}: give the id")
 
 
 def only_task(rows: Sequence[operator_pb2.TaskRow], some: str) -> operator_pb2.TaskRow:

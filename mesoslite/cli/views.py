@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from mesoslite.cli import documents, post_mortems, tables
-from mesoslite.cli.connection import Operator, only, only_task
+from mesoslite.cli.connection import Operator, only, only_framework, only_task
 from mesoslite.cli.console import Code, Failure, Format, emit, note, show, write_bytes
 from mesoslite.cli.options import Chosen
 from mesoslite.lifecycle import TaskState
@@ -106,14 +106,14 @@ def framework(chosen: Chosen, some: str) -> None:
     """One framework, by the start of its id or by its name; a completed one when no other is."""
     with _connect(chosen) as operator:
         rows = operator.frameworks(some) or operator.frameworks(some, completed=True)
-        row = only(rows, "framework", some, lambda row: row.framework_id)
+        row = only_framework(rows, some)
         _print_row(chosen, row, tables.framework_page)
 
 
 def entries(chosen: Chosen, some: str, prefix: str) -> None:
     """What a framework keeps in its store."""
     with _connect(chosen) as operator:
-        row = only(operator.frameworks(some), "framework", some, lambda row: row.framework_id)
+        row = only_framework(operator.frameworks(some), some)
         reply = operator.entries(row.framework_id, prefix)
         if chosen.output is Format.JSON:
             emit(documents.text_of([documents.document_of(one) for one in reply.entries]))
@@ -126,7 +126,7 @@ def entries(chosen: Chosen, some: str, prefix: str) -> None:
 def entry(chosen: Chosen, some: str, key: str) -> None:
     """One entry of a framework's store: its value as it is, or all of it as JSON."""
     with _connect(chosen) as operator:
-        row = only(operator.frameworks(some), "framework", some, lambda row: row.framework_id)
+        row = only_framework(operator.frameworks(some), some)
         reply = operator.entry(row.framework_id, key)
         if not reply.HasField("entry"):
             raise Failure(Code.NOT_FOUND, f"the store of {row.info.name} has no entry {key!r}")
@@ -203,10 +203,13 @@ def offer(chosen: Chosen, some: str) -> None:
         _print_row(chosen, row, lambda row: tables.offer_page(row, _now_ms()))
 
 
-def teardown(chosen: Chosen, framework: str, release: bool) -> None:
+def teardown(chosen: Chosen, some: str, release: bool) -> None:
     """Remove a framework with its tasks, and with `release` all that it has reserved."""
     with _connect(chosen) as operator:
-        reply = operator.teardown(framework, release=release)
+        rows = operator.frameworks(some)
+        # One that was removed before may have left something reserved: the master knows its name.
+        name = some if release and not rows else only_framework(rows, some).framework_id
+        reply = operator.teardown(name, release=release)
         if chosen.output is Format.JSON:
             emit(documents.text_of(documents.document_of(reply)))
             return

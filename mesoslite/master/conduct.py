@@ -5,6 +5,7 @@ A framework that behaves never meets any of this; accepts that launch something 
 - An offer whose lease runs out is held against its framework: that agent is refused for it, 5 s at
   first and twice as long each time up to 60 s, and it may have half as many offers at a time as it
   had, down to one. Each offer that it answers doubles that again, until it is as good as any.
+  While it may have fewer than any, what it is offered stands for a third of the time.
 - An offer that comes back unused with hardly any refuse time goes out again at once. A framework
   may do that once for each agent and SHORT_DECLINES_MAX times more, which is filled up again
   within 10 s; beyond it every refusal of its holds for a second at least.
@@ -31,6 +32,7 @@ from mesoslite.master.protocol import Misconduct, Warn
 from mesoslite.master.records import Episode, FrameworkEntry, OutstandingOffer, Tables, Timer
 from mesoslite.model import Request
 
+SHORT_LEASE_PART = 3  # 10 s: who answers within that is free again, and a silent one holds less
 WARN_AGAIN_MS = 60_000  # two warnings about the same of the same framework are so far apart
 WHERES_MAX = 100  # expressions that a framework has paid for and may use again: up to 1 kB each
 NARROW = 256  # agents that may be asked about a `where` for nothing: at most ~0.3 ms
@@ -50,6 +52,11 @@ def answered(t: Tables, framework: FrameworkEntry, offer: OutstandingOffer) -> N
         t.allocator.set_outstanding_max(framework.framework_id, conduct.offers_max)
         if conduct.offers_max is None:
             conduct.episodes.pop(Misconduct.SILENT, None)
+
+
+def short_lease_ms(t: Tables) -> int:
+    """How long an offer stands of a framework that may have fewer than any."""
+    return max(1, t.config.offer_lease_ms // SHORT_LEASE_PART)
 
 
 def leases_ran_out(t: Tables, offers: Iterable[OutstandingOffer]) -> None:

@@ -146,7 +146,9 @@ class _Daemon:
                 port_told(settings.port_file, bound),  # the last: who waits for it has both
             ):
                 log.info(
-                    "the master is ready" if self._term is not None else "the master serves",
+                    "the master is ready"
+                    if settings.zk is None
+                    else f"the master waits for ZooKeeper at {settings.zk.hosts}",
                     address=f"{settings.host}:{bound}",
                     http_port=http_bound,
                     version=VERSION,

@@ -16,7 +16,8 @@ import ipaddress
 import json
 import socket
 import time
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import structlog
 
@@ -41,6 +42,8 @@ ASKS_A_SESSION = 6  # so four may fail before a leader must be silent
 LOST_END_S_MAX = 0.2  # to end a session that is over, most likely, or that nobody answers
 SPEAKS_FOR = 2 / 3  # of the session, after the last word of ZooKeeper's
 SESSION_OVER = "the session with ZooKeeper is over"
+
+T = TypeVar("T")
 
 log = structlog.get_logger("mesoslite.election")
 
@@ -117,14 +120,15 @@ class Seat:
         self._loop = asyncio.get_running_loop()
 
     async def take(self, data: bytes) -> None:
-        """Join, behind all who are there. Raises NoMasterError and kazoo's exceptions."""
+        """Join, behind all who are there. Raises NoMasterError, Resigned when the seat is lost
+        meanwhile, and kazoo's exceptions."""
         self._data = data
         self._learn_the_session()
         self.client.add_listener(self._state_changed)
         await client_started(self.client, self.ensemble)
-        await ask(self.client.ensure_path_async(self.ensemble.path))
+        await self.ask(self.client.ensure_path_async(self.ensemble.path))
         asked_s = boottime_s()
-        path = await ask(
+        path = await self.ask(
             self.client.create_async(
                 f"{self.ensemble.path}/{NODE_PREFIX}", data, ephemeral=True, sequence=True
             )
@@ -153,9 +157,13 @@ class Seat:
     async def ask(self, request: Any) -> Any:
         """What comes of a request of kazoo's. Raises Resigned when the seat is lost meanwhile.
 
-        kazoo keeps a request for as long as ZooKeeper is away, for ever if need be.
+        kazoo keeps a request for as long as ZooKeeper is away, for ever if need be; and one that is
+        made in the very moment in which the session is lost it forgets.
         """
-        asking = asyncio.ensure_future(ask(request))
+        return await self._unless_lost(ask(request))
+
+    async def _unless_lost(self, wanted: Awaitable[T]) -> T:
+        asking = asyncio.ensure_future(wanted)
         lost = asyncio.create_task(self.lost.wait())
         try:
             await asyncio.wait({asking, lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,27 +211,29 @@ class Seat:
             except NoNodeError:
                 self.give_up("this master's node was removed from ZooKeeper")
                 return
-            except (KazooException, TimeoutError):
+            except (KazooException, TimeoutError, Resigned):
                 pass
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, interval_s - boottime_s() + asked_s)):
                     await self.lost.wait()
 
     async def _ask_a_majority(self) -> None:
-        """Hear of ZooKeeper by writing this master's node as it is. Raises kazoo's exceptions.
+        """Hear of ZooKeeper by writing this master's node as it is. Raises Resigned when the seat
+        is lost meanwhile, and kazoo's exceptions.
 
         A server that is cut off from the others answers reads for some seconds more (syncLimit),
         while those end the session and let another master lead. A write needs a majority of them,
         and a session that lives.
         """
         asked_s = boottime_s()
-        await ask(self.client.set_async(f"{self.ensemble.path}/{self.node}", self._data))
+        await self.ask(self.client.set_async(f"{self.ensemble.path}/{self.node}", self._data))
         self.heard(asked_s)
 
     async def until_first(self, tell: Any) -> None:
         """Returns when this master leads; `tell` hears who does meanwhile, empty for nobody.
 
-        Raises NoMasterError when the seat is lost, and kazoo's exceptions.
+        Raises Resigned when the seat is lost, NoMasterError when its node is, and kazoo's
+        exceptions.
         """
         from kazoo.exceptions import NoNodeError
 
@@ -235,7 +245,7 @@ class Seat:
                     self._loop.call_soon_threadsafe(seen.set)
 
             path = self.ensemble.path
-            children = await ask(self.client.get_children_async(path, watch=changed))
+            children = await self.ask(self.client.get_children_async(path, watch=changed))
             if self.node not in children:
                 raise NoMasterError("this master's node was removed from ZooKeeper")
             first = leading_node(children)
@@ -243,22 +253,11 @@ class Seat:
                 await self._ask_a_majority()
                 return
             try:
-                data, _ = await ask(self.client.get_async(f"{path}/{first}"))
+                data, _ = await self.ask(self.client.get_async(f"{path}/{first}"))
                 tell(address_in(data))
             except (NoNodeError, NoMasterError):
                 tell("")
-            await self._first_of(seen, self.lost)
-            if self.lost.is_set():
-                raise NoMasterError(self.why_lost)
-
-    @staticmethod
-    async def _first_of(*events: asyncio.Event) -> None:
-        waiting = [asyncio.create_task(event.wait()) for event in events]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waiting:
-                one.cancel()
+            await self._unless_lost(seen.wait())
 
     async def leave(self) -> None:
         """End the session, so that the next leads at once."""
@@ -289,7 +288,7 @@ class Candidate:
             try:
                 await seat.take(self._data)
                 await seat.until_first(self._follow)
-            except (KazooException, NoMasterError) as error:
+            except (KazooException, NoMasterError, Resigned) as error:
                 await seat.leave()
                 self._complain(str(error) or repr(error))
                 await asyncio.sleep(AGAIN_S)

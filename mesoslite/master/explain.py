@@ -28,6 +28,8 @@ HELD_MS = 1_000  # an offer that is not answered for so long is held; before tha
 UNKNOWN_TO_ALLOCATOR = (AgentState.AWAITED, AgentState.UNREACHABLE)
 HOLDERS_MAX = 20  # frameworks that are named one by one for what they were offered
 PUT_OFF_MAX = 100  # requests that wait for their turn, of up to 16 KiB each, in one answer
+ANSWER_CHARACTERS_MAX = 512 * 1024  # a character is 4 bytes at most, and a command takes 4 MiB
+EMPTY_CHARACTERS = 200  # ids, times and counts of a role or a reason
 
 
 def explain(
@@ -81,12 +83,35 @@ def _explain_framework(
         return NotExplained(Refusal.UNKNOWN_REQUEST, message)
     else:
         told = _told(t, framework, role, request)
-        roles = [_explain_role(t, framework, one) for one in told]
+        roles = _fitting(_explain_role(t, framework, one) for one in told)
     verdicts = dict.fromkeys(one.verdict for one in roles)
     if not request and (more := _explainable(framework, role) - len(roles)):
         verdicts[f"and {more:,} more roles and requests, too many for one answer"] = None
     verdict = f"{name}: {'; '.join(verdicts)}"
     return FrameworkExplanation(framework_id, framework.info.name, verdict, tuple(roles))
+
+
+def _fitting(explained: Iterable[RoleExplanation]) -> list[RoleExplanation]:
+    """As many as fit into an answer, in their order; one in any case."""
+    kept: list[RoleExplanation] = []
+    size = 0
+    for one in explained:
+        size += _characters(one)
+        if kept and size > ANSWER_CHARACTERS_MAX:
+            break
+        kept.append(one)
+    return kept
+
+
+def _characters(one: RoleExplanation) -> int:
+    """About how long it is when it is written. The verdict is in that of the whole again."""
+    size = 2 * len(one.verdict) + EMPTY_CHARACTERS
+    if one.request is not None:
+        size += len(one.request.where) + len(str(one.request.unit))
+    for why in one.whys:
+        missing = 0 if why.missing is None else len(str(why.missing))
+        size += len(why.message) + len(why.remedy) + missing + EMPTY_CHARACTERS
+    return size
 
 
 def _told(t: Tables, framework: FrameworkEntry, role: str, request: str) -> list[Explained]:
@@ -96,12 +121,10 @@ def _told(t: Tables, framework: FrameworkEntry, role: str, request: str) -> list
     put_off = [w for w in put_off if role in ("", w.request.role)]
     put_off = [w for w in put_off if request in ("", w.request.request_id)]
     roles = {w.request.role for w in put_off}
-    # Where it knows of no request, what it says of the role is true of those that it will know.
-    whole = {one.role: one.blocked for one in told if one.request is None and one.role in roles}
     told = [one for one in told if one.request is not None or one.role not in roles]
     for wanted in put_off[:PUT_OFF_MAX]:
         one = replace(wanted.request, count=wanted.units)
-        also = [b for b in whole.get(one.role, ()) if b.reason is not WhyNot.DEMAND_MET]
+        also = t.allocator.keeps_all(framework.framework_id, one.role)
         offers = sum(o.request_id == one.request_id for o in framework.offers.values())
         blocked = (*also, Blocked(WhyNot.PUT_OFF))
         told.append(Explained(one.role, one, one.count, offers, blocked))

@@ -80,9 +80,18 @@ def explain_task(t: Tables, some: str, framework: str) -> TaskExplanation | NotE
 
 def several(some: str, names: Collection[str], do: str = "give the whole id") -> str:
     """What to say to somebody who may mean several."""
+    return f"{some!r} may be {_listed(names)}: {do}"
+
+
+def these(some: str, ids: Collection[str]) -> str:
+    """What is said before "more than one matches": which ones."""
+    return f"{some} ({_listed(ids)})"
+
+
+def _listed(names: Collection[str]) -> str:
     shown = ", ".join(sorted(names)[:SHOWN_MAX])
     more = f" and {len(names) - SHOWN_MAX:,} more" if len(names) > SHOWN_MAX else ""
-    return f"{some!r} may be {shown}{more}: {do}"
+    return f"{shown}{more}"
 
 
 def _entries(t: Tables, fits: Callable[[str], bool], framework: str) -> Iterator[TaskEntry]:

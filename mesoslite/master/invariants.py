@@ -73,8 +73,10 @@ def _check_offers(t: Tables) -> None:
         assert (offer.units > 0) == bool(offer.request_id)
     assert sum(len(a.offers) for a in t.agents.values()) == len(t.offers)
     assert sum(len(f.offers) for f in t.frameworks.values()) == len(t.offers)
-    assert list(t.leases) == sorted(t.leases, key=lambda lease: lease[0])
-    assert {offer_id for _, offer_id in t.leases} >= t.offers.keys()
+    for leases in (t.leases, t.short_leases):
+        assert list(leases) == sorted(leases, key=lambda lease: lease[0])
+    ends_ms = {offer_id: end_ms for end_ms, offer_id in (*t.leases, *t.short_leases)}
+    assert all(ends_ms[offer.offer_id] == offer.ends_ms for offer in t.offers.values())
     assert t.offer_count == len(t.offers) + sum(t.offers_ended.values())
 
 

@@ -151,6 +151,11 @@ def _members(t: Tables) -> Iterator[Metric]:
         ("state",),
         (((state.value,), agents[name]) for name, state in AgentState.__members__.items()),
     )
+    yield gauge(
+        "agents_troubled",
+        "Active agents that say why they take no launches.",
+        sum(bool(agent.problem) and agent.stream is not None for agent in t.agents.values()),
+    )
     frameworks = Counter(map(_presence, t.frameworks.values()))
     yield gauges(
         "frameworks",

@@ -53,7 +53,9 @@ NOTHING = Resources.EMPTY
 def make_offers(t: Tables) -> None:
     """Offer what the allocator grants now."""
     made: dict[str, list[Offer]] = {}
-    now_ms, lease_ms = t.now_ms, t.config.offer_lease_ms
+    now_ms = t.now_ms
+    usual = t.config.offer_lease_ms, t.leases
+    short = conduct.short_lease_ms(t), t.short_leases
     for grant in t.allocator.allocate(now_ms):
         framework_id, role, agent_id = grant.framework_id, grant.role, grant.agent_id
         amount, request_id = grant.resources, grant.request_id
@@ -61,12 +63,14 @@ def make_offers(t: Tables) -> None:
         offer_id = f"{t.epoch}-{t.offer_count}"
         agent = t.agents[agent_id]
         info = agent.info
+        framework = t.frameworks[framework_id]
+        lease_ms, leases = usual if framework.conduct.offers_max is None else short
+        ends_ms, units = now_ms + lease_ms, grant.units
         offer = OutstandingOffer(
-            offer_id, framework_id, role, agent_id, amount, now_ms, request_id, grant.units
+            offer_id, framework_id, role, agent_id, amount, now_ms, ends_ms, request_id, units
         )
-        t.offers[offer_id] = agent.offers[offer_id] = offer
-        t.frameworks[framework_id].offers[offer_id] = offer
-        t.leases.append((now_ms + lease_ms, offer_id))
+        t.offers[offer_id] = agent.offers[offer_id] = framework.offers[offer_id] = offer
+        leases.append((ends_ms, offer_id))
         estate = agent.estate
         told = Offer(
             offer_id,
@@ -89,9 +93,10 @@ def make_offers(t: Tables) -> None:
         else:
             to_framework.append(told)
     t.looked_at += t.allocator.looked_at
-    if len(t.leases) > 2 * len(t.offers) + LEASES_SPARE:
+    if len(t.leases) + len(t.short_leases) > 2 * len(t.offers) + LEASES_SPARE:
         # Behind one offer that is held, answered ones pile up for as long as its lease runs.
         t.leases = deque(lease for lease in t.leases if lease[1] in t.offers)
+        t.short_leases = deque(lease for lease in t.short_leases if lease[1] in t.offers)
     for framework_id, offers in made.items():
         stream = t.frameworks[framework_id].stream
         if stream is None:
@@ -140,10 +145,11 @@ def rescind(t: Tables, offers: Iterable[OutstandingOffer], how: OfferEnd = "resc
 def end_leases(t: Tables) -> None:
     """Rescind the offers whose lease has run out, and hold it against their frameworks."""
     ended: list[OutstandingOffer] = []
-    while t.leases and t.leases[0][0] <= t.now_ms:
-        offer = t.offers.get(t.leases.popleft()[1])
-        if offer is not None:
-            ended.append(offer)
+    for leases in (t.leases, t.short_leases):
+        while leases and leases[0][0] <= t.now_ms:
+            offer = t.offers.get(leases.popleft()[1])
+            if offer is not None:
+                ended.append(offer)
     conduct.leases_ran_out(t, ended)
     rescind(t, ended, "expired")
     for offer in ended:
@@ -153,9 +159,14 @@ def end_leases(t: Tables) -> None:
 
 def next_lease_ms(t: Tables) -> int | None:
     """When the oldest outstanding lease ends. Amortised O(1): drops answered offers in front."""
-    while t.leases and t.leases[0][1] not in t.offers:
-        t.leases.popleft()
-    return t.leases[0][0] if t.leases else None
+    dues = [due for due in (_next_of(t, t.leases), _next_of(t, t.short_leases)) if due is not None]
+    return min(dues, default=None)
+
+
+def _next_of(t: Tables, leases: deque[tuple[int, str]]) -> int | None:
+    while leases and leases[0][1] not in t.offers:
+        leases.popleft()
+    return leases[0][0] if leases else None
 
 
 # --- decline --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from mesoslite.loop import Inbox
 from mesoslite.master import view
 from mesoslite.master.estate_service import EstateService
 from mesoslite.master.explain import explain
-from mesoslite.master.fates import NotExplained
+from mesoslite.master.fates import NotExplained, these
 from mesoslite.master.post_mortems import post_mortems
 from mesoslite.master.protocol import (
     AgentGoneAsked,
@@ -279,8 +279,11 @@ class Operator:
 
     def _framework(self, some: str) -> FrameworkEntry:
         found = list(self._tables.frameworks_called(some))
-        if len(found) != 1:
-            raise _Refused(Refusal.AMBIGUOUS if found else Refusal.UNKNOWN_FRAMEWORK, some)
+        if len(found) > 1:
+            which = these(some, [one.framework_id for one in found])
+            raise _Refused(Refusal.AMBIGUOUS, f"{which}: {Refusal.AMBIGUOUS.value}")
+        if not found:
+            raise _Refused(Refusal.UNKNOWN_FRAMEWORK, some)
         return found[0]
 
     async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:

@@ -138,6 +138,8 @@ class TaskEntry(msgspec.Struct, gc=False):
     """The newest known; may be ahead of what the framework was told."""
     holds: bool
     """Whether its resources are charged in the allocator."""
+    since_ms: int
+    """When it was launched, or first heard of."""
     told: TaskState | None = None
     """What the framework was told last: reconciliation answers with it (docs/semantics.md 3.3)."""
     pending: TaskStatus | None = None
@@ -149,9 +151,7 @@ class TaskEntry(msgspec.Struct, gc=False):
     kill_grace_ms: int | None = None
     fence_token: int = 0
     """Of a task with a fence that this master launched."""
-    since_ms: int = 0
-    """When it was launched, or first heard of."""
-    history: list[TaskStatus] = msgspec.field(default_factory=list)
+    history: tuple[TaskStatus, ...] = ()
     """The first status of each state it was in, oldest first."""
 
 
@@ -183,6 +183,8 @@ class AgentEntry:
     info: AgentInfo
     state: AgentState
     since_ms: int
+    """Since when it is so; DISCONNECTED and UNREACHABLE: since nothing was heard of it, as far as
+    this master knows."""
     boot_id: str = ""
     registration: int = 0
     """The number of the one that is in force."""
@@ -352,6 +354,8 @@ class OutstandingOffer:
     agent_id: str
     resources: Resources
     made_ms: int
+    ends_ms: int
+    """When its lease runs out."""
     request_id: str = ""
     """The request that it was made for; empty: none."""
     units: int = 0
@@ -397,8 +401,10 @@ class Tables:
         """By (principal, name)."""
         self.offers: dict[str, OutstandingOffer] = {}
         self.leases: deque[tuple[int, str]] = deque()
-        """(end, offer id), oldest first: all leases are equally long, so no sorting is needed.
+        """(end, offer id), oldest first: these leases are equally long, so no sorting is needed.
         Offers that were answered stay in it until their time has come, or they are the most."""
+        self.short_leases: deque[tuple[int, str]] = deque()
+        """The same, of frameworks that are bounded for leaving offers unanswered."""
         self.peers: dict[str, Peer] = {}
         self.timers: Deadlines[tuple[Timer, str]] = Deadlines()
         self.awaited = 0

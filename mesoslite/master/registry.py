@@ -7,14 +7,15 @@ with their failover deadline, the ids that are used up, and the epoch. How they 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, assert_never, cast
 
 from google.protobuf.message import DecodeError
 
-from mesoslite.database import Database, Statement, StorageError, WorkDir
+from mesoslite.database import DamagedError, Database, Statement, StorageError, WorkDir
 from mesoslite.master import archive
 from mesoslite.master.archive import BadRecord, Delete, Put, Write
 from mesoslite.master.protocol import (
@@ -34,6 +35,8 @@ _PUT = (
     "ON CONFLICT (kind, key) DO UPDATE SET data = excluded.data"
 )
 _DELETE = "DELETE FROM records WHERE kind = ? AND key = ?"
+
+ADVICE = "and start with an --epoch-min above all before: then frameworks begin anew, without tasks"
 
 
 class Registry(Protocol):
@@ -71,16 +74,12 @@ class SqliteRegistry:
         a lower epoch than they have heard of.
         """
         self.path: Path = work_dir.path / FILE_NAME
-        self._database = Database(self.path, MIGRATIONS, synced=True)
+        with _advised():
+            self._database = Database(self.path, MIGRATIONS, synced=True)
         self.measures = self._database.measures
         try:
-            self.recovered = self._begin(epoch_min)
-        except BadRecord as bad:
-            self._database.close()
-            raise StorageError(
-                f"{self.path} is damaged: {bad}. Restore it from a copy, or move it away and start "
-                "with an --epoch-min above all before: then frameworks begin anew, without tasks"
-            ) from None
+            with _advised():
+                self.recovered = self._begin(epoch_min)
         except BaseException:
             self._database.close()
             raise
@@ -90,12 +89,18 @@ class SqliteRegistry:
             list[tuple[str, str, bytes]],
             self._database.rows("SELECT kind, key, CAST(data AS BLOB) FROM records"),
         )
-        used = [archive.epoch_of(key, data) for kind, key, data in rows if kind == archive.EPOCH]
-        if not used:
-            raise BadRecord(archive.EPOCH, archive.EPOCH, "is missing")
-        recovered = archive.recovered(max(used[0] + 1, epoch_min), rows)
+        try:
+            used = [
+                archive.epoch_of(key, data) for kind, key, data in rows if kind == archive.EPOCH
+            ]
+            if not used:
+                raise BadRecord(archive.EPOCH, archive.EPOCH, "is missing")
+            recovered = archive.recovered(max(used[0] + 1, epoch_min), rows)
+        except BadRecord as bad:
+            raise self._database.damaged(str(bad)) from None
         # Before anything is said: a master that dies at once has used its epoch up too (D1).
         self._database.write_now([_statement(archive.epoch(recovered.epoch))])
+        self._database.settle()
         return recovered
 
     async def commit(self, effects: Sequence[Effect]) -> None:
@@ -110,6 +115,15 @@ class SqliteRegistry:
     def close(self) -> None:
         """Finish what is being written. Blocks."""
         self._database.close()
+
+
+@contextlib.contextmanager
+def _advised() -> Iterator[None]:
+    """Says of a file that is damaged what it comes to when it is moved away."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(f"{error} {ADVICE}") from None
 
 
 def _statement(write: Write) -> Statement:

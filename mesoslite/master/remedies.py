@@ -172,8 +172,7 @@ def _with_another(t: Tables, framework: FrameworkEntry, blocked: Blocked) -> Why
     """Somebody else is offered it: who, and in which offer, the oldest of several."""
     offers = [oldest_of_another(t, framework, agent_id) for agent_id in blocked.agent_ids]
     offer = min(offers, key=lambda one: one.made_ms)
-    ends_ms = offer.made_ms + t.config.offer_lease_ms
-    age, left = span(t.now_ms - offer.made_ms), span(ends_ms - t.now_ms)
+    age, left = span(t.now_ms - offer.made_ms), span(offer.ends_ms - t.now_ms)
     what = offer.offer_id
     if len(offers) > 1:
         what = f"{len(offers):,} offers, the oldest {what},"
@@ -193,7 +192,7 @@ def _with_another(t: Tables, framework: FrameworkEntry, blocked: Blocked) -> Why
         offer.framework_id,
         offer.offer_id,
         since_ms=offer.made_ms,
-        until_ms=ends_ms,
+        until_ms=offer.ends_ms,
     )
 
 

@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesoslite.daemon import check_silence, state_dir
-from mesoslite.logs import FORMATS, LEVELS
 from mesoslite.master.state import MasterConfig
 from mesoslite.masters import Ensemble, parse_ensemble, parse_masters
 from mesoslite.settings import (
     SettingsError,
-    http_port_file_setting,
+    deadline_setting,
+    host_setting,
     http_port_setting,
-    one_of,
+    insecure_setting,
+    log_format_setting,
+    log_level_setting,
     open_metrics_setting,
-    optional_path,
     path,
     port,
+    port_file_setting,
     seconds,
     setting,
     show_number,
-    show_optional_path,
-    show_switch,
-    switch,
-    text,
+    stop_with_stdin_setting,
+    token_file_setting,
     whole,
 )
 from mesoslite.spelling import why_not_role
@@ -89,31 +89,15 @@ def show_weights(value: Weights) -> str:
     return ",".join(f"{role}={show_number(weight)}" for role, weight in value)
 
 
-def _seconds(default_ms: int, about: str) -> float:
-    return setting(
-        default_ms / 1_000,
-        seconds(0.05, 10**8),
-        f"{about} (default {default_ms / 1_000:g})",
-        metavar="SECONDS",
-        show=show_number,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class MasterSettings:
     """The flags of `mesoslite-master`."""
 
-    host: str = setting("127.0.0.1", text, "the address to listen on (default 127.0.0.1)")
+    host: str = host_setting()
     port: int = setting(5060, port, "the port; 0: any free one (default 5060)", metavar="PORT")
-    port_file: Path | None = setting(
-        None,
-        optional_path,
-        "write the port there once it is served",
-        metavar="FILE",
-        show=show_optional_path,
-    )
+    port_file: Path | None = port_file_setting("the port")
     http_port: str = http_port_setting(HTTP_PORT)
-    http_port_file: Path | None = http_port_file_setting()
+    http_port_file: Path | None = port_file_setting("the HTTP port")
     open_metrics: bool = open_metrics_setting()
     work_dir: Path = setting(
         state_dir("master"),
@@ -121,12 +105,8 @@ class MasterSettings:
         "where the registry is, unless it is in --zk (default ~/.local/state/mesoslite/master)",
         metavar="DIR",
     )
-    token_file: Path | None = setting(
-        None,
-        optional_path,
-        "the token of all who connect, made when there is none (default ~/.config/mesoslite/token)",
-        metavar="FILE",
-        show=show_optional_path,
+    token_file: Path | None = token_file_setting(
+        "the token of all who connect, made when there is none"
     )
     zk: Ensemble | None = setting(
         None,
@@ -150,24 +130,10 @@ class MasterSettings:
         "with --zk: where agents and schedulers reach this master (default: as it listens)",
         metavar="HOST:PORT",
     )
-    insecure: bool = setting(
-        False,
-        switch,
-        "allow a --host that others can reach, without encryption",
-        metavar="BOOL",
-        show=show_switch,
-    )
-    log_format: str = setting("text", one_of(*FORMATS), "text or json (default text)")
-    log_level: str = setting(
-        "info", one_of(*LEVELS), "debug, info, warning or error (default info)"
-    )
-    stop_with_stdin: bool = setting(
-        False,
-        switch,
-        "stop when stdin, a pipe, ends: whoever started this has gone",
-        metavar="BOOL",
-        show=show_switch,
-    )
+    insecure: bool = insecure_setting()
+    log_format: str = log_format_setting()
+    log_level: str = log_level_setting()
+    stop_with_stdin: bool = stop_with_stdin_setting()
     weights: Weights = setting(
         (),
         weights,
@@ -175,8 +141,8 @@ class MasterSettings:
         metavar="ROLE=WEIGHT,...",
         show=show_weights,
     )
-    offer_lease_s: float = _seconds(DEFAULTS.offer_lease_ms, "how long an offer stands")
-    lease_refuse_s: float = _seconds(
+    offer_lease_s: float = deadline_setting(DEFAULTS.offer_lease_ms, "how long an offer stands")
+    lease_refuse_s: float = deadline_setting(
         DEFAULTS.lease_refuse_ms,
         "that an agent is refused for a framework that let the lease of an offer of it run out; "
         "twice as long each time",
@@ -202,9 +168,11 @@ class MasterSettings:
         f"(default {DEFAULTS.revives_per_s})",
         metavar="COUNT",
     )
-    heartbeat_s: float = _seconds(DEFAULTS.heartbeat_ms, "between two heartbeats of a peer")
-    silence_s: float = _seconds(DEFAULTS.silence_ms, "without one until a peer counts as gone")
-    reregister_s: float = _seconds(
+    heartbeat_s: float = deadline_setting(DEFAULTS.heartbeat_ms, "between two heartbeats of a peer")
+    silence_s: float = deadline_setting(
+        DEFAULTS.silence_ms, "without one until a peer counts as gone"
+    )
+    reregister_s: float = deadline_setting(
         DEFAULTS.reregister_ms, "until agents known from before a restart count as unreachable"
     )
 
@@ -214,7 +182,7 @@ class MasterSettings:
         "the least epoch of this run: above all before it, when the registry was lost (default 1)",
         metavar="NUMBER",
     )
-    fence_lease_s: float = _seconds(
+    fence_lease_s: float = deadline_setting(
         DEFAULTS.fence_lease_ms, "for how long fenced tasks run on while their agent is cut off"
     )
     agent_removal_rate: int = setting(

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from mesoslite.master import (
     agents,
+    fates,
     fences,
     frameworks,
     offers,
@@ -106,14 +107,23 @@ class Master:
 
     def handle(self, event: Event) -> list[Effect]:
         """What to do about an event. Never raises for anything that a peer can cause."""
-        t = self.tables
+        self._take(event)
+        return self.tables.take_effects()
+
+    def handle_all(self, events: Sequence[Event]) -> list[Effect]:
+        """As `handle` of each, in order."""
+        for event in events:
+            self._take(event)
+        return self.tables.take_effects()
+
+    def _take(self, event: Event) -> None:
         match event:
-            case Tick():
-                self._tick(event.now_ms)
-            case SchedulerCalled():
-                self._scheduler_called(event.stream, event.principal, event.call)
             case AgentCalled():
                 self._agent_called(event.stream, event.call)
+            case SchedulerCalled():
+                self._scheduler_called(event.stream, event.principal, event.call)
+            case Tick():
+                self._tick(event.now_ms)
             case StreamClosed():
                 self._closed(event.stream)
             case StreamPaused():
@@ -130,7 +140,6 @@ class Master:
                 self._gone_asked(event)
             case _:
                 assert_never(event)
-        return t.take_effects()
 
     def next_deadline_ms(self) -> int | None:
         """When a Tick is due even if nothing happens."""
@@ -242,11 +251,12 @@ class Master:
     def _silent(self, stream: str) -> None:
         """Nothing was heard on a stream for so long that its peer can not be there any more."""
         t = self.tables
-        agent = t.agent_on(stream)
+        agent, heard_ms = t.agent_on(stream), t.peers[stream].heard_ms
         self._tell_of_silence(stream)
         t.emit(CloseStream(stream))
         self._closed(stream)
         if agent is not None:
+            agent.since_ms = heard_ms  # it went then, and that is noticed now
             agents.away_for_too_long(t, agent)
 
     def _tell_of_silence(self, stream: str) -> None:
@@ -374,9 +384,13 @@ class Master:
     def _teardown_asked(self, event: TeardownAsked) -> None:
         t = self.tables
         found = list(t.frameworks_called(event.framework))
-        if len(found) != 1 and not (event.release and not found):
-            refusal = Refusal.AMBIGUOUS if found else Refusal.UNKNOWN_FRAMEWORK
-            t.emit(Answer(event.request, t.no(refusal), event.framework))
+        if len(found) > 1:
+            which = fates.these(event.framework, [one.framework_id for one in found])
+            t.emit(Answer(event.request, t.no(Refusal.AMBIGUOUS), which))
+            return
+        if not found and not event.release:
+            no = t.no(Refusal.UNKNOWN_FRAMEWORK)
+            t.emit(Answer(event.request, no, event.framework))
             return
         if not found:
             self._release_completed(event)

@@ -70,7 +70,7 @@ def remember(t: Tables, entry: TaskEntry, status: TaskStatus) -> None:
         if old.state is state:
             return
     if len(entry.history) < HISTORY_MAX:
-        entry.history.append(status)
+        entry.history = (*entry.history, status)
         if state.terminal:
             reason = status.reason.name if status.reason is not None else ""
             t.tasks_ended[status.state.name, reason] += 1

@@ -342,7 +342,7 @@ def _task_row(t: Tables, names: dict[str, str], entry: TaskEntry) -> TaskRow:
         entry.agent_id,
         agent.info.hostname if agent is not None else "",
         entry.state,
-        tuple(entry.history),
+        entry.history,
     )
 
 
@@ -356,5 +356,5 @@ def _offer_row(t: Tables, offer: OutstandingOffer) -> OfferRow:
         t.agents[offer.agent_id].info.hostname,
         offer.resources,
         offer.made_ms,
-        max(0, offer.made_ms + t.config.offer_lease_ms - t.now_ms),
+        max(0, offer.ends_ms - t.now_ms),
     )

@@ -6,7 +6,6 @@ Light to import: gRPC and the rest of the edge are loaded when something is run.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import threading
 from pathlib import Path
@@ -16,7 +15,12 @@ from mesoslite.scheduler.scheduler import Scheduler
 
 
 class FrameworkError(Exception):
-    """The master does not want this scheduler: `refusal` is why, `message` tells what exactly."""
+    """The master does not want this scheduler: `refusal` is why, `message` tells what exactly.
+
+    `str` is one line for people.
+    """
+
+    __module__ = "mesoslite"  # what a traceback calls it, and where it is imported from
 
     def __init__(self, refusal: Refusal, message: str) -> None:
         super().__init__(refusal, message)
@@ -45,9 +49,11 @@ def run(
 
     Ctrl-C and SIGTERM stop it after the callback that runs, and it returns: tasks live on for the
     scheduler's `failover_timeout_s`. Raises what a callback raises; FrameworkError when the master
-    refuses this scheduler; TypeError or ValueError for a scheduler that can not be subscribed.
+    refuses this scheduler, as for good (FENCED: another process of the same name has taken over;
+    its text says what to do, and the traceback is the caller's alone); TypeError or ValueError for
+    a scheduler that can not be subscribed.
     """
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(
             _run_with_signals(
                 scheduler,
@@ -56,6 +62,11 @@ def run(
                 connect_timeout_s=connect_timeout_s,
             )
         )
+    except KeyboardInterrupt:
+        return
+    except FrameworkError as error:
+        # Where in the event loop it came up says nothing, and hides the line that does.
+        raise error.with_traceback(None) from None
 
 
 async def _run_with_signals(

@@ -510,9 +510,19 @@ def _refuse_ms(refuse_s: float | None) -> int | None:
     return _milliseconds("refuse_s", refuse_s, REFUSE_MS_MAX)
 
 
+def an_object(scheduler: object) -> Scheduler:
+    """The scheduler, which a class of schedulers is not. Raises TypeError."""
+    if isinstance(scheduler, Scheduler):
+        return scheduler
+    if isinstance(scheduler, type) and issubclass(scheduler, Scheduler):
+        name = scheduler.__name__
+        raise TypeError(f"{name} is a class of schedulers: give an object of it, as {name}()")
+    raise TypeError(f"this is no Scheduler but {type(scheduler).__name__}: {str(scheduler)[:60]}")
+
+
 def framework_info(scheduler: Scheduler, hostname: str = "") -> FrameworkInfo:
     """Who a scheduler says it is. Raises TypeError or ValueError for what can not be subscribed."""
-    kind = type(scheduler).__name__
+    kind = type(an_object(scheduler)).__name__
     name: object = scheduler.name  # the types are promises; a class may break them
     roles = scheduler.roles
     if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX or not name.isprintable():

@@ -14,6 +14,7 @@ with it, in `streaming.py`, `accepting.py` and `telling.py`; all they know is in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from mesoslite.messages import (
@@ -133,9 +134,38 @@ class Session:
 
     def handle(self, event: Event) -> list[Effect]:
         """Take one event; say what is to be done about it."""
+        return self.handle_all((event,))
+
+    def handle_all(self, events: Sequence[Event]) -> list[Effect]:
+        """As `handle` of each, in order."""
         t = self.tables
-        if t.over:
-            return []
+        for event in events:
+            if t.over:
+                break
+            # What a master says waits for the Tick that ends its batch: statuses that arrived
+            # together are told, and so acknowledged, together. Else the first would go ahead alone.
+            if isinstance(event, MasterSpoke):
+                self._hear(event.epoch, event.event)
+            else:
+                self._take(event)
+                if t.subscribed and not t.tearing_down:
+                    t.out += map(ToMaster, t.requests.unsaid())
+                    t.out += map(ToMaster, t.store_calls.next_ones())
+                telling.call_back(t)
+        out, t.out = t.out, []
+        return out
+
+    def _take(
+        self,
+        event: StreamOpened
+        | StreamLost
+        | Denied
+        | StatusesTold
+        | CallbackReturned
+        | Decided
+        | Tick,
+    ) -> None:
+        t = self.tables
         match event:
             case StreamOpened():
                 streaming.open_stream(t)
@@ -143,8 +173,6 @@ class Session:
                 streaming.lose(t, why)
             case Denied(refusal, message):
                 streaming.refused(t, refusal, message)
-            case MasterSpoke(epoch, said):
-                self._hear(epoch, said)
             case StatusesTold(count):
                 telling.statuses_told(t, count)
             case CallbackReturned():
@@ -155,15 +183,6 @@ class Session:
                 self._tick(now_ms)
             case _:
                 assert_never(event)
-        # What a master says waits for the Tick that ends its batch: statuses that arrived together
-        # are told, and so acknowledged, together. Else the first of them would go ahead alone.
-        if not isinstance(event, MasterSpoke):
-            if t.subscribed and not t.tearing_down:
-                t.out += map(ToMaster, t.requests.unsaid())
-                t.out += map(ToMaster, t.store_calls.next_ones())
-            telling.call_back(t)
-        out, t.out = t.out, []
-        return out
 
     def next_deadline_ms(self) -> int | None:
         """When a Tick is due; None: never, or with the next event."""

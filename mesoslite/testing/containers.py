@@ -214,9 +214,8 @@ class ContainerHost:
             container = self.containers.get(container_id)
             if container is None or container.fate is Fate.STARTING:
                 message = "the launcher never heard of it"
-                failed = ContainerStartFailed(
-                    container_id, Phase.SPAWN, StartFailure.SPAWN_FAILED, message
-                )
+                why = StartFailure.SPAWN_FAILED if container else StartFailure.NEVER_ASKED
+                failed = ContainerStartFailed(container_id, Phase.SPAWN, why, message)
                 if container is None:
                     self._say(failed)
                 else:

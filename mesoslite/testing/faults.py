@@ -14,9 +14,14 @@ from mesoslite.testing.schedulers import SchedulerNode
 from mesoslite.testing.story import Story
 from mesoslite.testing.world import Node, World
 
+NAMES_SHOWN_MAX = 10  # to who names a node that there is not
+
 
 class Faults(ABC):
-    """The half of `Simulation` that breaks things. A node is named, or given."""
+    """The half of `Simulation` that breaks things. A node is named, or given.
+
+    Each raises LookupError for a name that no node has.
+    """
 
     counts: Counter[str]
     story: Story
@@ -66,14 +71,14 @@ class Faults(ABC):
 
     def reboot(self, agent: AgentNode | str, *, down_s: float = 30) -> None:
         """A host dies with all its containers, and is back after a while."""
-        node = self.agents[agent] if isinstance(agent, str) else agent
+        node = self._agent(agent)
         self.counts["fault: reboot of a host"] += 1
         node.reboot()
         self.after(down_s, lambda: self.start(node))
 
     def damage_checkpoint(self, agent: AgentNode | str, *, down_s: float = 1) -> None:
         """An agent's process dies, and finds what it knew of one task damaged when it is back."""
-        node = self.agents[agent] if isinstance(agent, str) else agent
+        node = self._agent(agent)
         self.crash(node, down_s=down_s)
         key = node.checkpoint.damage(node.rng)
         if key is not None:
@@ -84,7 +89,7 @@ class Faults(ABC):
 
     def kill_launcher(self, agent: AgentNode | str) -> None:
         """The parent of all containers of an agent dies, and they with it."""
-        node = self.agents[agent] if isinstance(agent, str) else agent
+        node = self._agent(agent)
         if node.kill_launcher():
             self.counts["fault: death of a launcher"] += 1
 
@@ -192,7 +197,23 @@ class Faults(ABC):
     def _node(self, node: Node | str) -> Node:
         if not isinstance(node, str):
             return node
-        return next(each for each in self.nodes() if each.name == node)
+        for each in self.nodes():
+            if each.name == node:
+                return each
+        names = [each.name for each in self.nodes()]
+        raise LookupError(f"no node is called {node!r}; there are {_listed(names)}")
+
+    def _agent(self, agent: AgentNode | str) -> AgentNode:
+        if isinstance(agent, AgentNode):
+            return agent
+        if agent not in self.agents:
+            raise LookupError(f"no agent is called {agent!r}; there are {_listed([*self.agents])}")
+        return self.agents[agent]
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN_MAX
+    return ", ".join(names[:NAMES_SHOWN_MAX]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _kind(node: Node) -> str:

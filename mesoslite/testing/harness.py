@@ -58,7 +58,7 @@ from mesoslite.scheduler.protocol import (
     Tick,
     ToMaster,
 )
-from mesoslite.scheduler.scheduler import Scheduler, framework_info
+from mesoslite.scheduler.scheduler import Scheduler, an_object, framework_info
 from mesoslite.scheduler.session import Session, SessionConfig
 from mesoslite.shelf import Shelf
 
@@ -205,11 +205,11 @@ class Harness:
 
     An exception in a callback is raised here. Coroutines are run to their end, so call from a
     plain test function, not from a running event loop. `scheduler.store` answers at once, from
-    what `entries` has.
+    what `entries` has. Raises TypeError for a class instead of an object.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
+        self.scheduler = an_object(scheduler)
         self._shelf = Shelf()
         self._looked_at = 0
         scheduler.store._open(self._serve)

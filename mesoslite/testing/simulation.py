@@ -21,7 +21,7 @@ from mesoslite.master.protocol import AgentGoneAsked, Answer, TaskKillAsked, Tea
 from mesoslite.master.records import MasterConfig
 from mesoslite.model import AgentInfo, Offer, Task, TaskStatus
 from mesoslite.resources import Resources
-from mesoslite.scheduler.scheduler import Scheduler
+from mesoslite.scheduler.scheduler import Scheduler, an_object
 from mesoslite.testing.agenda import BEGIN_MS, Agenda
 from mesoslite.testing.agents import AgentNode
 from mesoslite.testing.containers import Container, Run, run_as_told
@@ -57,6 +57,8 @@ class Simulation(Faults):
 
         Simulation(seed=1, agents=10_000, attributes=lambda n: f"rack:r{n % 40}", history=False)
 
+    A fault of a node that there is not is a LookupError, which says what there is.
+
     An exception in a callback of a scheduler is raised by `run`. With `check`, each machine
     asserts its invariants after each batch, which costs about as much time as all the rest.
     With `history`, every offer, status and container there ever was is kept for tests to read;
@@ -86,6 +88,8 @@ class Simulation(Faults):
         history: bool = True,
         story_lines_max: int | None = LINES_MAX,
     ) -> None:
+        _check_count("masters", masters, at_least=1)
+        _check_count("agents", agents, at_least=0)
         self.seed = seed
         self.counts: Counter[str] = Counter()
         """How often each event, effect, word, refusal and fault occurred."""
@@ -149,7 +153,8 @@ class Simulation(Faults):
         region: Shape = "",
         zone: Shape = "",
     ) -> list[AgentNode]:
-        """So many more agents, which start now."""
+        """So many more agents, which start now. Raises ValueError for less than none."""
+        _check_count("agents", count, at_least=0)
         return [
             self.add_agent(resources, attributes, region=region, zone=zone) for _ in range(count)
         ]
@@ -187,10 +192,11 @@ class Simulation(Faults):
         is one process, which can not be started again.
         """
         given = [scheduler] if isinstance(scheduler, Scheduler) else []
+        maker: object = scheduler  # the types are promises; a test may break them
 
         def make() -> Scheduler:
             if not isinstance(scheduler, Scheduler):
-                return scheduler()
+                return an_object(maker() if callable(maker) else maker)
             if not given:
                 raise RuntimeError("to start a scheduler again, add its class and not an object")
             return given.pop()
@@ -370,6 +376,13 @@ class Simulation(Faults):
         if isinstance(found, NotExplained):
             raise LookupError(f"{found.message}: {found.refusal.value}")
         return found
+
+
+def _check_count(what: str, count: object, *, at_least: int) -> None:
+    if type(count) is not int:
+        raise TypeError(f"{what} is a whole number, not {type(count).__name__}")
+    if count < at_least:
+        raise ValueError(f"{what} is {at_least} or more, not {count}")
 
 
 def _of(shape: Shape, number: int) -> str:

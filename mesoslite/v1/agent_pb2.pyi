@@ -94,20 +94,18 @@ class FrameworkReference(_message.Message):
     def __init__(self, framework_id: _Optional[str] = ..., principal: _Optional[str] = ..., info: _Optional[_Union[_common_pb2.FrameworkInfo, _Mapping]] = ...) -> None: ...
 
 class TasksOnAgent(_message.Message):
-    __slots__ = ("framework_id", "role", "task", "more_task_ids", "states", "container_ids")
+    __slots__ = ("framework_id", "role", "task", "more_task_ids", "states")
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     MORE_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
-    CONTAINER_IDS_FIELD_NUMBER: _ClassVar[int]
     framework_id: str
     role: str
     task: _common_pb2.Task
     more_task_ids: _containers.RepeatedScalarFieldContainer[str]
     states: _containers.RepeatedScalarFieldContainer[_common_pb2.TaskState]
-    container_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., more_task_ids: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_common_pb2.TaskState, str]]] = ..., container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., more_task_ids: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_common_pb2.TaskState, str]]] = ...) -> None: ...
 
 class RegisterPart(_message.Message):
     __slots__ = ("frameworks", "tasks", "reservations", "volumes", "operations")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice, repeat
+from itertools import groupby, repeat
 from typing import Any, assert_never
 
 from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, POST_MORTEM, FileChunk, FileRead
@@ -59,6 +59,7 @@ from mesoslite.wire.nouns import (
     nested_task,
     others_to_keep,
     shape_of,
+    task_to_look_at,
     write_agent_info,
     write_framework_reference,
     write_task,
@@ -243,7 +244,6 @@ def _write_tasks(slot: pb.TasksOnAgent, alike: Sequence[TaskOnAgent]) -> None:
     write_task(slot.task, first.task)
     slot.more_task_ids.extend([entry.task.task_id for entry in alike[1:]])
     columns.write(slot.states, [TASK_STATES.number[entry.state] for entry in alike])
-    columns.write(slot.container_ids, [entry.container_id for entry in alike])
 
 
 def _write_file_chunk(slot: pb.FileChunk, chunk: FileChunk) -> None:
@@ -254,6 +254,10 @@ def _write_file_chunk(slot: pb.FileChunk, chunk: FileChunk) -> None:
     if chunk.refusal is not None:
         slot.refusal = REFUSALS.number[chunk.refusal]
     slot.message = check.cut(chunk.message)
+
+
+#: The calls that a registration comes in.
+REGISTERING = ("register_begin", "register_part", "register_end")
 
 
 class Registration:
@@ -274,21 +278,22 @@ class Registration:
         self._bytes_max = bytes_max
         self._begun: tuple[AgentInfo, str, int, int] | None = None
         self._frameworks: dict[str, FrameworkReference] = {}
-        self._tasks: dict[tuple[str, str], TaskOnAgent] = {}
+        self._tasks: list[TaskOnAgent] = []
+        self._task_ids: dict[str, set[str]] = {}
+        """By framework id."""
         self._reservations: list[Reservation] = []
         self._volumes: list[Volume] = []
         self._operations: list[OperationStatus] = []
         self._bytes = 0
 
-    def feed(self, call: pb.AgentCall) -> Register | None:
-        """Take in one call, of which the others are no matter; the registration, at its end."""
-        match call.WhichOneof("call"):
-            case "register_begin":
-                self._begin(call.register_begin)
-            case "register_part":
-                self._add(call.register_part)
-            case "register_end":
-                return self._end(call.register_end)
+    def feed(self, which: str, call: pb.AgentCall) -> Register | None:
+        """Take in one call, which is one of REGISTERING; the registration, at its end."""
+        if which == "register_part":
+            self._add(call.register_part)
+        elif which == "register_begin":
+            self._begin(call.register_begin)
+        else:
+            return self._end(call.register_end)
         return None
 
     def _begin(self, slot: pb.RegisterBegin) -> None:
@@ -307,19 +312,15 @@ class Registration:
         self._forget()
 
     def _forget(self) -> None:
-        self._frameworks, self._tasks, self._bytes = {}, {}, 0
+        self._frameworks, self._tasks, self._task_ids, self._bytes = {}, [], {}, 0
         self._reservations, self._volumes, self._operations = [], [], []
 
     def _add(self, slot: pb.RegisterPart) -> None:
         if self._begun is None:
             raise MalformedMessage("register_part", None, "came before its beginning")
-        frameworks, alike = slot.frameworks, slot.tasks
-        tasks = len(self._tasks) + len(alike) + sum([len(one.more_task_ids) for one in alike])
         self._bytes += slot.ByteSize()
         for have, most, what in (
             (self._bytes, self._bytes_max, "bytes"),
-            (tasks, self._tasks_max, "tasks"),
-            (len(self._frameworks) + len(frameworks), self._frameworks_max, "frameworks"),
             (len(self._reservations) + len(slot.reservations), RESERVATIONS_MAX, "reservations"),
             (len(self._volumes) + len(slot.volumes), VOLUMES_MAX, "volumes"),
             (len(self._operations) + len(slot.operations), limit.LIST_MAX, "operations"),
@@ -327,10 +328,10 @@ class Registration:
             if have > most:
                 raise check.too_big("register_part", have, most, what)
         try:
-            for one in frameworks:
+            for one in slot.frameworks:
                 self._add_framework(framework_reference_from_wire(one))
-            for many in alike:
-                self._add_tasks(many)
+            for alike in slot.tasks:
+                self._add_tasks(alike)
             self._reservations += map(reservation_from_wire, slot.reservations)
             self._volumes += map(volume_from_wire, slot.volumes)
             self._operations += map(operation_status_from_wire, slot.operations)
@@ -340,24 +341,37 @@ class Registration:
     def _add_framework(self, framework: FrameworkReference) -> None:
         if framework.framework_id in self._frameworks:
             raise MalformedMessage("frameworks", None, f"{framework.framework_id} is there twice")
+        if len(self._frameworks) >= self._frameworks_max:
+            have = len(self._frameworks) + 1
+            raise check.too_big("frameworks", have, self._frameworks_max, "frameworks")
         self._frameworks[framework.framework_id] = framework
 
     def _add_tasks(self, slot: pb.TasksOnAgent) -> None:
+        more = slot.more_task_ids
+        size, before = 1 + len(more), len(self._tasks)
+        if before + size > self._tasks_max:
+            raise check.too_big("tasks", before + size, self._tasks_max, "tasks")
         framework_id = check.identifier(slot.framework_id, "framework_id")
         role = check.role(slot.role, "role")
-        first = nested_task(slot.task)
-        more = check.new_identifiers(list(slot.more_task_ids), "more_task_ids")
-        tasks = [first, *twins(first, "task_id", more)]
-        size, before = len(tasks), len(self._tasks)
+        first = task_to_look_at(slot.task)
+        task_ids = [first.task_id, *check.new_identifiers(list(more), "more_task_ids")]
+        known = self._task_ids.get(framework_id)
+        if known is None:
+            known = self._task_ids[framework_id] = set()
+        all_others = len(known) + size
+        known.update(task_ids)
+        if len(known) < all_others:
+            raise self._twice(framework_id, task_ids)
+        tasks = [first, *twins(first, "task_id", task_ids[1:])]
         states = columns.read(slot.states, size, 0, "states", TASK_STATES.member)
-        containers = columns.new_identifiers_or_empty(slot.container_ids, size, "container_ids")
-        keys = [(framework_id, task.task_id) for task in tasks]
-        entries = map(TaskOnAgent, repeat(framework_id), repeat(role), tasks, states, containers)
-        self._tasks.update(zip(keys, entries, strict=True))
-        if len(self._tasks) < before + size:
-            times = Counter([*islice(self._tasks, before), *keys])
-            again = next(key for key in keys if times[key] > 1)
-            raise MalformedMessage("tasks", None, f"{'/'.join(again)} is there twice")
+        self._tasks += map(TaskOnAgent, repeat(framework_id), repeat(role), tasks, states)
+
+    def _twice(self, framework_id: str, task_ids: Sequence[str]) -> MalformedMessage:
+        """One of the ids that are there twice, of these and those that came before."""
+        theirs = (one.task.task_id for one in self._tasks if one.framework_id == framework_id)
+        times = Counter([*theirs, *task_ids])
+        again = next(task_id for task_id in task_ids if times[task_id] > 1)
+        return MalformedMessage("tasks", None, f"{framework_id}/{again} is there twice")
 
     def _end(self, slot: pb.RegisterEnd) -> Register:
         if self._begun is None:
@@ -368,7 +382,7 @@ class Registration:
             boot_id,
             epoch_seen,
             tuple(self._frameworks.values()),
-            tuple(self._tasks.values()),
+            tuple(self._tasks),
             number,
             tuple(self._reservations),
             tuple(self._volumes),
@@ -402,13 +416,13 @@ def agent_calls_from_wire(
     calls: list[AgentSays] = []
     for slot in request.calls:
         which = slot.WhichOneof("call")
-        if which is not None and which.startswith("register_"):
-            register = registration.feed(slot)
+        if which in REGISTERING:
+            register = registration.feed(which, slot)
             if register is not None:
                 calls.append(register)
         else:
             calls += crowd_or_one(slot, "call", _CROWDS_OF_CALLS, _CALLS)
-        check.bounded(calls, "calls", limit.ITEMS_MAX, "calls")
+            check.bounded(calls, "calls", limit.ITEMS_MAX, "calls")
     return calls
 
 

@@ -47,14 +47,6 @@ def identifiers(column: Iterable[str], words: int, field: str) -> list[str]:
     return read(values, words, "", field, check.identifier)
 
 
-def new_identifiers_or_empty(column: Iterable[str], words: int, field: str) -> Sequence[str]:
-    """As `identifiers_or_empty`, for ids that are mostly read for the first time."""
-    values = list(column)
-    if len(values) == words and all(values):
-        return check.new_identifiers(values, field)
-    return read(values, words, "", field, check.identifier_or_empty)
-
-
 def identifiers_or_empty(column: Iterable[str], words: int, field: str) -> list[str]:
     """The id, if any, that each word says, checked. Raises MalformedMessage."""
     values = list(column)

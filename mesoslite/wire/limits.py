@@ -14,9 +14,9 @@ PROTOCOL = 1
 MESSAGE_BYTES_MAX = 1024 * 1024
 #: What gRPC is told to take: room for a peer that counts otherwise, and a bound for any other.
 GRPC_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-#: Words in a message: calls or events, with each of those that are said together, and each launch
-#: of an accept. An outbox sends 13,000 at most. One may take 3 bytes, so without this one message
-#: could be a million of them.
+#: Words in a message: calls or events, with each of those that are said together, each launch of an
+#: accept and each result of its answer. The sender splits what is more. One may take 3 bytes, or
+#: none (results are a count), so without this one message could be a million of them.
 ITEMS_MAX = 20_000
 #: Ids and references in one call. The sender splits longer lists into LIST_PIECE each.
 LIST_MAX = 10_000

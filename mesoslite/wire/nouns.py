@@ -324,6 +324,12 @@ def task_from_wire(slot: pb.Task) -> Task:
     its id alone."""
     slot.DiscardUnknownFields()  # what nobody here has checked is not passed on
     encoded = slot.SerializeToString()
+    task = _read_task(slot, encoded)
+    _TASKS.keep(task, encoded)
+    return task
+
+
+def _read_task(slot: pb.Task, encoded: bytes) -> Task:
     if (size := len(encoded)) > limit.TASK_BYTES_MAX:
         raise check.too_big("task", size, limit.TASK_BYTES_MAX, "bytes")
     task_id = check.identifier(slot.task_id, "task_id")
@@ -332,15 +338,13 @@ def task_from_wire(slot: pb.Task) -> Task:
     id_end = 2 + len(task_id)
     body = encoded[id_end:]
     like = _LIKE.get(body)
-    if like is None:
-        task = _checked_task(slot)
-        if encoded[2:id_end] == task_id.encode() and size <= SHAPE_BYTES_MAX:
-            if len(_LIKE) >= SHAPES_MAX:
-                _LIKE.clear()
-            _LIKE[body] = task
-    else:
-        task = another(like, task_id, "task_id")
-    _TASKS.keep(task, encoded)
+    if like is not None:
+        return another(like, task_id, "task_id")
+    task = _checked_task(slot)
+    if encoded[2:id_end] == task_id.encode() and size <= SHAPE_BYTES_MAX:
+        if len(_LIKE) >= SHAPES_MAX:
+            _LIKE.clear()
+        _LIKE[body] = task
     return task
 
 
@@ -509,6 +513,14 @@ def nested_task(slot: pb.Task) -> Task:
     """`task_from_wire` for a message's field `task`, named in what is wrong."""
     try:
         return task_from_wire(slot)
+    except MalformedMessage as why:
+        raise why.inside("task") from None
+
+
+def task_to_look_at(slot: pb.Task) -> Task:
+    """`nested_task` for who does not write it down again, so that its encoding is not kept."""
+    try:
+        return _read_task(slot, slot.SerializeToString())
     except MalformedMessage as why:
         raise why.inside("task") from None
 

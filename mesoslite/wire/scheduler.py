@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never
@@ -145,14 +145,23 @@ def scheduler_calls_from_wire(request: pb.SubscribeRequest) -> list[SchedulerCal
     """
     check.bounded(request.calls, "calls", limit.ITEMS_MAX, "calls")
     calls: list[SchedulerCall] = []
-    launches = 0
+    more = 0
     for slot in request.calls:
         calls += crowd_or_one(slot, "call", _CROWDS_OF_CALLS, _CALLS)
         if calls and isinstance(last := calls[-1], Accept):
-            launches += max(len(last.operations), 1) - 1
-        if (words := len(calls) + launches) > limit.ITEMS_MAX:
-            raise check.too_big("calls", words, limit.ITEMS_MAX, "calls")
+            more += _words_behind_the_first(last.operations)
+        _check_words(len(calls) + more, "calls")
     return calls
+
+
+def _words_behind_the_first(of_one: Sequence[object]) -> int:
+    """What an accept or its answer counts for, besides the one that it is itself."""
+    return max(len(of_one), 1) - 1
+
+
+def _check_words(words: int, field: str) -> None:
+    if words > limit.ITEMS_MAX:
+        raise check.too_big(field, words, limit.ITEMS_MAX, field)
 
 
 def _write_call(slot: pb.SchedulerCall, call: SchedulerCall | _Acknowledgements) -> None:
@@ -348,7 +357,12 @@ def scheduler_responses(
     write = partial(_write_event, offers=OfferEncoder() if offers is None else offers)
     crowds = together(events, {Update: _Updates})
     return packed(
-        crowds, lambda: pb.SubscribeResponse(epoch=epoch), lambda m: m.events, write, _LISTS
+        crowds,
+        lambda: pb.SubscribeResponse(epoch=epoch),
+        lambda m: m.events,
+        write,
+        _LISTS,
+        {AcceptResult: "results"},
     )
 
 
@@ -359,9 +373,12 @@ def scheduler_events_from_wire(
     check.bounded(response.events, "events", limit.ITEMS_MAX, "events")
     epoch = check.number(response.epoch, "epoch")
     events: list[SchedulerEvent] = []
+    more = 0
     for slot in response.events:
         events += crowd_or_one(slot, "event", _CROWDS_OF_EVENTS, _EVENTS)
-        check.bounded(events, "events", limit.ITEMS_MAX, "events")
+        if events and isinstance(last := events[-1], AcceptResult):
+            more += _words_behind_the_first(last.results)
+        _check_words(len(events) + more, "events")
     return epoch, events
 
 

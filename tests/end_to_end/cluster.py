@@ -186,8 +186,9 @@ class Agent:
         """kill -9 of the agent; launcher and containers go on."""
         self.program.kill()
 
-    def start(self) -> None:
+    def start(self, *more_flags: str) -> None:
         """Start it again in the same work directory, and wait until it is registered."""
+        self._flags = (*self._flags, *more_flags)
         self.program = self._start()
         assert self.until_active() == self.agent_id
 

@@ -110,6 +110,25 @@ def test_what_died_with_its_launcher_is_told_so_and_no_process_of_it_is_left(
             assert agent.launcher_pid() != launcher
 
 
+def test_what_had_ended_before_its_host_was_started_again_is_told_as_it_ended() -> None:
+    with running_cluster() as cluster:
+        agent = cluster.start_agent("cpus:4;mem:4096", "--boot-id=first")
+        tasks = [task("ends", f"{WAITS} exit 7"), task("runs", "exec sleep 600")]
+        with recording(cluster, Recorder("unplugged", tasks)) as scheduler:
+            for one in tasks:
+                scheduler.until(one.task_id, TaskState.RUNNING)
+            launcher = agent.launcher_pid()
+            agent.kill()
+            (agent.sandbox("ends") / "go").touch()
+            wait_until(lambda: over(agent) == 1, "the launcher has seen it end")
+            os.kill(launcher, signal.SIGKILL)
+            agent.start("--boot-id=second")
+            ended = scheduler.until("ends", TaskState.FAILED)
+            assert (ended.reason, ended.exit_code) == (Reason.COMMAND_EXITED, 7)
+            cut = scheduler.until("runs", TaskState.FAILED)
+            assert (cut.reason, cut.exit_code) == (Reason.HOST_REBOOTED, None)
+
+
 def test_a_task_whose_checkpoint_was_damaged_is_ended_and_its_neighbours_run_on() -> None:
     names = ("hit", "spared")
     with running_cluster() as cluster:

@@ -75,6 +75,8 @@ def test_an_agent_whose_disk_is_full_is_offered_nothing_and_goes_on_when_there_i
             ballast = fill(disk)
             assert "is full" in wait_until(lambda: unready(agent.http), "it is not ready")
             assert "is full" in wait_until(lambda: problem(cluster), "the master knows")
+            assert agent.http.number("mesoslite_troubled") == 1
+            assert cluster.http.number("mesoslite_agents_troubled") == 1
             s.add(task("new", SLEEPS))
             os.kill(agent.containers()["dies"]["pid"], signal.SIGKILL)
             # What a new framework hears comes after all that the master had to offer.
@@ -88,6 +90,8 @@ def test_an_agent_whose_disk_is_full_is_offered_nothing_and_goes_on_when_there_i
             assert (died.signal, died.reason) == (signal.SIGKILL, Reason.COMMAND_SIGNALED)
             assert not s.latest()["runs"].terminal
             wait_until(lambda: not problem(cluster), "the master knows that it is well")
+            assert agent.http.number("mesoslite_troubled") == 0
+            assert cluster.http.number("mesoslite_agents_troubled") == 0
             ballast = fill(disk)
             agent.kill()
             again = threading.Thread(target=agent.start)

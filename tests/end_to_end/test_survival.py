@@ -242,7 +242,10 @@ def test_a_second_process_of_the_same_identity_fences_the_first() -> None:
         second = cluster.program("twin-2", *module)
         assert first.wait() == 1
         *_, last = first.said().splitlines()
-        assert last.endswith(f"FrameworkError: FENCED: {Refusal.FENCED.value} (framework 'twin')")
+        assert (
+            last == f"mesoslite.FrameworkError: FENCED: {Refusal.FENCED.value} (framework 'twin')"
+        )
+        assert "asyncio" not in first.said(), "the traceback is the caller's own lines"
         assert until_told(second, "runs", "RUNNING")["reason"] == "RECONCILIATION"
         with cluster.operator() as operator:
             [framework] = operator.frameworks()

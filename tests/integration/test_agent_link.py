@@ -88,6 +88,9 @@ class Caller:
         self.heard.append(event)
         return [Register(INFO, "boot", 0), *self.says] if event == "opened" else []
 
+    def handle_all(self, events: Sequence[Any]) -> list[AgentSays]:
+        return [effect for event in events for effect in self.handle(event)]
+
     def next_deadline_ms(self) -> None:
         return None
 

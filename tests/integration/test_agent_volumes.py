@@ -120,7 +120,8 @@ async def test_what_was_answered_is_there_whenever_the_agent_is_killed(
         stage.master.order(Reserve("broker-0", SIZE, operation_id=more))
         stage.master.order(CreateVolume(name, SIZE, "broker-0", operation_id=name))
         if when == "its directory is there":
-            await until(lambda name=name: [*stage.work_dir.glob(f"volumes/*/{name}.*")])  # type: ignore[misc]
+            made = f"volumes/*/{name}.*"
+            await until(lambda made=made: [*stage.work_dir.glob(made)])  # type: ignore[misc]
         elif when == "it is answered":
             await stage.master.answer(name)
         answered = {report.status.operation_id for report in stage.master.of(OperationReport)}

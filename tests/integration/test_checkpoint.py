@@ -256,7 +256,7 @@ async def test_a_checkpoint_that_does_not_say_whose_it_is_is_refused_with_what_t
     await after(tmp_path, FULL)
     change(tmp_path, "UPDATE agent SET agent_id = 'somebody'")
     place = WorkDir(tmp_path, "agent")
-    with pytest.raises(StorageError, match="does not say whose it is; move it away"):
+    with pytest.raises(StorageError, match="does not say whose it is: restore it"):
         Checkpoint(place, "b1")
     place.close()
 
@@ -316,7 +316,115 @@ async def test_a_torn_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[:5_000] + bytes(len(data) - 5_000))
     place = WorkDir(tmp_path, "agent")
-    with pytest.raises(StorageError, match=r"damaged .* move it away to begin") as caught:
+    with pytest.raises(StorageError, match=r"damaged: .* away to begin") as caught:
         Checkpoint(place, "b1")
     assert "\n" not in str(caught.value)
     place.close()
+
+
+async def left_by_a_killed_agent(work_dir: Path) -> tuple[Path, bytes]:
+    """A copy of the files of an agent that did not end, whose tasks are in the log alone."""
+    place = WorkDir(work_dir / "first", "agent")
+    first = Checkpoint(place, "b1")
+    for effect in FULL:
+        await first.commit([effect])
+    (work_dir / "copy").mkdir()
+    for file in (work_dir / "first").glob(f"{checkpoint.FILE_NAME}*"):
+        (work_dir / "copy" / file.name).write_bytes(file.read_bytes())
+    first.close()
+    place.close()
+    path = work_dir / "copy" / f"{checkpoint.FILE_NAME}-wal"
+    return path, path.read_bytes()
+
+
+async def refused(work_dir: Path, told: str, boot: str = "b1") -> None:
+    """It is refused in one line, and again at the next try."""
+    place = WorkDir(work_dir, "agent")
+    for _ in range(2):
+        with pytest.raises(StorageError, match=told) as caught:
+            Checkpoint(place, boot)
+        assert str(caught.value).endswith(checkpoint.ADVICE)
+        assert "\n" not in str(caught.value)
+    place.close()
+
+
+@pytest.mark.parametrize("at", [0, 18, 40, 4_200])
+async def test_a_log_that_is_broken_in_its_middle_is_refused(tmp_path: Path, at: int) -> None:
+    path, data = await left_by_a_killed_agent(tmp_path)
+    path.write_bytes(data[:at] + bytes(200 ^ byte for byte in data[at : at + 8]) + data[at + 8 :])
+    await refused(path.parent, "commits behind that would be lost")
+
+
+async def test_a_log_that_a_crash_of_the_host_tore_is_taken_as_far_as_it_goes(
+    tmp_path: Path,
+) -> None:
+    """What was not fsynced may reach the disk in any order, and those tasks ended with the host."""
+    path, data = await left_by_a_killed_agent(tmp_path)
+    agent_id = (await after(tmp_path / "first")).info.agent_id
+    path.write_bytes(data[:4_200] + bytes(8) + data[4_208:])
+    recovered = await after(path.parent, boots=("b2", "b2"))
+    assert (recovered.info.agent_id, recovered.run) == (agent_id, 3)
+
+
+async def test_an_agent_that_is_killed_after_such_a_start_starts_again(tmp_path: Path) -> None:
+    """What the log holds of its earlier use is no damage to the next."""
+    path, data = await left_by_a_killed_agent(tmp_path)
+    path.write_bytes(data[:4_200] + bytes(8) + data[4_208:])
+    place = WorkDir(path.parent, "agent")
+    started = Checkpoint(place, "b2")
+    (tmp_path / "killed").mkdir()
+    for file in path.parent.glob(f"{checkpoint.FILE_NAME}*"):
+        (tmp_path / "killed" / file.name).write_bytes(file.read_bytes())
+    started.close()
+    place.close()
+    recovered = await after(tmp_path / "killed", boots=("b2", "b2"))
+    assert (recovered.info.agent_id, recovered.run) == (started.agent_id, 4)
+
+
+async def test_a_checkpoint_that_was_emptied_or_removed_is_refused(tmp_path: Path) -> None:
+    path, _ = await left_by_a_killed_agent(tmp_path)
+    (path.parent / checkpoint.FILE_NAME).write_bytes(b"")
+    await refused(path.parent, "damaged: it is empty, and was not before")
+    path.unlink()
+    await refused(path.parent, "damaged: it is empty, and was not before", "b2")
+    (path.parent / checkpoint.FILE_NAME).unlink()
+    await refused(path.parent, "damaged: it is missing, and was there before", "b2")
+
+
+async def test_a_checkpoint_that_is_gone_from_beside_its_log_is_refused(tmp_path: Path) -> None:
+    """Also one of an agent that never put a mark beside it."""
+    path, _ = await left_by_a_killed_agent(tmp_path)
+    (path.parent / f"{checkpoint.FILE_NAME}-begun").unlink()
+    (path.parent / checkpoint.FILE_NAME).unlink()
+    await refused(path.parent, "damaged: it is missing, and was there before")
+    assert path.stat().st_size > 0
+
+
+async def test_a_checkpoint_without_its_agent_is_refused(tmp_path: Path) -> None:
+    await after(tmp_path, FULL)
+    change(tmp_path, "DELETE FROM agent")
+    await refused(tmp_path, "does not say whose it is")
+
+
+def move_away(work_dir: Path) -> None:
+    for file in work_dir.glob(f"{checkpoint.FILE_NAME}*"):
+        file.rename(work_dir / f"away-{file.name}")
+
+
+async def test_a_checkpoint_that_is_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    """As each refusal advises."""
+    first = (await after(tmp_path, FULL)).info.agent_id
+    move_away(tmp_path)
+    second = await after(tmp_path)
+    assert second.info.agent_id != first
+    assert second.run == 2
+    assert (await after(tmp_path)).info.agent_id == second.info.agent_id
+
+
+async def test_tables_whose_columns_are_damaged_are_called_so(tmp_path: Path) -> None:
+    await after(tmp_path, FULL)
+    change_schema = "ALTER TABLE tasks RENAME COLUMN framework_id TO framework_ie"
+    with contextlib.closing(sqlite3.connect(tmp_path / checkpoint.FILE_NAME)) as database:
+        database.execute(change_schema)
+    with pytest.raises(StorageError, match=r"damaged: .*no such column.* away to begin"):
+        await after(tmp_path)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mesoslite.database import FOLD_ROWS, WRITE_HERE_ROWS_MAX, Database, Statement
+from mesoslite.database import (
+    FOLD_ROWS,
+    WRITE_HERE_ROWS_MAX,
+    Database,
+    Statement,
+    StorageError,
+    WorkDir,
+)
 
 TABLE = ("CREATE TABLE t (x INTEGER)",)
 INSERT: Statement = ("INSERT INTO t VALUES (1)", ())
@@ -59,3 +66,58 @@ async def test_the_log_is_folded_into_the_file_and_used_again(
         sizes.append((tmp_path / "db-wal").stat().st_size)
     assert count(tmp_path) == 4 * FOLD_ROWS
     assert len(set(sizes[1:])) == 1, f"the log grows: {sizes}"
+
+
+def test_what_does_not_fit_its_statements_is_damaged_and_a_lock_is_not(
+    database: Database, tmp_path: Path
+) -> None:
+    database.write_now([("INSERT INTO t VALUES (CAST(x'ff' AS TEXT))", ())])
+    for sql in ("SELECT y FROM t", "SELECT x FROM u", "SELECT x FROM t"):
+        with pytest.raises(StorageError, match=r"damaged: .*: restore it from a copy, or move all"):
+            database.rows(sql)
+    other = sqlite3.connect(tmp_path / "db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match=r"cannot use .*: database is locked"):
+        database.rows("BEGIN IMMEDIATE")
+    other.close()
+
+
+def test_what_was_settled_is_in_the_file_itself_and_marked_beside_it(tmp_path: Path) -> None:
+    opened = Database(tmp_path / "db", TABLE)
+    opened.write_now([INSERT])
+    assert not opened.begun
+    opened.settle()
+    assert opened.begun
+    (tmp_path / "alone").write_bytes((tmp_path / "db").read_bytes())
+    opened.close()
+    alone = sqlite3.connect(tmp_path / "alone")
+    assert alone.execute("SELECT x FROM t").fetchall() == [(1,)]
+    alone.close()
+    assert (tmp_path / "db-begun").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_work_dir_is_of_one_kind_of_daemon(tmp_path: Path) -> None:
+    WorkDir(tmp_path, "master").close()
+    told = "is of the master that was started in it: give the agent a --work-dir of its own"
+    with pytest.raises(StorageError, match=told):
+        WorkDir(tmp_path, "agent")
+    assert not (tmp_path / "agent.lock").exists()
+    WorkDir(tmp_path, "master").close()
+
+
+def test_nothing_that_a_start_does_leaves_room_in_the_log(tmp_path: Path) -> None:
+    """Else a disk that is full is noticed only when that room is used up as well."""
+    log = tmp_path / "db-wal"
+    opened = Database(tmp_path / "db", TABLE)
+    opened.settle()
+    assert log.stat().st_size == 0
+    opened.write_now([INSERT])
+    before = log.stat().st_size
+    (tmp_path / "killed").mkdir()
+    for file in tmp_path.glob("db*"):
+        (tmp_path / "killed" / file.name).write_bytes(file.read_bytes())
+    opened.close()
+    again = Database(tmp_path / "killed" / "db", TABLE)
+    again.write_now([INSERT])
+    assert (tmp_path / "killed" / "db-wal").stat().st_size > before
+    again.close()

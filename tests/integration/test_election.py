@@ -386,6 +386,8 @@ async def test_a_master_without_zookeeper_waits_for_it(place: Place) -> None:
     try:
         await master.start()
         assert "has not answered" in master.http.ask("/readyz").text
+        assert f"the master waits for ZooKeeper at 127.0.0.1:{port}" in master.said
+        assert "serves" not in master.said
         assert master.stop() == 0
     finally:
         master.kill()

@@ -424,6 +424,18 @@ def test_no_line_with_a_changed_byte_is_taken_for_what_was_written() -> None:
     assert unsealed(b'{"is": "forget", "id": "1-1"}') == {"is": "forget", "id": "1-1"}
 
 
+async def test_a_journal_that_is_removed_under_its_launcher_is_written_anew(place: Place) -> None:
+    it = await opened(place)
+    await it.start("runs", "sleep", "300")
+    (it.folder / "journal").unlink()
+    await it.start("next", "sleep", "300")
+    os.kill(it.pid(), signal.SIGKILL)
+    assert (await it.over("runs"))["lost"]
+    assert (await it.over("next"))["lost"]
+    assert not it.client.forgetful
+    await it.end()
+
+
 async def test_after_a_reboot_a_recorded_pid_is_somebody_elses(place: Place) -> None:
     folder = place.work_dir / "launcher"
     folder.mkdir()

@@ -27,6 +27,9 @@ class Echo:
             return ["due"]
         return [event]
 
+    def handle_all(self, events: Sequence[str]) -> list[str]:
+        return [effect for event in events for effect in self.handle(event)]
+
     def next_deadline_ms(self) -> int | None:
         return self.due_ms
 
@@ -134,6 +137,9 @@ async def test_time_is_told_before_what_comes_after_a_long_silence() -> None:
         def handle(self, event: str) -> list[str]:
             heard.append(event.partition(" ")[0])
             return []
+
+        def handle_all(self, events: Sequence[str]) -> list[str]:
+            return [effect for event in events for effect in self.handle(event)]
 
         def next_deadline_ms(self) -> None:
             return None

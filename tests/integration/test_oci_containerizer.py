@@ -361,6 +361,34 @@ async def test_what_the_agent_does_not_know_is_destroyed(place: Place) -> None:
     await second.containers.close(kill=True)
 
 
+@pytest.mark.parametrize("hit", ["intent", "record"])
+async def test_what_a_damaged_journal_does_not_tell_is_freed_all_the_same(
+    place: Place, hit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = Rig(place)
+    await first.containers.recover(set())
+    need_oci(first.containers)
+    first.containers.start(spec("sleep", "300", containerizer="oci"))
+    await first.started("c1")
+    await first.containers.close(kill=False)
+    launcher = int((place.work_dir / "launcher" / "pid").read_text())
+    os.kill(launcher, signal.SIGSTOP)
+    journal = place.work_dir / "launcher" / "journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    where = next(n for n, line in enumerate(lines) if f'"is": "{hit}"'.encode() in line)
+    lines[where] = lines[where].replace(b'"', b"'", 1)
+    journal.write_bytes(b"".join(lines))
+    os.kill(launcher, signal.SIGKILL)
+    second = Rig(place)
+    await second.containers.recover({"c1"})
+    assert (await second.ended("c1")).launcher_lost
+    second.containers.destroy("c1")
+    await until(lambda: not mounted_below(place.work_dir))
+    await until(lambda: not Cgroups.of_host().children(f"mesoslite/{place.agent_id}"))
+    await second.containers.close(kill=True)
+    assert "".join(capsys.readouterr()).count("the launcher's journal was damaged") == 1
+
+
 async def test_an_agent_that_goes_when_nothing_runs_leaves_nothing(place: Place) -> None:
     rig = Rig(place)
     await rig.containers.recover(set())

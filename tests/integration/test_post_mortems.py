@@ -189,11 +189,11 @@ async def test_what_cannot_be_written_is_told_all_the_same_and_written_later(
     assert kept.found("t1")
 
 
-async def test_of_a_crowd_that_ends_well_the_others_are_written_at_once(
+async def test_what_failed_is_written_soon_and_what_ended_well_later(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(post_mortems, "WRITE_INTERVAL_S", 0.01)
-    monkeypatch.setattr(post_mortems, "CROWD_INTERVAL_S", 600.0)
+    monkeypatch.setattr(post_mortems, "WELL_INTERVAL_S", 600.0)
 
     def written() -> set[str]:
         try:

@@ -9,8 +9,12 @@ import pwd
 import signal
 import sys
 import tarfile
+import threading
 import time
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from mesoslite.model import Uri
 from mesoslite_agent.container import (
@@ -22,9 +26,10 @@ from mesoslite_agent.container import (
     StartFailure,
     VolumeAt,
 )
+from mesoslite_agent.containerizers.process import ProcessContainerizer
 from mesoslite_agent.processes import read_process
 from mesoslite_agent.volumes import Volumes
-from tests.integration.containers import Place, Rig, descriptors, need_root, spec
+from tests.integration.containers import HAPPENS_S_MAX, Place, Rig, descriptors, need_root, spec
 from tests.integration.waiting import until
 
 
@@ -203,10 +208,78 @@ async def test_containers_outlive_their_agent_and_are_found_again(place: Place) 
     assert await second.started("runs") == ContainerStarted("runs", pid)
     assert (await second.ended("ends")).exit_code == 5
     never = await second.failed("never")
-    assert (never.phase, never.failure) == (Phase.SPAWN, StartFailure.SPAWN_FAILED)
+    assert (never.phase, never.failure) == (Phase.SPAWN, StartFailure.NEVER_ASKED)
     second.containers.stop("runs", signal.SIGTERM)
     assert (await second.ended("runs")).signal == signal.SIGTERM
     await second.containers.close(kill=True)
+
+
+async def test_an_end_that_comes_while_it_is_asked_who_holds_what_is_not_missed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Rig(place)
+    await first.containers.recover(set())
+    first.containers.start(spec("sleep", "300"))
+    pid = (await first.started("c1")).pid
+    await first.containers.close(kill=False)
+    second = Rig(place)
+    heard, ended = second.containers._launcher._on_event, threading.Event()
+
+    def hear(event: dict[str, Any]) -> None:
+        heard(event)
+        if event["event"] == "exited":
+            ended.set()
+
+    def held(_self: ProcessContainerizer) -> set[str]:
+        if not ended.is_set():
+            os.kill(pid, signal.SIGKILL)
+            assert ended.wait(HAPPENS_S_MAX)
+        return set()
+
+    monkeypatch.setattr(second.containers._launcher, "_on_event", hear)
+    monkeypatch.setattr(ProcessContainerizer, "held", held)
+    await second.containers.recover({"c1"})
+    assert (await second.ended("c1")).signal == signal.SIGKILL
+    await second.containers.close(kill=True)
+
+
+async def test_what_ran_under_a_launcher_whose_journal_is_gone_is_ended_and_told_as_lost(
+    place: Place,
+) -> None:
+    first = Rig(place)
+    await first.containers.recover(set())
+    first.containers.start(spec("sh", "-c", "setsid sleep 300 & exec sleep 300"))
+    await first.started("c1")
+    await first.containers.close(kill=False)
+    launcher = first.launcher_pid()
+    os.kill(launcher, signal.SIGSTOP)  # else it would write its journal anew
+    (place.work_dir / "launcher" / "journal").unlink()
+    os.kill(launcher, signal.SIGKILL)
+    second = Rig(place)
+    await second.containers.recover({"c1"})
+    assert (await second.ended("c1")).launcher_lost
+    assert set(place.processes()) == {second.launcher_pid()}
+    await second.containers.close(kill=True)
+
+
+async def test_a_start_whose_answer_and_journal_are_lost_is_not_made_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(place)
+    await rig.containers.recover(set())
+    starts, client = place.work_dir / "starts", rig.containers._launcher
+    with monkeypatch.context() as deaf:
+        deaf.setattr(client, "_heard", lambda _message, known: known)
+        rig.containers.start(spec("sh", "-c", f"echo started >> {starts}; exec sleep 300"))
+        await until(lambda: starts.exists() and starts.read_text() == "started\n")
+        launcher = rig.launcher_pid()
+        os.kill(launcher, signal.SIGSTOP)
+        (place.work_dir / "launcher" / "journal").unlink()
+    os.kill(launcher, signal.SIGKILL)
+    assert (await rig.ended("c1")).launcher_lost
+    assert (await rig.run(spec("true", container_id="c2"))).exit_code == 0
+    assert starts.read_text() == "started\n"
+    await rig.containers.close(kill=True)
 
 
 async def test_what_the_agent_does_not_know_is_destroyed(place: Place) -> None:

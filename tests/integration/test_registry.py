@@ -142,7 +142,6 @@ async def test_a_second_master_on_one_work_dir_is_refused_in_one_line(tmp_path: 
     place = WorkDir(tmp_path, "master")
     with pytest.raises(StorageError, match="in use by another master"):
         WorkDir(tmp_path, "master")
-    WorkDir(tmp_path, "agent").close()
     place.close()
     WorkDir(tmp_path, "master").close()
 
@@ -188,7 +187,8 @@ async def test_a_record_that_is_not_as_it_was_written_is_refused_in_one_line(
     [line] = str(caught.value).splitlines()
     assert told in line
     assert str(path) in line
-    assert "move it away" in line
+    assert f"move all of {registry.FILE_NAME}* away" in line
+    assert line.endswith(registry.ADVICE)
 
 
 def tables_of_an_older_program(work_dir: Path) -> sqlite3.Connection:
@@ -248,6 +248,7 @@ async def test_tables_that_cannot_be_converted_stay_as_they_were(tmp_path: Path)
 async def log_of_five_commits(tmp_path: Path) -> tuple[Path, bytearray]:
     """A copy of a registry that a master left without ending, and its log."""
     place = WorkDir(tmp_path / "first", "master")
+    SqliteRegistry(place).close()  # made, so that what follows is all that is in the log
     first = SqliteRegistry(place)
     for name in "abcde":
         await first.commit([SaveAgent(agent(name))])
@@ -290,11 +291,34 @@ async def test_a_log_that_is_broken_in_its_middle_is_refused_in_one_line(
     path, log = await log_of_five_commits(tmp_path)
     log[at] ^= 0x40
     path.write_bytes(log)
-    with pytest.raises(StorageError) as caught:
-        agents_in(path.parent)
-    [line] = str(caught.value).splitlines()
-    assert "commits behind that would be lost" in line
-    assert str(path) in line.replace("its log ", f"{path.parent}/")
+    for _ in range(2):  # the first refusal must not fold in the rest, for the second to take
+        with pytest.raises(StorageError) as caught:
+            agents_in(path.parent)
+        [line] = str(caught.value).splitlines()
+        assert "commits behind that would be lost" in line
+        assert str(path) in line.replace("its log ", f"{path.parent}/")
+    assert path.read_bytes() == log
+
+
+def remove(work_dir: Path) -> None:
+    for file in work_dir.glob(f"{registry.FILE_NAME}*"):
+        file.unlink()
+
+
+async def test_a_registry_that_was_emptied_is_refused_each_time(tmp_path: Path) -> None:
+    """SQLite would make it anew, and its first epoch would be one that agents have left behind."""
+    await after(tmp_path, [SaveAgent(agent("a1"))])
+    path = tmp_path / registry.FILE_NAME
+    path.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(StorageError, match="damaged: it is empty, and was not before"):
+            agents_in(tmp_path)
+    path.unlink()
+    for _ in range(2):
+        with pytest.raises(StorageError, match="damaged: it is missing, and was there before"):
+            agents_in(tmp_path)
+    remove(tmp_path)  # as the refusal advises
+    assert agents_in(tmp_path) == []
 
 
 async def test_tables_of_a_newer_program_are_refused(tmp_path: Path) -> None:

@@ -107,6 +107,25 @@ async def test_a_leader_counts_on_answers_alone_that_a_majority_has_given(
         assert seat.why_lost == "this master's node was removed from ZooKeeper"
 
 
+async def test_who_waits_for_its_turn_hears_that_its_seat_is_lost_and_no_answer_will_come(
+    zookeeper: ZooKeeperServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with seated(zookeeper) as seat:
+        never = seat.client.handler.async_result
+        asked = asyncio.Event()
+
+        def forgotten(*_path: str, **_watch: object) -> object:
+            asked.set()
+            return never()
+
+        monkeypatch.setattr(seat.client, "get_children_async", forgotten)
+        waiting = asyncio.create_task(seat.until_first(lambda leader: None))
+        await asyncio.wait_for(asked.wait(), 10)
+        seat.give_up("its session is over")
+        with pytest.raises(Resigned, match="its session is over"):
+            await asyncio.wait_for(waiting, 10)
+
+
 async def test_two_that_believe_to_lead_never_both_commit(zookeeper: ZooKeeperServer) -> None:
     """Each of many rounds: both open and commit as fast as they can, in an order that is drawn."""
     rng = random.Random(1)

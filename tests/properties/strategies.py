@@ -390,7 +390,7 @@ scheduler_events: st.SearchStrategy[SchedulerEvent] = st.one_of(
     heartbeats,
 )
 
-tasks_on_agents = st.builds(TaskOnAgent, ids, roles, tasks, st.sampled_from(TaskState), ids)
+tasks_on_agents = st.builds(TaskOnAgent, ids, roles, tasks, st.sampled_from(TaskState))
 registers = st.builds(
     Register,
     agent_infos,

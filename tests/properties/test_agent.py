@@ -184,8 +184,8 @@ class AnyOrder(RuleBasedStateMachine):
         for container_id in sorted(known):
             container = self.containers.get(container_id)
             if container is None or not (container.running or container.end):
-                self.containers.pop(container_id, None)
-                failure = StartFailure.SPAWN_FAILED
+                asked = self.containers.pop(container_id, None)
+                failure = StartFailure.SPAWN_FAILED if asked else StartFailure.NEVER_ASKED
                 self.handle(ContainerStartFailed(container_id, Phase.SPAWN, failure, "unknown"))
             else:
                 self.handle(container.end or ContainerStarted(container_id, 1))

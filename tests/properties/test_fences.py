@@ -74,9 +74,7 @@ class Fenced(RuleBasedStateMachine):
         host.streams += 1
         host.stream, host.inbox = f"{name}-{host.streams}", []
         host.lease.register(self.world.now_ms)
-        tasks = [
-            TaskOnAgent("1-F1", "*", one, TaskState.RUNNING, "c") for one in host.running.values()
-        ]
+        tasks = [TaskOnAgent("1-F1", "*", one, TaskState.RUNNING) for one in host.running.values()]
         self.world.agent(name, stream=host.stream, tasks=tasks)
         self._collect()
 

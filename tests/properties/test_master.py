@@ -121,7 +121,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.launches[framework_id, launched.task_id] += 1
                 key = framework_id, launched.task_id
                 assert key not in tasks, "launched on an agent that has it"
-                tasks[key] = TaskOnAgent(framework_id, role, launched, TaskState.STAGING, "c")
+                tasks[key] = TaskOnAgent(framework_id, role, launched, TaskState.STAGING)
             case ShutdownFramework(framework_id):
                 for key in [k for k in tasks if k[0] == framework_id]:
                     gone = tasks.pop(key)
@@ -216,9 +216,7 @@ class AnyOrder(RuleBasedStateMachine):
         )
         if moves:
             state = data.draw(st.sampled_from(moves))
-            self.on_agent[agent_id][key] = TaskOnAgent(
-                on.framework_id, on.role, on.task, state, "c"
-            )
+            self.on_agent[agent_id][key] = TaskOnAgent(on.framework_id, on.role, on.task, state)
             self._report(agent_id, on, state)
 
     # --- schedulers -------------------------------------------------------------------------------

@@ -216,7 +216,6 @@ class Cast:
             framework.info.roles[0],
             _task(task_id, resources),
             TaskState[state],
-            f"c-{task_id}",
         )
 
     def _status(self, said: _Words) -> p.Event:

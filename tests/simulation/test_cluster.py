@@ -190,6 +190,42 @@ def test_a_scheduler_that_was_added_as_an_object_is_one_process() -> None:
         cluster.start(node)
 
 
+def test_a_node_that_there_is_not_is_told_with_those_that_there_are() -> None:
+    cluster = Simulation(seed=9, agents=2)
+    with pytest.raises(LookupError, match=r"no node is called 'nobody'; there are master, a1, a2$"):
+        cluster.crash("nobody")
+    for break_it in (cluster.reboot, cluster.damage_checkpoint, cluster.kill_launcher):
+        with pytest.raises(LookupError, match=r"no agent is called 'master'; there are a1, a2$"):
+            break_it("master")
+    cluster.add_agents(98, "cpus:1")
+    with pytest.raises(LookupError, match=r"a9 and 91 more$"):
+        cluster.partition("a1", "nobody", seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        ({"agents": -3}, "agents is 0 or more, not -3"),
+        ({"masters": 0}, "masters is 1 or more, not 0"),
+    ],
+)
+def test_a_cluster_has_no_less_than_none_of_anything(sizes: dict[str, int], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Simulation(1, **sizes)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="agents is a whole number, not float"):
+        Simulation(1, agents=2.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="agents is 0 or more"):
+        Simulation(1).add_agents(-1, "cpus:1")
+
+
+def test_what_is_added_is_a_scheduler_or_makes_one() -> None:
+    cluster = Simulation(seed=9)
+    with pytest.raises(TypeError, match="this is no Scheduler but str: sleepers"):
+        cluster.add("sleepers")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Sleepers is a class of schedulers: give an object of it"):
+        cluster.add(lambda: Sleepers)  # type: ignore[arg-type,return-value]
+
+
 def test_an_exception_in_a_callback_ends_the_run_with_it() -> None:
     class Broken(Scheduler):
         name = "broken"

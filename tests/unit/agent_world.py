@@ -22,7 +22,12 @@ from mesoslite.model import AgentInfo, FrameworkInfo, Task, TaskStatus
 from mesoslite.operations import OperationStatus
 from mesoslite.reservations import Reservation
 from mesoslite.resources import Resources
-from mesoslite_agent.container import ContainerExited, ContainerStarted, Usage
+from mesoslite_agent.container import (
+    ContainerExited,
+    ContainerStarted,
+    ContainerStartFailed,
+    Usage,
+)
 from mesoslite_agent.protocol import (
     Effect,
     Event,
@@ -223,10 +228,14 @@ class World:
         return effects + self.hear(FrameworkAdded(reference("f")))
 
     def restart(
-        self, *, rebooted: bool = False, damaged: tuple[tuple[str, str], ...] = ()
+        self,
+        *,
+        rebooted: bool = False,
+        damaged: tuple[tuple[str, str], ...] = (),
+        ends: tuple[ContainerExited | ContainerStartFailed, ...] = (),
     ) -> list[Effect]:
         """The process dies and starts again, with nothing but what is on disk."""
-        recovered = self.disk.recovered(rebooted=rebooted, damaged=damaged)
+        recovered = replace(self.disk.recovered(rebooted=rebooted, damaged=damaged), ends=ends)
         self.agent = Agent(recovered, self.config)
         self.agent.check()
         return self.tick()

@@ -286,4 +286,4 @@ def on_agent(
     role: str = "*",
 ) -> TaskOnAgent:
     """A task as an agent lists it when it registers."""
-    return TaskOnAgent(framework_id, role, task(task_id, needs), state, "c1")
+    return TaskOnAgent(framework_id, role, task(task_id, needs), state)

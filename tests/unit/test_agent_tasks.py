@@ -237,6 +237,7 @@ def test_a_phase_over_its_deadline_ends_the_start(phase: Phase, limit_ms: int) -
         (StartFailure.FETCH_FAILED, TaskState.FAILED, Reason.FETCH_FAILED),
         (StartFailure.ROOT_FAILED, TaskState.FAILED, Reason.ROOT_FAILED),
         (StartFailure.SPAWN_FAILED, TaskState.FAILED, Reason.SPAWN_FAILED),
+        (StartFailure.NEVER_ASKED, TaskState.DROPPED, Reason.AGENT_RESTARTED),
         (
             StartFailure.CONTAINERIZER_UNAVAILABLE,
             TaskState.ERROR,

@@ -304,6 +304,38 @@ def test_a_host_that_was_started_again_has_lost_its_tasks() -> None:
     assert world.handle(LOST) == [DestroyContainer("1-1")]
 
 
+def test_what_had_ended_before_its_host_was_started_again_is_told_as_it_ended() -> None:
+    world = connected()
+    world.run(task("ran"))
+    world.launch(task("quick"))
+    world.launch(task("none"))
+    world.run(task("cut"))
+    world.run(task("asked"))
+    world.hear(KillTask("f", "asked"))
+    world.run(task("lost"))
+    ends = (
+        exited("1-1", 3),
+        exited("1-2", 0),
+        ContainerStartFailed("1-3", Phase.SPAWN, StartFailure.SPAWN_FAILED, "no such file"),
+        exited("1-5", None, 15),
+        exited("1-6", launcher_lost=True),
+        exited("9-9", 7),
+    )
+    effects = world.restart(rebooted=True, ends=ends)
+    told = [(e.status.task_id, e.status.state, e.status.reason) for e in of(effects, SaveUpdate)]
+    assert told == [
+        ("ran", TaskState.FAILED, Reason.COMMAND_EXITED),
+        ("quick", TaskState.RUNNING, Reason.COMMAND_STARTED),
+        ("quick", TaskState.FINISHED, Reason.COMMAND_EXITED),
+        ("none", TaskState.FAILED, Reason.SPAWN_FAILED),
+        ("cut", TaskState.FAILED, Reason.HOST_REBOOTED),
+        ("asked", TaskState.KILLED, Reason.KILL_ASKED),
+        ("lost", TaskState.FAILED, Reason.LAUNCHER_TERMINATED),
+    ]
+    assert of(effects, SaveUpdate)[0].status.exit_code == 3
+    assert len(of(effects, DestroyContainer)) == 6
+
+
 def test_a_removed_frameworks_task_does_not_outlive_a_reboot() -> None:
     world = connected()
     world.run()
@@ -342,6 +374,19 @@ def test_a_task_whose_checkpoint_is_damaged_is_ended_and_told_so_until_that_is_a
     assert world.hear(ReconcileTasks((("f", "t1"),))) == [], "the stream answers"
     world.acknowledge_head("t1")
     assert ("f", "t1") not in world.disk.streams
+
+
+def test_a_damaged_task_of_a_removed_framework_is_forgotten_and_nobody_is_told() -> None:
+    world = connected()
+    world.run(task("t1"))
+    world.run(task("t2"))
+    world.hear(ShutdownFramework("f"))
+    world.restart(damaged=(("f", "t1"),))
+    assert list(world.disk.tasks) == [("f", "t2")]
+    world.connect()
+    assert world.hear(ReconcileTasks((("f", "t1"),))) == [], "no stream outlives its framework"
+    world.handle(exited("1-2", None, 15))
+    assert (world.disk.tasks, world.disk.streams, world.disk.frameworks) == ({}, {}, {})
 
 
 def test_a_post_mortem_tells_the_whole_life_over_all_runs_of_the_agent() -> None:

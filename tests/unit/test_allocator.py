@@ -128,14 +128,14 @@ def test_ports_and_sets_give_no_share() -> None:
     allocator.add_framework("A", ["*"])
     allocator.add_framework("B", ["*"])
     used = [
-        ("A", "*", Resources(ports=[(1, 9)], discs={"ssd"})),
+        ("A", "*", Resources(ports=[(1, 9)], tapes={"ssd"})),
         ("B", "*", Resources(cpus="0.001")),
     ]
-    total = Resources(cpus=2, ports=[(1, 10)], discs={"ssd", "hdd"})
+    total = Resources(cpus=2, ports=[(1, 10)], tapes={"ssd", "hdd"})
     allocator.add_agent("m", total, used)
     [grant] = allocator.allocate(0)
     assert grant.framework_id == "A"
-    assert grant.resources == Resources(cpus="1.999", ports=[(10, 10)], discs={"hdd"})
+    assert grant.resources == Resources(cpus="1.999", ports=[(10, 10)], tapes={"hdd"})
 
 
 def test_custom_scalars_count_towards_shares() -> None:

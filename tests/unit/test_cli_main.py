@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mesoslite.cli.connection import find_token, only, only_task
+from mesoslite.cli.connection import find_token, only, only_framework, only_task
 from mesoslite.cli.console import Code, Failure
 from mesoslite.cli.main import exit_code_of
 from mesoslite.cli.options import seconds
@@ -151,6 +151,23 @@ def test_an_id_in_full_is_meant_whatever_else_begins_so() -> None:
     assert several.value.code == Code.USAGE
     with pytest.raises(Failure, match="no task is called") as none:
         only([], "task", "we", str)
+    assert none.value.code == Code.NOT_FOUND
+
+
+def test_a_name_that_several_frameworks_have_is_answered_with_their_ids() -> None:
+    def row(framework_id: str, name: str, principal: str = "ann") -> operator_pb2.FrameworkRow:
+        info = common_pb2.FrameworkInfo(name=name)
+        return operator_pb2.FrameworkRow(framework_id=framework_id, info=info, principal=principal)
+
+    mine, yours, other = row("1-F1", "web"), row("1-F2", "web", "bob"), row("1-F10", "1-F")
+    assert only_framework([mine, other], "1-F1") == mine
+    assert only_framework([mine, yours, other], "1-F") == other, "it is called just so"
+    with pytest.raises(Failure) as several:
+        only_framework([mine, yours], "web")
+    assert str(several.value) == "'web' may be 1-F1 (web of ann), 1-F2 (web of bob): give the id"
+    assert several.value.code == Code.USAGE
+    with pytest.raises(Failure, match="no framework is called 'db'") as none:
+        only_framework([], "db")
     assert none.value.code == Code.NOT_FOUND
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mesoslite.master import conduct
+from mesoslite.master import conduct, view
 from mesoslite.master.bucket import Bucket
-from mesoslite.master.conduct import WARN_AGAIN_MS
+from mesoslite.master.conduct import SHORT_LEASE_PART, WARN_AGAIN_MS
 from mesoslite.master.protocol import Misconduct, Warn
 from mesoslite.master.records import FrameworkEntry
 from mesoslite.master.state import MasterConfig
@@ -15,6 +15,7 @@ from mesoslite.model import InvalidLaunch, Launch, Offer
 from tests.unit.master_world import World, task
 
 LEASE_MS = MasterConfig().offer_lease_ms
+SHORT_LEASE_MS = LEASE_MS // SHORT_LEASE_PART
 
 
 def entry(world: World, name: str = "f") -> FrameworkEntry:
@@ -61,8 +62,8 @@ def test_the_refusal_after_a_lease_doubles_from_five_seconds_to_sixty() -> None:
     world = cluster(1)
     world.framework()
     waited_s = []
-    for _ in range(6):
-        world.wait(LEASE_MS)
+    for times in range(6):
+        world.wait(SHORT_LEASE_MS if times else LEASE_MS)
         assert world.heard("f", Rescind)
         due_ms = world.master.tables.allocator.next_deadline_ms()
         assert due_ms is not None
@@ -81,13 +82,39 @@ def test_each_answer_doubles_what_a_silent_framework_may_have() -> None:
     while entry(world).conduct.offers_max is not None:
         seen.append(entry(world).conduct.offers_max)
         if not entry(world).offers:
-            world.wait(world.config.lease_refuse_max_ms)
+            world.wait(world.config.lease_refuse_ms)
         offer_id = next(iter(entry(world).offers))
         world.call("f", Decline((offer_id,), 1_000))
     assert seen == [1, 2, 4, 8]
     assert standing(world) == set()
     world.wait(1_000)
     assert len(entry(world).offers) == 8
+
+
+def test_who_may_have_one_offer_holds_it_for_a_third_of_a_lease_until_it_answers() -> None:
+    world = cluster(2)
+    world.framework("silent")
+    world.wait(LEASE_MS)
+    world.framework("g", session_id="s2")
+    assert {offer.lease_ms for offer in world.offers("g")} == {LEASE_MS}
+    for offer in world.offers("g"):
+        world.call("g", Decline((offer.offer_id,), 3_600_000))
+    world.wait(world.config.lease_refuse_ms)
+    [held] = world.offers("silent")
+    assert held.lease_ms == SHORT_LEASE_MS
+    [row] = view.offers(world.master.tables).rows
+    assert row.lease_ms == SHORT_LEASE_MS
+    world.wait(SHORT_LEASE_MS - 1)
+    assert world.heard("silent", Rescind) == []
+    world.wait(1)
+    assert world.heard("silent", Rescind) == [Rescind((held.offer_id,))]
+    world.wait(world.config.lease_refuse_max_ms)
+    while entry(world, "silent").conduct.offers_max is not None:
+        for offer_id in list(entry(world, "silent").offers):
+            world.call("silent", Decline((offer_id,), 1_000))
+        world.wait(1_000)
+    leases_ms = {offer.lease_ms for offer in world.offers("silent")}
+    assert leases_ms == {LEASE_MS}
 
 
 def test_one_lease_of_many_costs_half_of_the_offers() -> None:

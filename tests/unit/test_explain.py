@@ -27,6 +27,8 @@ from mesoslite.messages import (
 )
 from mesoslite.model import InvalidLaunch, Launch, Refusal, Request, WhyNot
 from mesoslite.resources import Resources
+from mesoslite.v1 import operator_pb2
+from mesoslite.wire.explanation import write_explanation
 from tests.unit.master_world import World, on_agent, task
 
 CONFIG = MasterConfig()
@@ -358,6 +360,24 @@ def test_one_request_of_many_can_be_asked_about() -> None:
     assert "'r9'" in unknown.message
 
 
+def test_an_answer_is_no_longer_than_a_command_takes_and_says_what_is_left_out() -> None:
+    items = ",".join(f"item-{number:04}" for number in range(1_200))  # 12 kB
+    unit = f"cpus:9;mem:64;zones:{{{items}}}"
+    many = [replace(of_unit(unit), request_id=f"r{number}") for number in range(400)]
+    world = asking(*many)
+    found = of_framework(world)
+    shown = len(found.roles)
+    assert 1 < shown < 100
+    assert f"and {400 - shown:,} more roles and requests, too many for one answer" in found.verdict
+    answer = operator_pb2.ExplainResponse()
+    write_explanation(answer, found)
+    assert answer.ByteSize() < 2 * 1024 * 1024
+    # One is told in any case, and whoever asks about one hears of it.
+    one = explain(world.master.tables, "f", request="r399")
+    assert isinstance(one, FrameworkExplanation)
+    assert [role.request for role in one.roles] == [many[-1]]
+
+
 def test_requests_that_come_too_often_wait_for_their_turn() -> None:
     agents = [f"cpus:{1 + number % 7};mem:4096" for number in range(NARROW + 10)]
     world = asking(agents=agents)
@@ -378,6 +398,21 @@ def test_requests_that_come_too_often_wait_for_their_turn() -> None:
     [why] = role.whys
     assert why.until_ms == world.now_ms + 1_000 // CONFIG.revives_per_s
     assert "slows down" in why.remedy
+
+
+def test_a_request_that_waits_for_its_turn_says_what_else_keeps_it() -> None:
+    world = asking(of_unit("cpus:9;mem:64"), agents=["cpus:4;mem:4096"] * (NARROW + 10))
+    for number in range(CONFIG.revives_max + 1):
+        late = replace(of_unit("cpus:1;mem:64", where=f"rack != r{number}"), request_id="late")
+        world.call("f", RequestResources((late,)))
+    world.call("f", Suppress())
+    for found in (
+        explain(world.master.tables, "f", request="late"),
+        explain(world.master.tables, "f"),
+    ):
+        assert isinstance(found, FrameworkExplanation)
+        [told] = [role for role in found.roles if role.request and role.request.where]
+        assert {why.reason for why in told.whys} == {WhyNot.SUPPRESSED, WhyNot.PUT_OFF}
 
 
 def test_a_revive_that_comes_too_often_waits_for_its_turn() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog.testing
 
+from mesoslite.master import view
 from mesoslite.master.protocol import PeerSilent
 from mesoslite.master.records import AgentState
 from mesoslite.master.server import log_silence
@@ -59,6 +60,29 @@ def test_a_silent_agent_whose_turn_is_later_is_only_disconnected() -> None:
     assert states == {"a1": AgentState.UNREACHABLE, "a2": AgentState.DISCONNECTED}
     world.wait(60_000)
     assert world.master.tables.agents["a2"].state is AgentState.UNREACHABLE
+
+
+def test_one_that_is_unreachable_is_so_since_it_was_heard_last() -> None:
+    world = World(config=MasterConfig(agent_removals_per_minute=1))
+    went_ms: dict[str, int] = {}
+    for agent_id in ("closed", "silent", "later"):
+        world.agent(agent_id)
+    world.wait(10_000)
+    world.close("closed")
+    went_ms["closed"] = world.now_ms
+    for agent_id in ("silent", "later"):
+        world.silent.add(agent_id)
+        went_ms[agent_id] = world.master.tables.peers[agent_id].heard_ms
+    world.wait(300_000)
+
+    def told() -> dict[str, tuple[AgentState, int]]:
+        rows = view.agents(world.master.tables).rows
+        return {row.info.agent_id: (row.state, row.since_ms) for row in rows}
+
+    expected = {one: (AgentState.UNREACHABLE, since_ms) for one, since_ms in went_ms.items()}
+    assert told() == expected
+    world.restart()
+    assert told() == expected  # the next master has it from the registry
 
 
 def test_who_is_dropped_because_it_was_silent_is_named_at_most_once_a_minute() -> None:

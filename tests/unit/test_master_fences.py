@@ -165,7 +165,7 @@ def test_an_agent_that_registers_with_the_task_keeps_its_key() -> None:
     world = fenced()
     launch(world, "t1")
     world.restart()
-    held = TaskOnAgent("1-F1", "*", task("t1", fence="broker-0"), TaskState.RUNNING, "c1")
+    held = TaskOnAgent("1-F1", "*", task("t1", fence="broker-0"), TaskState.RUNNING)
     world.agent("a1", tasks=[held])
     world.agent("a2")
     world.framework(stream="f", framework_id="1-F1", resuming=True)
@@ -184,7 +184,7 @@ def test_a_task_that_comes_back_after_its_key_was_given_away_is_ended(ended: boo
     assert launch(world, "t2", "a2", number=2).done
     if ended:
         world.report("t2", TaskState.FINISHED, agent_id="a2")
-    late = TaskOnAgent("1-F1", "*", task("t1", fence="broker-0"), TaskState.RUNNING, "c1")
+    late = TaskOnAgent("1-F1", "*", task("t1", fence="broker-0"), TaskState.RUNNING)
     world.agent("a1", stream="a1-again", tasks=[late])
     assert world.heard("a1-again", KillTask) == [KillTask("1-F1", "t1", 0)]
     assert [record.task_id for record in world.registry.fences] == ([] if ended else ["t2"])

@@ -314,6 +314,7 @@ def test_an_operator_hears_what_is_wrong_with_a_teardown() -> None:
     world.step(TeardownAsked(1, "f"), TeardownAsked(2, "g"))
     answers = [e for e in world.said if isinstance(e, Answer)]
     assert [a.refusal for a in answers] == [Refusal.AMBIGUOUS, Refusal.UNKNOWN_FRAMEWORK]
+    assert [a.message for a in answers] == ["f (1-F1, 1-F2)", "g"]
 
 
 def test_an_operator_kills_a_task() -> None:

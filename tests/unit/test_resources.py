@@ -113,6 +113,12 @@ def test_json_is_read_as_a_list_of_mesos_and_as_a_plain_object() -> None:
         ("mem:4G", "'G' is no unit; write one of B KB MB GB TB KiB"),
         ("cpus:4GiB", "not an amount"),
         ("gpus:0.5", "not a whole number of GPUs"),
+        ("cpu:4", "'cpu:4' at character 1: no resource is called 'cpu': did you mean cpus?"),
+        ("cpus:1;memory(ads):1GiB", "at character 8: no resource is called 'memory': did you mean"),
+        ("Mem:4", "did you mean mem?"),
+        ("dsik:4", "did you mean disk?"),
+        ('{"gpu": 1}', "'gpu': no resource is called 'gpu': did you mean gpus?"),
+        ("port:[1-2]", "did you mean ports?"),
         (":4", "no resource name"),
         ("9lives:4", "no resource name"),
         ("a" * 65 + ":4", "no resource name"),
@@ -167,6 +173,15 @@ def test_bad_text_is_refused_in_one_line_that_says_where_and_what(
     assert part_of_the_message in message
     assert "\n" not in message
     assert len(message) < 300
+
+
+def test_a_name_that_is_only_near_is_custom_and_one_of_a_peer_is_as_it_is() -> None:
+    for name in ("tpus", "npus", "cpusets", "memo", "disk2", "risk", "sports"):
+        assert Resources.parse(f"{name}:1").scalar(name) == 1_000
+    assert Resources.parse("disks:{sda,sdb}").sets["disks"] == {"sda", "sdb"}
+    assert Resources.from_amounts({"cpu": 1_000}).scalar("cpu") == 1_000
+    with pytest.raises(InvalidResources, match="did you mean cpus"):
+        Resources(cpu=1)
 
 
 @pytest.mark.parametrize("key", ["\x00ones", "a\nb", "\u202e" * 100])

@@ -22,6 +22,7 @@ from mesoslite import (
     TaskReference,
     TaskState,
     TaskStatus,
+    run,
     take_fitting,
 )
 from mesoslite.model import DEFAULT_FAILOVER_TIMEOUT_MS, FrameworkInfo, Launch
@@ -49,7 +50,7 @@ from mesoslite.scheduler.scheduler import (
     PASSED_OVER_MAX,
     framework_info,
 )
-from mesoslite.testing import Harness, offer, status
+from mesoslite.testing import Harness, SessionHarness, offer, status
 
 
 def task(task_id: str = "t1", cpus: float = 1) -> Task:
@@ -77,6 +78,14 @@ def decisions(scheduler: Scheduler) -> list[object]:
 
 
 # --- calls ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("takes", [Harness, SessionHarness, framework_info, run])
+def test_a_class_instead_of_an_object_is_told_so_at_once(takes: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match=r"Plain is a class of schedulers.*, as Plain\(\)$"):
+        takes(Plain)
+    with pytest.raises(TypeError, match="this is no Scheduler but str: plain"):
+        takes("plain")
 
 
 def test_each_call_records_one_decision() -> None:

@@ -10,7 +10,7 @@ import pytest
 from mesoslite.loop import Health
 from mesoslite.messages import Heartbeat, Troubled
 from mesoslite_agent import trouble
-from mesoslite_agent.trouble import LAUNCHER_S_MAX, Trouble, why_full
+from mesoslite_agent.trouble import LAUNCHER_S_MAX, RETOLD_S, Trouble, why_full
 
 HEARTBEAT_S = 15.0
 GIB = 1 << 30
@@ -71,6 +71,22 @@ def test_a_disk_that_fills_up_is_told_once_and_again_when_there_is_twice_the_roo
     assert watched.look() == []
     watched.free = 40 << 20
     assert watched.look() == [], "it would be full again at once"
+    watched.free = 70 << 20
+    assert watched.look() == [Troubled("")]
+
+
+def test_what_it_is_by_now_is_told_again_but_not_at_each_look(watched: Watched) -> None:
+    watched.free = 10 << 20
+    assert len(watched.look()) == 1
+    watched.free = 8 << 20
+    assert watched.look() == [], "that changes all the time"
+    watched.health.why_not = "cannot write: the disk is full"
+    assert watched.look(RETOLD_S) == [Troubled("cannot write: the disk is full")]
+    assert watched.look(RETOLD_S) == [], "nothing has changed"
+    watched.health.why_not = ""
+    assert watched.look(RETOLD_S) == [
+        Troubled("the disk of /work is full: 8,192 KiB left, 65,536 needed")
+    ]
     watched.free = 70 << 20
     assert watched.look() == [Troubled("")]
 

@@ -615,6 +615,17 @@ def test_more_calls_in_a_message_than_the_limit_are_refused() -> None:
     assert refused(scheduler_calls_from_wire, request).refusal is Refusal.TOO_BIG
 
 
+def test_each_result_of_an_answer_to_an_accept_is_a_word() -> None:
+    """They stand on the wire as a count, so a few bytes could be any number of them."""
+    many = scheduler_pb2.AcceptResult(number=1, results=limit.OPERATIONS_MAX)
+    answers = [scheduler_pb2.SchedulerEvent(accept_result=many)] * 3
+    assert len(answers) * limit.OPERATIONS_MAX > limit.ITEMS_MAX
+    response = scheduler_pb2.SubscribeResponse(epoch=1, events=answers)
+    assert refused(scheduler_events_from_wire, response).refusal is Refusal.TOO_BIG
+    del response.events[-1]
+    assert len(scheduler_events_from_wire(response)[1]) == 2
+
+
 # --- what is said to people -----------------------------------------------------------------------
 
 

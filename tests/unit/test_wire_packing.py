@@ -93,6 +93,13 @@ def test_messages_are_split_at_the_limits_and_keep_their_order() -> None:
     assert [len(request.calls) for request in scheduler_requests(beats)] == [limit.ITEMS_MAX, 1]
 
 
+def test_answers_to_accepts_are_split_by_their_results() -> None:
+    answers = [AcceptResult(n, (OperationResult(),) * limit.OPERATIONS_MAX) for n in range(5)]
+    responses = list(scheduler_responses(1, answers))
+    assert [len(response.events) for response in responses] == [2, 2, 1]
+    assert [e for r in responses for e in scheduler_events_from_wire(r)[1]] == answers
+
+
 def big_offer(number: int, attributes: int) -> Offer:
     return Offer(
         f"1-{number}",
@@ -242,8 +249,7 @@ def register(tasks: int, frameworks: int = 1, **more: Any) -> Register:
         3,
         tuple(FrameworkReference(f"f{n}", "", FRAMEWORK) for n in range(frameworks)),
         tuple(
-            TaskOnAgent("f0", "ads", task(f"t{n}", **more), TaskState.RUNNING, "c1")
-            for n in range(tasks)
+            TaskOnAgent("f0", "ads", task(f"t{n}", **more), TaskState.RUNNING) for n in range(tasks)
         ),
     )
 
@@ -272,10 +278,8 @@ def test_a_full_agent_registers_in_parts(whole: Register, messages: int) -> None
 
 def test_tasks_that_differ_by_their_ids_alone_register_as_one() -> None:
     states = (TaskState.RUNNING, TaskState.FINISHED, TaskState.RUNNING)
-    alike = tuple(
-        TaskOnAgent("f0", "ads", task(f"t{n}"), state, f"c{n}") for n, state in enumerate(states)
-    )
-    other = TaskOnAgent("f0", "ads", task("t3", name="other"), TaskState.RUNNING, "c3")
+    alike = tuple(TaskOnAgent("f0", "ads", task(f"t{n}"), state) for n, state in enumerate(states))
+    other = TaskOnAgent("f0", "ads", task("t3", name="other"), TaskState.RUNNING)
     whole = dataclasses.replace(register(0), tasks=(*alike, other))
     [request] = agent_requests([whole])
     [part] = [call.register_part for call in request.calls if call.register_part.tasks]
@@ -287,7 +291,6 @@ def test_tasks_that_differ_by_their_ids_alone_register_as_one() -> None:
     ("change", "why"),
     [
         (lambda m: m.states.append(1), "states: has 3 values for 2 words"),
-        (lambda m: m.container_ids.extend("cd"), "container_ids: has 3 values for 2 words"),
         (lambda m: m.more_task_ids.append("a/b"), "more_task_ids: must be 1 to 128"),
         (lambda m: m.more_task_ids.append("t0"), "tasks: f0/t0 is there twice"),
     ],
@@ -296,16 +299,13 @@ def test_a_crowd_of_tasks_is_taken_whole_or_not_at_all(
     change: Callable[[agent_pb2.TasksOnAgent], None], why: str
 ) -> None:
     tasks = tuple(
-        TaskOnAgent("f0", "ads", task(f"t{n}"), state, f"c{n}")
+        TaskOnAgent("f0", "ads", task(f"t{n}"), state)
         for n, state in enumerate((TaskState.RUNNING, TaskState.STAGING))
     )
     [request] = agent_requests([dataclasses.replace(register(0, 0), tasks=tasks)])
     crowd = request.calls[1].register_part.tasks[0]
     if "twice" in why:
         del crowd.states[1:]
-        del crowd.container_ids[1:]
-    if "container_ids" in why:
-        del crowd.container_ids[1:]
     change(crowd)
     told = refused(lambda m: agent_calls_from_wire(m, Registration()), request)
     assert str(told).startswith(f"register_part.{why}")
@@ -345,19 +345,21 @@ def test_other_calls_may_come_between_the_parts_of_a_registration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("into", "whole"),
+    ("into", "whole", "field"),
     [
-        (Registration(tasks_max=9), register(10)),
-        (Registration(frameworks_max=9), register(0, 10)),
-        (Registration(bytes_max=1_000), register(100, environment={"A": "x"})),
-        (Registration(tasks_max=9, bytes_max=1_000), register(10)),
+        (Registration(tasks_max=9), register(10), "register_part.tasks"),
+        (Registration(frameworks_max=9), register(0, 10), "register_part.frameworks"),
+        (Registration(bytes_max=1_000), register(100, environment={"A": "x"}), "register_part"),
+        (Registration(tasks_max=9, bytes_max=1_000), register(10), "register_part.tasks"),
     ],
 )
-def test_a_registration_without_end_is_refused(into: Registration, whole: Register) -> None:
+def test_a_registration_without_end_is_refused(
+    into: Registration, whole: Register, field: str
+) -> None:
     with pytest.raises(MalformedMessage) as caught:
         taken(agent_requests([whole]), into)
     assert caught.value.refusal is Refusal.TOO_BIG
-    assert caught.value.field == "register_part"
+    assert caught.value.field == field
 
 
 def test_the_epoch_is_in_each_message() -> None:

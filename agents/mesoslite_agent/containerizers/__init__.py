@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mesoslite_agent.container import ContainerSpec, Usage
+from mesoslite_agent.sandbox import MARKER
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -137,7 +138,7 @@ def environment(spec: ContainerSpec, sandbox: str, home: str) -> dict[str, str]:
             "MESOSLITE_TASK_ID": spec.task_id,
             "MESOSLITE_FRAMEWORK_ID": spec.framework_id,
             "MESOSLITE_CONTAINER_ID": spec.container_id,
-            "MESOSLITE_SANDBOX": sandbox,
+            MARKER: sandbox,
         }
     )
 

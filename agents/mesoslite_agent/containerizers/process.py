@@ -20,7 +20,7 @@ from mesoslite_agent.containerizers import (
     data_of,
     environment,
 )
-from mesoslite_agent.sandbox import NotInSandbox, link_inside
+from mesoslite_agent.sandbox import MARKER, NotInSandbox, link_inside
 
 
 class ProcessContainerizer:
@@ -55,7 +55,7 @@ class ProcessContainerizer:
             cwd=str(sandbox),
             stdout=str(sandbox / "stdout"),
             stderr=str(sandbox / "stderr"),
-            marker=f"MESOSLITE_SANDBOX={sandbox}",
+            marker=f"{MARKER}={sandbox}",
             mem_bytes_max=spec.mem_limit_bytes,
             pids_max=spec.pids_limit,
             data=data_of(spec),
