@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from mesoslite import Policy
 from mesoslite_spark.application import Application, Later
+from mesoslite_spark.defaults import check_settings, defaults
 from mesoslite_spark.errors import SparkError
 from mesoslite_spark.executors import Executors
 from mesoslite_spark.host import (
@@ -38,34 +39,21 @@ SECRET_BYTES = 32
 LINK_CLASS = "org.apache.spark.scheduler.cluster.mesoslite.Link"
 SUBMIT_VARIABLE = "PYSPARK_SUBMIT_ARGS"
 PYTHON_VARIABLE = "PYSPARK_PYTHON"
-#: What has an argument of its own here, and would be told twice.
-OWN = {
-    "spark.master": "master",
-    "spark.app.name": "app_name",
-    "spark.cores.max": "cores",
-    "spark.executor.cores": "executor_cores",
-    "spark.executor.memory": "executor_memory",
-    "spark.executor.memoryOverhead": "executor_overhead",
-    "spark.driver.memory": "driver_memory",
-    "spark.mesoslite.application": "app_name",
-}
-
-
 Setting = str | int | float | bool
 """What a setting of Spark's may be given as."""
 
 
 def session(
     master: str | None = None,
-    app_name: str = "spark",
+    app_name: str | None = None,
     *,
     cores: int | None = None,
-    executor_cores: int = 1,
-    executor_memory: str | int = "1g",
+    executor_cores: int | None = None,
+    executor_memory: str | int | None = None,
     executor_overhead: str | int | None = None,
-    driver_memory: str | int = "1g",
-    role: str = "*",
-    where: str = "",
+    driver_memory: str | int | None = None,
+    role: str | None = None,
+    where: str | None = None,
     policy: Policy | str = Policy.SPREAD,
     python: str | None = None,
     token_file: str | Path | None = None,
@@ -78,24 +66,34 @@ def session(
 
     `master` and `token_file` are as for `mesoslite.run`. `cores` is the most that all executors
     together may have, None: as many as there are tasks for. Executors come and go with the work
-    (dynamic allocation), each with `executor_cores`, a heap of `executor_memory` and beside it
-    `executor_overhead` (None: 10 %, at least 384 MiB, for buffers and the Python workers).
+    (dynamic allocation), each with `executor_cores` (1), a heap of `executor_memory` (1g), and
+    `executor_overhead` beside it (10 %, at least 384 MiB, for buffers and the Python workers).
     `role`, `where` and `policy` say whose share they use and on which agents they run.
     `python` is the Python on the agents that has mesoslite[spark]; None: the path of this one.
-    All else that Spark can be told is in `conf`, by its own names.
+    All else that Spark can be told is in `conf`, by its own names. What is left open here is as
+    `mesoslite framework run spark` says, when it runs the program.
 
     Ends with `spark.stop()`, the `with`, or the process; then its executors have ended too. There
     is one at a time in a process. Raises ValueError for what cannot be asked, NoJava, NoSpark or
     SparkError when Spark cannot run here, ConnectionError without a master, FrameworkError when the
     master refuses.
     """
-    size = size_of(executor_cores, executor_memory, executor_overhead)
-    given = {} if conf is None else {key: _spelled(value) for key, value in conf.items()}
-    _check(given, cores, size)
-    home = _prepared()
-    name = f"spark-{_slug(app_name)}-{secrets.token_hex(4)}"
+    known = defaults()
+    cores = known.cores if cores is None else cores
+    size = size_of(
+        known.executor_cores if executor_cores is None else executor_cores,
+        known.executor_memory if executor_memory is None else executor_memory,
+        executor_overhead,
+    )
+    given = {**known.conf, **{key: _spelled(value) for key, value in (conf or {}).items()}}
+    check_settings(given)
+    if cores is not None and (type(cores) is not int or cores < size.cores):
+        raise ValueError(f"cores is at least those of one executor, {size.cores}, not {cores}")
+    heap_mib = mib(driver_memory or known.driver_memory, "driver_memory")
+    title = app_name or known.app_name
+    name = f"spark-{_slug(title)}-{secrets.token_hex(4)}"
     secret = given.get("spark.authenticate.secret") or secrets.token_hex(SECRET_BYTES)
-    agents_python = python or os.environ.get(PYTHON_VARIABLE) or sys.executable
+    agents_python = python or known.python or os.environ.get(PYTHON_VARIABLE) or sys.executable
 
     def make(tell: Callable[[ToDriver], None], later: Later) -> Executors:
         return Executors(
@@ -105,16 +103,16 @@ def session(
             secret=secret,
             tell=tell,
             later=later,
-            role=role,
-            where=where,
+            role=role or known.role,
+            where=known.where if where is None else where,
             policy=Policy(policy),
         )
 
-    _start_jvm(jar_for(home), mib(driver_memory, "driver_memory"))
+    _start_jvm(jar_for(_prepared()), heap_mib)
     application = Application(make, master=master, token_file=token_file)
     application.start()
     try:
-        settings = _settings(name, app_name, secret, size, cores)
+        settings = _settings(name, title, secret, size, cores)
         settings["spark.driver.host"] = address_for_agents(master)
         settings |= given
         if settings["spark.dynamicAllocation.enabled"] == "true":
@@ -125,16 +123,6 @@ def session(
     except BaseException:
         application.close()
         raise
-
-
-def _check(conf: Mapping[str, object], cores: int | None, size: ExecutorSize) -> None:
-    for key in conf:
-        if key in OWN:
-            raise ValueError(f"{key} is what the argument {OWN[key]} is for")
-        if not key.startswith("spark."):
-            raise ValueError(f"{key!r} is neither an argument nor a setting of Spark's")
-    if cores is not None and (type(cores) is not int or cores < size.cores):
-        raise ValueError(f"cores is at least those of one executor, {size.cores}, not {cores}")
 
 
 def _prepared() -> Path:
