@@ -12,6 +12,7 @@ import base64
 import binascii
 import os
 import runpy
+import signal
 import sys
 import zlib
 from collections.abc import Sequence
@@ -55,9 +56,15 @@ def main(words: Sequence[str]) -> None:
     if packed is not None:
         path.write_bytes(unpack(packed))
     os.environ.setdefault("SPARK_LOCAL_DIRS", str(Path.cwd()))
+    signal.signal(signal.SIGTERM, _end)
     sys.argv = [str(path), *words[1:]]
     sys.path.insert(0, str(path.parent))
     runpy.run_path(str(path), run_name="__main__")
+
+
+def _end(number: int, _frame: object) -> None:
+    """As an exception, so that the session is ended too, and its executors at once."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -129,6 +129,16 @@ def test_the_job_outlives_the_host_of_an_executor(tmp_path: Path) -> None:
         agents[1].start()  # it cleans up what its death has left
 
 
+def test_nothing_is_left_of_an_application_whose_driver_is_killed(tmp_path: Path) -> None:
+    with running_cluster() as cluster, cluster.operator() as operator:
+        agent = cluster.start_agent(f"cpus:1;mem:{EXECUTOR_MIB}")
+        app = App(cluster, "survivor", tmp_path / "survivor")
+        app.until(lambda: executors(operator), "an executor runs")
+        app.program.kill()
+        wait_until(lambda: not operator.frameworks(), "its framework is removed")
+        wait_until(lambda: not agent.containers(), "its executor has ended")
+
+
 def test_two_applications_share_a_full_cluster_by_their_weights(tmp_path: Path) -> None:
     with running_cluster("--weights=light=1,heavy=2") as cluster, cluster.operator() as operator:
         apps = [App(cluster, "share", tmp_path / role) for role in ("light", "heavy")]
