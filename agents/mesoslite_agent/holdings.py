@@ -18,6 +18,7 @@ from mesoslite.reservations import (
     CreateVolume,
     DestroyVolume,
     OperationState,
+    Reservation,
     Volume,
     VolumeUse,
     volumes_in,
@@ -84,6 +85,13 @@ class Holdings:
         self._run = recovered.run
         self._agent_id = recovered.info.agent_id
         self._made = 0
+
+    def truth(
+        self,
+    ) -> tuple[tuple[Reservation, ...], tuple[Volume, ...], tuple[OperationStatus, ...]]:
+        """What a registration tells."""
+        reservations, volumes = self.estate.reservations.values(), self.estate.volumes.values()
+        return tuple(reservations), tuple(volumes), tuple(self.answers.values())
 
     # --- orders -----------------------------------------------------------------------------------
 

@@ -17,8 +17,6 @@ from the time of the KILLING status.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from signal import Signals
 from typing import assert_never
 
 from mesoslite.deadlines import Deadlines
@@ -49,6 +47,7 @@ from mesoslite_agent.container import (
     Usage,
 )
 from mesoslite_agent.holdings import Holdings
+from mesoslite_agent.kills import SIGKILL, Kills
 from mesoslite_agent.leases import Lease
 from mesoslite_agent.ledger import MESSAGE_MAX, Ledger
 from mesoslite_agent.protocol import (
@@ -70,7 +69,6 @@ from mesoslite_agent.protocol import (
     SaveEpoch,
     SaveFramework,
     SaveTask,
-    SaveUpdate,
     StartContainer,
     StopContainer,
     StreamLost,
@@ -85,8 +83,6 @@ from mesoslite_agent.streams import UpdateStream
 
 __all__ = ["Agent", "AgentConfig"]
 
-SIGTERM = int(Signals.SIGTERM)
-SIGKILL = int(Signals.SIGKILL)
 REGISTRATION_BITS = 32  # of a registration's number, below the run: so many of one run
 
 
@@ -117,6 +113,7 @@ class Agent:
         self._gone = ""
         """Why this agent is to end as soon as its last task has; empty: it is not to."""
         self._timers: Deadlines[TaskHere] = Deadlines()  # one for each: start, run or kill
+        self._kills = Kills(self._ledger, self._timers, config.kill_repeat_ms)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -284,17 +281,11 @@ class Agent:
 
     def _time_is_up(self, here: TaskHere) -> None:
         if here.state is TaskState.KILLING:
-            container_id = here.record.container_id
-            if here.started:
-                here.signal = SIGKILL
-                self._ledger.emit(StopContainer(container_id, SIGKILL))
-            else:
-                self._ledger.emit(AbortStart(container_id))
-            self._timers.set(here, self._ledger.now_ms + self._config.kill_repeat_ms)
+            self._kills.again(here)
         elif here.state is TaskState.RUNNING:
             limit_ms = here.record.task.max_completion_ms or 0
             text = f"ran for longer than its {limit_ms / 1_000:g} s"
-            self._stop(here, Reason.MAX_COMPLETION_TIME, text, here.record.task.kill_grace_ms)
+            self._kills.stop(here, Reason.MAX_COMPLETION_TIME, text, here.record.task.kill_grace_ms)
         else:
             self._start_is_slow(here)
 
@@ -307,7 +298,7 @@ class Agent:
         waits_for = launches.waits_for(task, here.phase, recovered=here.recovered)
         if give_up_ms <= self._ledger.now_ms:
             text = f"its start was given up after {limit_ms / 1_000:g} s in {waits_for}"
-            self._stop(here, Reason.START_TIMEOUT, text, 0)
+            self._kills.stop(here, Reason.START_TIMEOUT, text, 0)
         elif here.phase_told:
             self._timers.set(here, give_up_ms)
         elif tell_ms <= self._ledger.now_ms:
@@ -329,17 +320,9 @@ class Agent:
         references, tasks = self._ledger.truth()
         self._registrations += 1
         number = (self._run << REGISTRATION_BITS) + self._registrations
-        estate = self._holdings.estate
+        kept = self._holdings.truth()
         register = Register(
-            self._info,
-            self._boot_id,
-            self._epoch,
-            references,
-            tasks,
-            number,
-            reservations=tuple(estate.reservations.values()),
-            volumes=tuple(estate.volumes.values()),
-            operations=tuple(self._holdings.answers.values()),
+            self._info, self._boot_id, self._epoch, references, tasks, number, *kept
         )
         self._lease.register(self._ledger.now_ms)
         self._ledger.emit(ToMaster(register))
@@ -433,7 +416,7 @@ class Agent:
         for here in list(self._ledger.containers.values()):
             if here.ending is None:
                 text, grace_ms = "its agent was marked as gone", here.record.task.kill_grace_ms
-                self._stop(here, Reason.AGENT_GONE, text, grace_ms)
+                self._kills.stop(here, Reason.AGENT_GONE, text, grace_ms)
         if self._ledger.containers:
             self._drop_stream(why)
         else:
@@ -526,9 +509,9 @@ class Agent:
         if grace_ms is None:
             grace_ms = here.record.task.kill_grace_ms
         if here.ending is None:
-            self._stop(here, Reason.KILL_ASKED, "its end was asked for", grace_ms)
+            self._kills.stop(here, Reason.KILL_ASKED, "its end was asked for", grace_ms)
         else:
-            self._hasten(here, here.ending, grace_ms)
+            self._kills.hasten(here, here.ending, grace_ms)
 
     def _reconcile(self, word: ReconcileTasks) -> None:
         """Tasks that a master sent and that never arrived. The answer is durable: the framework may
@@ -568,15 +551,14 @@ class Agent:
         for here in list(framework.tasks.values()):
             if not here.removed:
                 text, grace_ms = "its framework was removed", here.record.task.kill_grace_ms
-                self._stop(here, Reason.FRAMEWORK_REMOVED, text, grace_ms)
+                self._kills.stop(here, Reason.FRAMEWORK_REMOVED, text, grace_ms)
         if framework.idle:
             self._ledger.frameworks.pop(framework_id, None)
 
     # --- reservations and volumes -----------------------------------------------------------------
 
     def _apply(self, word: ApplyOperation) -> None:
-        """Before its registration was answered an agent has no orders to take: the master that
-        gives them all the same will see from the next one that they were not done."""
+        """Before its registration was answered it takes none: the next one tells the master."""
         if self._link is Link.REGISTERED:
             report = self._holdings.apply(word.order, self.tasks(), self._ledger.now_ms)
             self._ledger.emit(ToMaster(report))
@@ -610,7 +592,7 @@ class Agent:
         elif here.state is TaskState.KILLING:
             here.started = True
             if not here.signal:
-                self._terminate(here)
+                self._kills.terminate(here)
         elif not here.started:
             here.started = True
             here.since_ms = self._ledger.now_ms
@@ -656,52 +638,6 @@ class Agent:
             here.attached = max(0, here.attached + more)
 
     # --- what becomes of a task -------------------------------------------------------------------
-
-    def _stop(self, here: TaskHere, reason: Reason, text: str, grace_ms: int) -> None:
-        """Make a task end. The KILLING status makes that durable, with its reason."""
-        before = here.ending
-        if before is not None:  # its grace goes on, counted from the new status
-            left_ms = before.timestamp_ms + here.grace_ms - self._ledger.now_ms
-            grace_ms = max(0, min(grace_ms, left_ms))
-        status = self._ledger.status(here, TaskState.KILLING, reason, text)
-        here.state = TaskState.KILLING
-        here.ending = status
-        here.life.append(status)
-        self._grant(here, grace_ms)
-        if here.removed:
-            self._ledger.emit(SaveUpdate(here.record.framework_id, status))
-        else:
-            self._ledger.append(here.stream, status)
-        if before is not None:
-            self._kill_by(here, self._ledger.now_ms + grace_ms)
-        elif here.started:
-            self._terminate(here)
-        else:
-            self._ledger.emit(AbortStart(here.record.container_id))
-            self._timers.set(here, self._ledger.now_ms + self._config.kill_repeat_ms)
-
-    def _terminate(self, here: TaskHere) -> None:
-        here.signal = SIGTERM
-        self._ledger.emit(StopContainer(here.record.container_id, SIGTERM))
-        self._timers.set(here, here.kill_due_ms(self._ledger.now_ms))
-
-    def _grant(self, here: TaskHere, grace_ms: int) -> None:
-        """Durable where it is not the task's own; a restart goes on with what is left of it."""
-        here.grace_ms = grace_ms
-        if grace_ms != here.saved_grace_ms:
-            here.record = replace(here.record, kill_grace_ms=grace_ms)
-            self._ledger.emit(SaveTask(here.record))
-
-    def _hasten(self, here: TaskHere, ending: TaskStatus, grace_ms: int) -> None:
-        gone_ms = max(0, self._ledger.now_ms - ending.timestamp_ms)  # clocks are set back too
-        self._grant(here, min(here.grace_ms, gone_ms + grace_ms))
-        self._kill_by(here, self._ledger.now_ms + grace_ms)
-
-    def _kill_by(self, here: TaskHere, at_ms: int) -> None:
-        """SIGKILL by then, if SIGTERM was sent and it is not due sooner."""
-        due_ms = self._timers.due_ms(here)
-        if here.signal == SIGTERM and due_ms is not None and at_ms < due_ms:
-            self._timers.set(here, at_ms)
 
     def _count_completion_time(self, here: TaskHere) -> None:
         max_ms = here.record.task.max_completion_ms

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mesoslite import FrameworkError, Refusal, run_async
 from mesoslite_spark.errors import SparkError
@@ -39,8 +39,16 @@ GUESTS_MAX = 16  # connections without a token yet; there is one driver
 END_S_MAX = 15.0
 TOKEN_BYTES = 32
 
-Later = Callable[[float, Callable[[], None]], object]
-MakeExecutors = Callable[[Callable[[ToDriver], None], Later], Executors]
+
+class MakeExecutors(Protocol):
+    """Makes the scheduler, on the loop that it is to live on."""
+
+    def __call__(
+        self,
+        *,
+        tell: Callable[[ToDriver], None],
+        later: Callable[[float, Callable[[], None]], object],
+    ) -> Executors: ...
 
 
 class Application:
@@ -89,7 +97,7 @@ class Application:
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        executors = self._make(self._tell, self._loop.call_later)
+        executors = self._make(tell=self._tell, later=self._loop.call_later)
         subscribed = asyncio.Event()
         executors.on_subscribed = subscribed.set
         session = asyncio.create_task(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import re
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mesoslite import Policy
-from mesoslite_spark.application import Application, Later
+from mesoslite_spark.application import Application
+from mesoslite_spark.defaults import check_settings, defaults
 from mesoslite_spark.errors import SparkError
 from mesoslite_spark.executors import Executors
 from mesoslite_spark.host import (
@@ -26,7 +28,6 @@ from mesoslite_spark.host import (
     find_spark,
 )
 from mesoslite_spark.jar import jar_for
-from mesoslite_spark.messages import ToDriver
 from mesoslite_spark.sizes import ExecutorSize, mib, size_of
 
 if TYPE_CHECKING:
@@ -38,34 +39,23 @@ SECRET_BYTES = 32
 LINK_CLASS = "org.apache.spark.scheduler.cluster.mesoslite.Link"
 SUBMIT_VARIABLE = "PYSPARK_SUBMIT_ARGS"
 PYTHON_VARIABLE = "PYSPARK_PYTHON"
-#: What has an argument of its own here, and would be told twice.
-OWN = {
-    "spark.master": "master",
-    "spark.app.name": "app_name",
-    "spark.cores.max": "cores",
-    "spark.executor.cores": "executor_cores",
-    "spark.executor.memory": "executor_memory",
-    "spark.executor.memoryOverhead": "executor_overhead",
-    "spark.driver.memory": "driver_memory",
-    "spark.mesoslite.application": "app_name",
-}
-
-
+#: Settings that spark-submit looks at: packages are fetched, and a JVM has its options.
+AT_START = ("spark.jars", "spark.driver.", "spark.submit.")
 Setting = str | int | float | bool
 """What a setting of Spark's may be given as."""
 
 
 def session(
     master: str | None = None,
-    app_name: str = "spark",
+    app_name: str | None = None,
     *,
     cores: int | None = None,
-    executor_cores: int = 1,
-    executor_memory: str | int = "1g",
+    executor_cores: int | None = None,
+    executor_memory: str | int | None = None,
     executor_overhead: str | int | None = None,
-    driver_memory: str | int = "1g",
-    role: str = "*",
-    where: str = "",
+    driver_memory: str | int | None = None,
+    role: str | None = None,
+    where: str | None = None,
     policy: Policy | str = Policy.SPREAD,
     python: str | None = None,
     token_file: str | Path | None = None,
@@ -78,63 +68,63 @@ def session(
 
     `master` and `token_file` are as for `mesoslite.run`. `cores` is the most that all executors
     together may have, None: as many as there are tasks for. Executors come and go with the work
-    (dynamic allocation), each with `executor_cores`, a heap of `executor_memory` and beside it
-    `executor_overhead` (None: 10 %, at least 384 MiB, for buffers and the Python workers).
+    (dynamic allocation), each with `executor_cores` (1), a heap of `executor_memory` (1g), and
+    `executor_overhead` beside it (10 %, at least 384 MiB, for buffers and the Python workers).
     `role`, `where` and `policy` say whose share they use and on which agents they run.
     `python` is the Python on the agents that has mesoslite[spark]; None: the path of this one.
-    All else that Spark can be told is in `conf`, by its own names.
+    All else that Spark can be told is in `conf`, by its own names. What is left open here is as
+    `mesoslite framework run spark` says, when it runs the program.
 
     Ends with `spark.stop()`, the `with`, or the process; then its executors have ended too. There
     is one at a time in a process. Raises ValueError for what cannot be asked, NoJava, NoSpark or
     SparkError when Spark cannot run here, ConnectionError without a master, FrameworkError when the
     master refuses.
     """
-    size = size_of(executor_cores, executor_memory, executor_overhead)
-    given = {} if conf is None else {key: _spelled(value) for key, value in conf.items()}
-    _check(given, cores, size)
-    home = _prepared()
+    known = defaults()
+    given = {**known.conf, **{key: _spelled(value) for key, value in (conf or {}).items()}}
+    check_settings(given)
+    size = size_of(
+        known.executor_cores if executor_cores is None else executor_cores,
+        known.executor_memory if executor_memory is None else executor_memory,
+        executor_overhead,
+    )
+    cores = known.cores if cores is None else cores
+    if cores is not None and (type(cores) is not int or cores < size.cores):
+        raise ValueError(f"cores is at least those of one executor, {size.cores}, not {cores}")
+    heap_mib = mib(driver_memory or known.driver_memory, "driver_memory")
+    app_name = app_name or known.app_name
     name = f"spark-{_slug(app_name)}-{secrets.token_hex(4)}"
     secret = given.get("spark.authenticate.secret") or secrets.token_hex(SECRET_BYTES)
-    agents_python = python or os.environ.get(PYTHON_VARIABLE) or sys.executable
-
-    def make(tell: Callable[[ToDriver], None], later: Later) -> Executors:
-        return Executors(
-            name,
-            size,
-            python=agents_python,
-            secret=secret,
-            tell=tell,
-            later=later,
-            role=role,
-            where=where,
-            policy=Policy(policy),
-        )
-
-    _start_jvm(jar_for(home), mib(driver_memory, "driver_memory"))
+    path = python or known.python or os.environ.get(PYTHON_VARIABLE) or sys.executable
+    settings = _settings(name, app_name, secret, size, cores) | given
+    settings.setdefault("spark.driver.host", address_for_agents(master))
+    make = partial(
+        Executors,
+        name,
+        size,
+        python=path,
+        secret=secret,
+        role=role or known.role,
+        where=known.where if where is None else where,
+        policy=Policy(policy),
+    )
     application = Application(make, master=master, token_file=token_file)
+    _start_jvm(submit_args(jar_for(_prepared()), heap_mib, given))
+    return _opened(application, settings, path)
+
+
+def _opened(application: Application, settings: dict[str, str], python: str) -> SparkSession:
+    """The session of an application, which ends when that does not come to be."""
     application.start()
     try:
-        settings = _settings(name, app_name, secret, size, cores)
-        settings["spark.driver.host"] = address_for_agents(master)
-        settings |= given
         if settings["spark.dynamicAllocation.enabled"] == "true":
             settings.pop("spark.executor.instances", None)  # it would begin with so many
         settings["spark.master"] = f"mesoslite://127.0.0.1:{application.port}"
-        with _variable(PYTHON_VARIABLE, agents_python):  # the context reads it once
+        with _variable(PYTHON_VARIABLE, python):  # the context reads it once
             return _built(settings, application)
     except BaseException:
         application.close()
         raise
-
-
-def _check(conf: Mapping[str, object], cores: int | None, size: ExecutorSize) -> None:
-    for key in conf:
-        if key in OWN:
-            raise ValueError(f"{key} is what the argument {OWN[key]} is for")
-        if not key.startswith("spark."):
-            raise ValueError(f"{key!r} is neither an argument nor a setting of Spark's")
-    if cores is not None and (type(cores) is not int or cores < size.cores):
-        raise ValueError(f"cores is at least those of one executor, {size.cores}, not {cores}")
 
 
 def _prepared() -> Path:
@@ -174,7 +164,21 @@ def _settings(
     return settings
 
 
-def _start_jvm(jar: Path, driver_mib: int) -> None:
+def submit_args(jar: Path, heap_mib: int, given: Mapping[str, str]) -> str:
+    """How pyspark is told to start its JVM, with what no JVM can be told later.
+
+    The rest is not said here: a command line is for everybody to see.
+    """
+    words = ["--master", "local[1]"]  # spark-submit takes no master that it does not know
+    class_path = [str(jar), *filter(None, [given.get("spark.driver.extraClassPath")])]
+    words += ["--driver-class-path", ":".join(class_path), "--driver-memory", f"{heap_mib}m"]
+    for key, value in sorted(given.items()):
+        if key.startswith(AT_START):
+            words += ["--conf", f"{key}={value}"]
+    return shlex.join([*words, "pyspark-shell"])
+
+
+def _start_jvm(words: str) -> None:
     """Start the driver's JVM, or find the one of an earlier session. Raises SparkError.
 
     Before the scheduler: pyspark forks for it, which gRPC does not like when it is at work.
@@ -182,9 +186,7 @@ def _start_jvm(jar: Path, driver_mib: int) -> None:
     from pyspark import SparkContext
 
     if SparkContext._gateway is None:
-        words = ["--master", "local[1]"]  # spark-submit takes no master that it does not know
-        words += ["--driver-class-path", str(jar), "--driver-memory", f"{driver_mib}m"]
-        with _variable(SUBMIT_VARIABLE, shlex.join([*words, "pyspark-shell"])):
+        with _variable(SUBMIT_VARIABLE, words):
             SparkContext._ensure_initialized()
     loader = SparkContext._jvm.java.lang.Thread.currentThread().getContextClassLoader()
     try:
@@ -212,12 +214,15 @@ def _built(settings: Mapping[str, str], application: Application) -> SparkSessio
 
 def _end(context: Any, application: Application) -> None:
     """At the end of the process: for a program that has not stopped its session."""
+    from py4j.protocol import Py4JError
+
     if application.alive:
-        context.stop()
+        with contextlib.suppress(Py4JError, OSError):  # its JVM may have ended before
+            context.stop()
         application.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
     """An environment variable for a while: pyspark can be told some things in no other way."""
     before = os.environ.get(name)

@@ -200,6 +200,57 @@ class Operator:
             lambda row: row.offer_id,
         )
 
+    def reservations(
+        self, agent_id: str = "", role: str = "", framework: str = ""
+    ) -> list[operator_pb2.ReservationRow]:
+        """What is reserved: on one agent, of one role, as one framework asked; else all."""
+        return self._rows(
+            lambda after: self._call(
+                "ListReservations",
+                operator_pb2.ListReservationsRequest(
+                    agent=agent_id, role=role, framework=framework, after=after
+                ),
+            ),
+            lambda page: page.reservations,
+            lambda row: row.key,
+        )
+
+    def volumes(
+        self, agent_id: str = "", role: str = "", framework: str = ""
+    ) -> list[operator_pb2.VolumeRow]:
+        """Volumes, as `reservations`."""
+        return self._rows(
+            lambda after: self._call(
+                "ListVolumes",
+                operator_pb2.ListVolumesRequest(
+                    agent=agent_id, role=role, framework=framework, after=after
+                ),
+            ),
+            lambda page: page.volumes,
+            lambda row: row.key,
+        )
+
+    def create_reservation(
+        self, request: operator_pb2.CreateReservationRequest
+    ) -> operator_pb2.CreateReservationResponse:
+        """Reserve; answered when the agent has it on its disk, as the two that follow."""
+        reply: operator_pb2.CreateReservationResponse = self._call("CreateReservation", request)
+        return reply
+
+    def remove_reservation(
+        self, request: operator_pb2.RemoveReservationRequest
+    ) -> operator_pb2.RemoveReservationResponse:
+        """Give up a reservation, or a part of it."""
+        reply: operator_pb2.RemoveReservationResponse = self._call("RemoveReservation", request)
+        return reply
+
+    def remove_volume(
+        self, request: operator_pb2.RemoveVolumeRequest
+    ) -> operator_pb2.RemoveVolumeResponse:
+        """Destroy a volume with its data."""
+        reply: operator_pb2.RemoveVolumeResponse = self._call("RemoveVolume", request)
+        return reply
+
     def explain(
         self, subject: str, *, framework: str = "", role: str = "", request: str = ""
     ) -> operator_pb2.ExplainResponse:

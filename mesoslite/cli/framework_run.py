@@ -19,7 +19,9 @@ from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Code, Failure, note, one_line
 from mesoslite.cli.options import Chosen
 from mesoslite.cli.outcome import SIGNAL_BASE
+from mesoslite.credentials import TOKEN_FILE_VARIABLE, find_token_file
 from mesoslite.logs import set_up_logs
+from mesoslite.masters import MASTER_VARIABLE
 
 #: A framework whose tasks live on for less than this without it is ended by Ctrl-C: they would die
 #: anyway, and nobody could come back in time.
@@ -43,8 +45,15 @@ def run(name: str, words: Sequence[str], chosen: Chosen) -> int:
     with Operator(asked.chosen.master, asked.chosen.token_file) as operator:
         operator.status()  # no master, a wrong token: said before anything else happens
         set_up_logs(level="error")
+        _pass_on(asked.chosen, operator)
         with _told(kind):
             return asyncio.run(_Run(scheduler, name, asked.chosen, operator).run())
+
+
+def _pass_on(chosen: Chosen, operator: Operator) -> None:
+    """What the scheduler starts, a process or a task, is to find the same cluster by itself."""
+    os.environ[MASTER_VARIABLE] = str(operator.masters)
+    os.environ[TOKEN_FILE_VARIABLE] = str(find_token_file(chosen.token_file).absolute())
 
 
 class _Lines(logging.Handler):

@@ -25,6 +25,7 @@ from mesoslite.cli.console import (
 )
 from mesoslite.cli.nouns import agent_app, framework_app, offer_app, task_app
 from mesoslite.cli.options import Chosen, Master, Output, TokenFile, chosen, http_port
+from mesoslite.cli.reservation_nouns import reservation_app, volume_app
 from mesoslite.version import VERSION
 
 _TRY, _RUN, _LOOK = "Try it", "Run something", "Look"
@@ -290,7 +291,7 @@ def explain(
     explain(asked, subject, framework=framework, role=role, request=request)
 
 
-for _noun in (agent_app, framework_app, task_app, offer_app):
+for _noun in (agent_app, framework_app, task_app, offer_app, reservation_app, volume_app):
     app.add_typer(_noun, rich_help_panel=_LOOK)
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ COMMAND = Path(sys.executable).with_name("mesoslite")
 COMMAND_S_MAX = 60.0
 START_S_MAX = 60.0
 STOP_S_MAX = 60.0
+
+NONE: Mapping[str, str] = {}
 
 _naps = itertools.count(1)
 
@@ -38,11 +40,11 @@ class Done:
 class Dev:
     """One `mesoslite dev`, with a home of its own and the commands that talk to it."""
 
-    def __init__(self, home: Path, *words: str) -> None:
+    def __init__(self, home: Path, *words: str, environment: Mapping[str, str] = NONE) -> None:
         self.home = home
         self.port_file = home / "port"
         self.port_file.unlink(missing_ok=True)
-        self.environment = clean_environment(home)
+        self.environment = {**clean_environment(home), **environment}
         self._err = (home / "dev.err").open("w+")
         self.process = subprocess.Popen(
             [COMMAND, "dev", "--port", "0", "--port-file", self.port_file, *words],

@@ -129,6 +129,16 @@ def test_the_job_outlives_the_host_of_an_executor(tmp_path: Path) -> None:
         agents[1].start()  # it cleans up what its death has left
 
 
+def test_nothing_is_left_of_an_application_whose_driver_is_killed(tmp_path: Path) -> None:
+    with running_cluster() as cluster, cluster.operator() as operator:
+        agent = cluster.start_agent(f"cpus:1;mem:{EXECUTOR_MIB}")
+        app = App(cluster, "survivor", tmp_path / "survivor")
+        app.until(lambda: executors(operator), "an executor runs")
+        app.program.kill()
+        wait_until(lambda: not operator.frameworks(), "its framework is removed")
+        wait_until(lambda: not agent.containers(), "its executor has ended")
+
+
 def test_two_applications_share_a_full_cluster_by_their_weights(tmp_path: Path) -> None:
     with running_cluster("--weights=light=1,heavy=2") as cluster, cluster.operator() as operator:
         apps = [App(cluster, "share", tmp_path / role) for role in ("light", "heavy")]
@@ -147,3 +157,32 @@ def test_two_applications_share_a_full_cluster_by_their_weights(tmp_path: Path) 
         for app in apps:
             app.let("end")
         assert [app.answer() for app in apps] == [{"total": sum(range(9))}] * 2
+
+
+PROGRAM = """
+import sys
+import mesoslite_spark
+
+with mesoslite_spark.session() as spark:
+    squares = spark.sparkContext.parallelize(range(10), 2).map(lambda n: n * n)
+    print("sum", squares.sum(), spark.sparkContext.appName, *sys.argv[1:])
+print("as asked", file=sys.stderr)
+sys.exit(7)
+"""
+
+
+def test_the_driver_runs_as_a_task_with_its_output_and_exit_code_here(tmp_path: Path) -> None:
+    program = tmp_path / "squares.py"
+    program.write_text(PROGRAM)
+    with running_cluster() as cluster:
+        cluster.start_agent("cpus:2;mem:3072")
+        sizes = ("--cores", "1", "--executor-memory", "450m", "--driver-memory", "512m")
+        command = cluster.program(
+            *("command", "-m", "mesoslite.cli.entry", "framework", "run", "spark", *sizes),
+            *("--", str(program), "a", "b c"),
+        )
+        assert command.wait(APP_S_MAX) == 7, command.said()[-4_000:]
+        assert command.out.read_text() == "sum 285 squares a b c\n"
+        assert "as asked" in command.said()
+        with cluster.operator() as operator:
+            wait_until(lambda: not operator.frameworks(), "nothing is left of either framework")

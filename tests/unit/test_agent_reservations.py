@@ -1,4 +1,4 @@
-"""The agent and what is reserved on it: field.md R12, R13 and R15, and the feedback of 3.10.
+"""The agent and what is reserved on it: R12, R13 and R15, and the feedback of 3.10.
 
 An order is done or refused in one step, durable before it is answered, answered until that is
 acknowledged, and never done twice.

@@ -10,7 +10,7 @@ import pytest
 import mesoslite_spark
 from mesoslite_spark import NoJava, NoSpark, SparkError, host, jar
 from mesoslite_spark.executor import _parser, command_of, environment_of
-from mesoslite_spark.sessions import address_for_agents
+from mesoslite_spark.sessions import address_for_agents, submit_args
 from mesoslite_spark.sizes import ExecutorSize, mib, size_of
 
 
@@ -140,3 +140,17 @@ def test_another_spark_needs_a_compiler(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SparkError, match=r"is for Spark 4.3.0, this is 4.0.1"):
         jar.jar_for(tmp_path)
+
+
+def test_the_jvm_is_told_at_its_start_what_it_cannot_be_told_later_and_no_secrets() -> None:
+    given = {
+        "spark.jars.packages": "org.apache.spark:spark-sql-kafka-0-10_2.13:4.3.0",
+        "spark.driver.extraClassPath": "/mine.jar",
+        "spark.authenticate.secret": "s3cret",
+        "spark.hadoop.fs.s3a.secret.key": "s3cret",
+    }
+    words = submit_args(Path("/ours.jar"), 512, given)
+    assert words.startswith("--master 'local[1]' --driver-class-path /ours.jar:/mine.jar ")
+    assert "--driver-memory 512m" in words
+    assert "--conf spark.jars.packages=org.apache.spark:spark-sql-kafka-0-10_2.13:4.3.0" in words
+    assert "s3cret" not in words

@@ -1,0 +1,179 @@
+"""Kafka itself, with a client that is not ours: nothing is lost and nothing comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import aiokafka
+import pytest
+
+from tests.end_to_end.command import Dev
+from tests.end_to_end.waiting import wait_until
+from tests.services.conftest import AGENTS
+from tests.services.running import READY_S_MAX, Framework, kill_task
+
+PARTITIONS = 6
+TOPIC = "events"
+WORDS = (
+    "kafka", "--heap", "256MiB", "--disk", "512MiB", "--topic", f"{TOPIC}:{PARTITIONS}:3",
+    "--config", "offsets.topic.num.partitions=3", "--config", "num.network.threads=2",
+)  # fmt: skip
+ANSWER_MS_MAX = 240_000  # of a send, while a broker is away, on a busy host
+QUIET_S_MAX = 240.0  # between two messages that arrive
+MESSAGES, MESSAGES_LONG = 6_000, 100_000
+TOGETHER = 500  # sends that are not answered yet
+
+
+def task_of(kafka: Framework, broker: str) -> str:
+    """The newest task of a broker that runs."""
+    rows = kafka.status()["tasks"]
+    [task_id] = [
+        row["task"]["taskId"]
+        for row in rows
+        if row["task"]["name"] == broker and row["state"] == "RUNNING"
+    ]
+    return str(task_id)
+
+
+def agent_of(kafka: Framework, broker: str) -> str:
+    """The id of the agent that it is on."""
+    rows = kafka.status()["tasks"]
+    return str(next(r["agentId"] for r in rows if r["task"]["name"] == broker))
+
+
+def until_back(kafka: Framework, broker: str, before: str) -> None:
+    """Wait for a later task of it to run."""
+
+    def back() -> bool:
+        states = {row["task"]["taskId"]: row["state"] for row in kafka.status()["tasks"]}
+        return any(
+            state == "RUNNING" and name.startswith(f"{broker}.") and name != before
+            for name, state in states.items()
+        )
+
+    wait_until(back, f"{broker} is back", READY_S_MAX)
+
+
+def broker_killed(kafka: Framework) -> None:
+    """kill -9 of a broker, which comes back on its volume."""
+    before, agent = task_of(kafka, "broker-0"), agent_of(kafka, "broker-0")
+    kill_task(before, kafka.dev)
+    until_back(kafka, "broker-0", before)
+    assert agent_of(kafka, "broker-0") == agent
+
+
+def host_killed(kafka: Framework) -> None:
+    """A power cut of a host with a broker, and its return as after a reboot."""
+    before, agent = task_of(kafka, "broker-1"), agent_of(kafka, "broker-1")
+    number = kafka.dev.agent_ids.index(agent) + 1
+    rows = kafka.dev.json("agent", "ls")
+    name = next(row["info"]["hostname"] for row in rows if row["info"]["agentId"] == agent)
+    number = int(name.removeprefix("agent-"))
+    kafka.dev.type(f"kill-host {number}")
+    wait_until(lambda: agent_state(kafka, agent) != "active", f"{name} is away", READY_S_MAX)
+    kafka.dev.type(f"start-host {number}")
+    until_back(kafka, "broker-1", before)
+
+
+def agent_state(kafka: Framework, agent: str) -> str:
+    rows = kafka.dev.json("agent", "ls")
+    return next(str(row["state"]) for row in rows if row["info"]["agentId"] == agent)
+
+
+def scheduler_moved(kafka: Framework) -> None:
+    """The scheduler dies; while it is away a broker does too; another scheduler brings it back."""
+    kafka.kill_scheduler()
+    before = task_of(kafka, "broker-2")
+    kill_task(before, kafka.dev)
+    kafka.start_scheduler()
+    until_back(kafka, "broker-2", before)
+
+
+async def produce(endpoints: str, numbers: range) -> None:
+    """Each number to the partition that it belongs to, once."""
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=endpoints,
+        enable_idempotence=True,
+        acks="all",
+        request_timeout_ms=ANSWER_MS_MAX,
+    )
+    await producer.start()
+    try:
+        for first in range(numbers.start, numbers.stop, TOGETHER):
+            some = range(first, min(first + TOGETHER, numbers.stop))
+            sends = [
+                await producer.send(TOPIC, str(n).encode(), partition=n % PARTITIONS) for n in some
+            ]
+            await asyncio.gather(*sends)
+    finally:
+        await producer.stop()
+
+
+async def consume(endpoints: str, count: int, seen: dict[int, list[int]]) -> None:
+    """What arrives in each partition, until there were so many."""
+    consumer = aiokafka.AIOKafkaConsumer(
+        TOPIC,
+        bootstrap_servers=endpoints,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        request_timeout_ms=ANSWER_MS_MAX,
+    )
+    await consumer.start()
+    heard_s = time.monotonic()
+    try:
+        while sum(map(len, seen.values())) < count:
+            batches = await consumer.getmany(timeout_ms=1_000)
+            for where, records in batches.items():
+                seen.setdefault(where.partition, []).extend(int(one.value) for one in records)
+            if batches:
+                heard_s = time.monotonic()
+            assert time.monotonic() - heard_s < QUIET_S_MAX, f"only {seen and len(seen)} partitions"
+    finally:
+        await consumer.stop()
+
+
+async def each_once_and_in_order(
+    kafka: Framework, endpoints: str, messages: int, faults: Sequence[Callable[[Framework], None]]
+) -> None:
+    """Produce and consume all along, with one fault after another."""
+    seen: dict[int, list[int]] = {}
+    consuming = asyncio.create_task(consume(endpoints, messages, seen))
+    share = messages // (len(faults) + 1)
+    for at, fault in enumerate(faults):
+        await produce(endpoints, range(at * share, at * share + share // 2))
+        broken = asyncio.create_task(asyncio.to_thread(fault, kafka))
+        await produce(endpoints, range(at * share + share // 2, (at + 1) * share))
+        await broken
+    await produce(endpoints, range(len(faults) * share, messages))
+    await consuming
+    for partition in range(PARTITIONS):
+        assert seen[partition] == list(range(partition, messages, PARTITIONS)), partition
+
+
+@pytest.mark.timeout(1_800)
+async def test_each_message_comes_once_and_in_order_whatever_dies(cluster: Dev, long: bool) -> None:
+    with Framework(cluster, *WORDS) as kafka:
+        endpoints = ",".join((await asyncio.to_thread(kafka.until_all_run, AGENTS)).values())
+        agents = {agent_of(kafka, f"broker-{n}") for n in range(AGENTS)}
+        assert len(agents) == AGENTS  # each on its own
+        await asyncio.to_thread(until_made, kafka)
+        faults = [broker_killed, scheduler_moved]
+        if long:
+            faults.append(host_killed)
+        messages = MESSAGES_LONG if long else MESSAGES
+        await each_once_and_in_order(kafka, endpoints, messages, faults)
+        assert ",".join(kafka.status()["endpoints"].values()) == endpoints
+        done = await asyncio.to_thread(cluster.command, "framework", "stop", "kafka", "--release")
+        assert done.code == 0, done.err
+
+
+def until_made(kafka: Framework) -> None:
+    """Wait for the topic."""
+
+    def made() -> bool:
+        rows = kafka.dev.json("framework", "store", "ls", kafka.name)
+        return any(row["key"] == f"topic/{TOPIC}" for row in rows)
+
+    wait_until(made, f"{TOPIC} is there", READY_S_MAX)

@@ -1,0 +1,162 @@
+"""A driver as a task: what it is launched with, what becomes of its end, what its program sees."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mesoslite import Reason, TaskState, TaskStatus
+from mesoslite.testing import Decisions, Harness, Teardown, offer, status
+from mesoslite_spark import SparkError, defaults, program
+from mesoslite_spark.defaults import Defaults
+from mesoslite_spark.driver import ATTEMPTS_MAX, Driver
+
+BIG = 4_096
+
+
+class Unread(Driver):
+    """A driver whose output nobody copies: there is no cluster to copy it from."""
+
+    async def follow(self, task_id: str) -> None:
+        return None
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    path = tmp_path / "my app.py"
+    path.write_text("import sys; print(*sys.argv[1:]); sys.exit(7)\n")
+    return path
+
+
+def launched(bench: Harness) -> Decisions:
+    return bench.offers(offer(cpus=2, mem=BIG, request_id="driver"))
+
+
+def ended(
+    state: TaskState,
+    reason: Reason,
+    code: int | None = None,
+    signal: int | None = None,
+    task_id: str = "driver",
+) -> TaskStatus:
+    return status(task_id, state, reason=reason, exit_code=code, signal=signal)
+
+
+def test_it_asks_for_its_driver_and_launches_it_once(app: Path) -> None:
+    bench = Harness(Unread(str(app), "a", "b", role="ads", where="has ssd"))
+    [request] = bench.decisions().requested
+    assert (request.count, request.role, request.where) == (1, "ads", "has ssd")
+    assert (request.unit.cpus, request.unit.mem) == (1, 1_024 + 384 + 256)
+    [task] = launched(bench).launched
+    assert task.command[1:] == ("-m", "mesoslite_spark.program", "my app.py", "a", "b")
+    assert launched(bench).launched == ()
+
+
+def test_the_program_travels_with_it_and_so_does_what_was_said(
+    app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESOSLITE_MASTER", "m:5060")
+    driver = Unread(str(app), cores=4, executor_memory="2g", conf={"spark.a": "b"}, python="/py")
+    [task] = launched(Harness(driver)).launched
+    assert task.command[0] == "/py"
+    assert task.environment["MESOSLITE_MASTER"] == "m:5060"
+    assert program.unpack(task.environment[program.VARIABLE]) == app.read_bytes()
+    assert defaults.defaults(task.environment) == Defaults(
+        app_name="my-app", cores=4, executor_memory="2g", python="/py", conf={"spark.a": "b"}
+    )
+
+
+def test_a_program_elsewhere_is_fetched_by_the_agent() -> None:
+    [task] = launched(Harness(Unread("https://host/apps/job.py"))).launched
+    assert [uri.value for uri in task.uris] == ["https://host/apps/job.py"]
+    assert task.command[3:] == ("job.py",)
+    assert program.VARIABLE not in task.environment
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "why"),
+    [
+        ((), {}, "which program"),
+        (("/no/such/app.py",), {}, "cannot read /no/such/app.py: No such file"),
+        (("https://host/a.py",), {"executor_memory": "1m"}, "at least 450m"),
+        (("https://host/a.py",), {"driver_memory": "much"}, "driver_memory is a size"),
+    ],
+)
+def test_a_wrong_command_line_is_told(
+    words: tuple[str, ...], told: dict[str, str], why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        Driver(*words, **told)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (ended(TaskState.FINISHED, Reason.COMMAND_EXITED, 0), 0),
+        (ended(TaskState.FAILED, Reason.COMMAND_EXITED, 7), 7),
+        (ended(TaskState.FAILED, Reason.COMMAND_SIGNALED, signal=9), 137),
+        (ended(TaskState.FAILED, Reason.HOST_REBOOTED), 1),
+        (ended(TaskState.KILLED, Reason.KILL_ASKED, signal=15), 143),
+    ],
+)
+def test_the_end_of_its_driver_is_its_own(app: Path, status: TaskStatus, code: int) -> None:
+    driver = Unread(str(app))
+    bench = Harness(driver)
+    launched(bench)
+    bench.status(ended(TaskState.RUNNING, Reason.COMMAND_STARTED))
+    assert Teardown() in bench.status(status)
+    assert driver.exit_code == code
+
+
+def test_a_driver_that_never_started_is_launched_again_and_not_for_ever(app: Path) -> None:
+    bench = Harness(Unread(str(app)))
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        [task] = launched(bench).launched
+        assert task.task_id == ("driver" if attempt == 1 else f"driver.{attempt}")
+        made = bench.status(ended(TaskState.DROPPED, Reason.LAUNCH_REFUSED, task_id=task.task_id))
+        assert (Teardown() in made) == (attempt == ATTEMPTS_MAX)
+
+
+def test_one_that_no_agent_could_hold_is_not_waited_for(app: Path) -> None:
+    assert Teardown() in Harness(Unread(str(app))).unsatisfiable("driver")
+
+
+def test_the_program_sees_its_arguments_and_its_exit_code_is_passed_on(
+    app: Path, tmp_path: Path
+) -> None:
+    sandbox = tmp_path / "sandbox"
+    sandbox.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "mesoslite_spark.program", "job.py", "a", "b c"],
+        env={program.VARIABLE: program.pack(app.read_bytes())},
+        cwd=sandbox,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (7, "a b c\n"), done.stderr
+    assert (sandbox / "job.py").read_bytes() == app.read_bytes()
+
+
+def test_a_program_that_is_too_long_to_travel_is_told_so() -> None:
+    noise = bytes(range(256)) * 40_000
+    with pytest.raises(ValueError, match="too many to travel"):
+        program.pack(noise)
+
+
+@pytest.mark.parametrize("packed", ["", "nothing", program.pack(b"x" * 999)[:-5]])
+def test_what_is_no_program_is_refused(packed: str) -> None:
+    with pytest.raises(SparkError, match="MESOSLITE_SPARK_PROGRAM has"):
+        program.unpack(packed)
+
+
+def test_what_a_session_is_told_is_checked() -> None:
+    assert defaults.defaults({}) == Defaults()
+    assert defaults.defaults({defaults.VARIABLE: json.dumps({"cores": 2})}).cores == 2
+    for wrong in ("", "[]", "{"):
+        with pytest.raises(SparkError, match="MESOSLITE_SPARK_DEFAULTS is not"):
+            defaults.defaults({defaults.VARIABLE: wrong})
