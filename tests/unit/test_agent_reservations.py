@@ -255,6 +255,11 @@ def test_r15_a_volume_of_an_id_that_was_destroyed_begins_empty() -> None:
     shop.done(CreateVolume("data", SIZE, "broker-0"))
     [after] = shop.world.agent.holdings.directories.values()
     assert before != after
+    other = Shop()  # in the same work directory, whose checkpoint was moved away
+    other.world = World(CONFIG, replace(DISK, agent_id="agent-2"))
+    other.world.connect()
+    other.prepared()
+    assert not {before, after} & set(other.world.agent.holdings.directories.values())
 
 
 # --- feedback -------------------------------------------------------------------------------------
@@ -364,6 +369,10 @@ def test_how_full_volumes_are_is_told_after_each_registration_and_when_it_change
     [directory] = shop.world.agent.holdings.directories.values()
     effects = shop.world.handle(DirectoriesMeasured(((directory, 7), ("kafka/gone.1", 9))))
     use = VolumeUse("kafka", "data", 7, shop.world.now_ms)
+    assert said(effects) == [VolumesMeasured((use,))]
+    assert not shop.world.handle(DirectoriesMeasured(((directory, 1 << 20),)))
+    use = VolumeUse("kafka", "data", (1 << 20) + 7, shop.world.now_ms)
+    effects = shop.world.handle(DirectoriesMeasured(((directory, use.used_bytes),)))
     assert said(effects) == [VolumesMeasured((use,))]
     assert VolumesMeasured((use,)) in said(shop.world.connect())
     shop.done(DestroyVolume("data"))
