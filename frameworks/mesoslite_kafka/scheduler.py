@@ -18,6 +18,7 @@ from mesoslite_services.jars import locked
 from mesoslite_services.java import what_to_install
 from mesoslite_services.members import Member, Place
 from mesoslite_services.service import BACKOFF_S_MAX, Needs, Running, Service, host_and_port
+from mesoslite_services.sizes import mib
 
 PORTS = 2  # one for clients and brokers, one for controllers
 STOP_GRACE_S = 60.0  # a controlled shutdown hands its partitions over
@@ -28,7 +29,6 @@ TOPIC = "topic/"  # in the store: topics that were made
 TOPIC_NEEDS = Resources(cpus=0.2, mem=256)
 TOPICS_MAX = 500  # from the command line; each is an entry of the store
 _TOPIC = re.compile(r"([A-Za-z0-9._-]{1,249})(?::([1-9]\d{0,4}))?(?::([1-9]\d?))?\Z")
-_SIZE = re.compile(r"(\d+)(m|mb|mib|g|gb|gib)?\Z", re.IGNORECASE)
 
 
 class Kafka(Service):
@@ -53,7 +53,7 @@ class Kafka(Service):
         config: Annotated[Mapping[str, str], "Any setting of a broker."] | None = None,
     ) -> None:
         """Raises ValueError for what is not to be understood."""
-        self.heap_mib = _mib("--heap", heap)
+        self.heap_mib = mib("--heap", heap)
         self.founders_max = VOTERS_MAX if brokers >= VOTERS_MAX else 1
         self.config = dict(config or {})
         self.topics = dict(_topic(text, min(3, brokers)) for text in topic[:TOPICS_MAX])
@@ -67,7 +67,7 @@ class Kafka(Service):
             Needs(
                 cpus=cpus,
                 mem_mib=self.heap_mib + max(BESIDE_HEAP_MIB, self.heap_mib // 2),
-                disk_mib=_mib("--disk", disk),
+                disk_mib=mib("--disk", disk),
                 ports=PORTS,
             ),
         )
@@ -164,15 +164,6 @@ class Kafka(Service):
         why = status.message or status.state.name
         self.log.warning("topics could not be made, and are tried again: %s", why)
         self._ask_to_make_topics(1)
-
-
-def _mib(flag: str, text: str) -> int:
-    """`512`, `512MiB`, `1GiB` as MiB."""
-    found = _SIZE.match(text.strip())
-    size = int(found[1]) * (1_024 if (found[2] or "m").lower()[0] == "g" else 1) if found else 0
-    if not 64 <= size <= 1 << 30:
-        raise ValueError(f"{flag} is a size from 64MiB on, as 512MiB or 1GiB, not {text!r}")
-    return size
 
 
 def _topic(text: str, copies: int) -> tuple[str, str]:

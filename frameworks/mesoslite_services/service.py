@@ -524,7 +524,9 @@ class Service(Scheduler):
                 )
             if member.place is None:
                 return f"{member.name}: a place with {self.needs}"
-        return f"{down[0].name}: its start" if down else ""
+        if not down:
+            return ""
+        return f"{down[0].name}: {self.why_not_yet(down[0]) or 'its start'}"
 
 
 def _rack(offer: Offer) -> str:

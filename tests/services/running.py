@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,6 +81,78 @@ class Framework:
             return endpoints if len(endpoints) == members and not page["waitsFor"] else None
 
         return wait_until(ready, f"{self.name} runs", READY_S_MAX)
+
+    # --- its tasks, and what may happen to them ---------------------------------------------------
+
+    def task_of(self, member: str) -> str:
+        """The task of a member that runs now."""
+        rows = self.status()["tasks"]
+        named = [row for row in rows if row["task"]["name"] == member]
+        [task_id] = [row["task"]["taskId"] for row in named if row["state"] == "RUNNING"]
+        return str(task_id)
+
+    def agent_of(self, member: str) -> str:
+        """The id of the agent that it is on."""
+        rows = self.status()["tasks"]
+        return str(next(row["agentId"] for row in rows if row["task"]["name"] == member))
+
+    def until_back(self, member: str, before: str) -> None:
+        """Wait for a later task of it to run."""
+
+        def back() -> bool:
+            states = {row["task"]["taskId"]: row["state"] for row in self.status()["tasks"]}
+            return any(
+                state == "RUNNING" and name.startswith(f"{member}.") and name != before
+                for name, state in states.items()
+            )
+
+        wait_until(back, f"{member} is back", READY_S_MAX)
+
+    @contextlib.contextmanager
+    def host_down(self, member: str) -> Iterator[None]:
+        """A power cut of the host that a member is on; at the end it starts, as after a reboot."""
+        agent_id, hostname = self._host_of(member)
+        number = hostname.removeprefix("agent-")
+        self.dev.type(f"kill-host {number}")
+        self._until_away(agent_id)
+        yield
+        self.dev.type(f"start-host {number}")
+
+    @contextlib.contextmanager
+    def agent_down(self, member: str) -> Iterator[None]:
+        """kill -9 of the agent that a member is on, and of nothing else; then its host starts."""
+        agent_id, hostname = self._host_of(member)
+        os.kill(_agent_process(self.dev, hostname), signal.SIGKILL)
+        self._until_away(agent_id)
+        yield
+        self.dev.type(f"start-host {hostname.removeprefix('agent-')}")
+
+    def _host_of(self, member: str) -> tuple[str, str]:
+        agent_id = self.agent_of(member)
+        rows = self.dev.json("agent", "ls")
+        infos = [row["info"] for row in rows]
+        return agent_id, next(i["hostname"] for i in infos if i["agentId"] == agent_id)
+
+    def _until_away(self, agent_id: str) -> None:
+        def away() -> bool:
+            rows = self.dev.json("agent", "ls")
+            return any(
+                row["info"]["agentId"] == agent_id and row["state"] != "active" for row in rows
+            )
+
+        wait_until(away, f"{agent_id} is away", READY_S_MAX)
+
+
+def _agent_process(dev: Dev, hostname: str) -> int:
+    """The process of an agent of this cluster."""
+    needles = (f"--hostname={hostname}".encode(), os.fsencode(dev.home))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes()
+                if needles[0] in words.split(b"\0") and needles[1] in words:
+                    return int(entry.name)
+    raise AssertionError(f"{hostname} has no agent")
 
 
 def processes_of(task_id: str, dev: Dev) -> list[int]:

@@ -26,69 +26,37 @@ MESSAGES, MESSAGES_LONG = 6_000, 100_000
 TOGETHER = 500  # sends that are not answered yet
 
 
-def task_of(kafka: Framework, broker: str) -> str:
-    """The newest task of a broker that runs."""
-    rows = kafka.status()["tasks"]
-    [task_id] = [
-        row["task"]["taskId"]
-        for row in rows
-        if row["task"]["name"] == broker and row["state"] == "RUNNING"
-    ]
-    return str(task_id)
-
-
-def agent_of(kafka: Framework, broker: str) -> str:
-    """The id of the agent that it is on."""
-    rows = kafka.status()["tasks"]
-    return str(next(r["agentId"] for r in rows if r["task"]["name"] == broker))
-
-
-def until_back(kafka: Framework, broker: str, before: str) -> None:
-    """Wait for a later task of it to run."""
-
-    def back() -> bool:
-        states = {row["task"]["taskId"]: row["state"] for row in kafka.status()["tasks"]}
-        return any(
-            state == "RUNNING" and name.startswith(f"{broker}.") and name != before
-            for name, state in states.items()
-        )
-
-    wait_until(back, f"{broker} is back", READY_S_MAX)
-
-
 def broker_killed(kafka: Framework) -> None:
     """kill -9 of a broker, which comes back on its volume."""
-    before, agent = task_of(kafka, "broker-0"), agent_of(kafka, "broker-0")
+    before, agent = kafka.task_of("broker-0"), kafka.agent_of("broker-0")
     kill_task(before, kafka.dev)
-    until_back(kafka, "broker-0", before)
-    assert agent_of(kafka, "broker-0") == agent
+    kafka.until_back("broker-0", before)
+    assert kafka.agent_of("broker-0") == agent
 
 
 def host_killed(kafka: Framework) -> None:
     """A power cut of a host with a broker, and its return as after a reboot."""
-    before, agent = task_of(kafka, "broker-1"), agent_of(kafka, "broker-1")
-    number = kafka.dev.agent_ids.index(agent) + 1
-    rows = kafka.dev.json("agent", "ls")
-    name = next(row["info"]["hostname"] for row in rows if row["info"]["agentId"] == agent)
-    number = int(name.removeprefix("agent-"))
-    kafka.dev.type(f"kill-host {number}")
-    wait_until(lambda: agent_state(kafka, agent) != "active", f"{name} is away", READY_S_MAX)
-    kafka.dev.type(f"start-host {number}")
-    until_back(kafka, "broker-1", before)
+    before = kafka.task_of("broker-1")
+    with kafka.host_down("broker-1"):
+        pass
+    kafka.until_back("broker-1", before)
 
 
-def agent_state(kafka: Framework, agent: str) -> str:
-    rows = kafka.dev.json("agent", "ls")
-    return next(str(row["state"]) for row in rows if row["info"]["agentId"] == agent)
+def agent_killed(kafka: Framework) -> None:
+    """kill -9 of a broker's agent alone; its host is started again when that was noticed."""
+    before = kafka.task_of("broker-2")
+    with kafka.agent_down("broker-2"):
+        pass
+    kafka.until_back("broker-2", before)
 
 
 def scheduler_moved(kafka: Framework) -> None:
     """The scheduler dies; while it is away a broker does too; another scheduler brings it back."""
     kafka.kill_scheduler()
-    before = task_of(kafka, "broker-2")
+    before = kafka.task_of("broker-2")
     kill_task(before, kafka.dev)
     kafka.start_scheduler()
-    until_back(kafka, "broker-2", before)
+    kafka.until_back("broker-2", before)
 
 
 async def produce(endpoints: str, numbers: range) -> None:
@@ -156,12 +124,12 @@ async def each_once_and_in_order(
 async def test_each_message_comes_once_and_in_order_whatever_dies(cluster: Dev, long: bool) -> None:
     with Framework(cluster, *WORDS) as kafka:
         endpoints = ",".join((await asyncio.to_thread(kafka.until_all_run, AGENTS)).values())
-        agents = {agent_of(kafka, f"broker-{n}") for n in range(AGENTS)}
+        agents = {kafka.agent_of(f"broker-{n}") for n in range(AGENTS)}
         assert len(agents) == AGENTS  # each on its own
         await asyncio.to_thread(until_made, kafka)
         faults = [broker_killed, scheduler_moved]
         if long:
-            faults.append(host_killed)
+            faults += [host_killed, agent_killed]
         messages = MESSAGES_LONG if long else MESSAGES
         await each_once_and_in_order(kafka, endpoints, messages, faults)
         assert ",".join(kafka.status()["endpoints"].values()) == endpoints

@@ -1,0 +1,160 @@
+"""Cassandra itself, with its own driver: QUORUM is there while a node or a host is not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.command import Dev
+from tests.end_to_end.waiting import wait_until
+from tests.services.conftest import AGENTS
+from tests.services.running import READY_S_MAX, Framework, kill_task
+
+WORDS = (
+    "cassandra", "--heap", "512MiB", "--disk", "1GiB",
+    # What is waited for among many hosts in many places; here they are all in one.
+    "--java-option", "-Dcassandra.ring_delay_ms=2000",
+    "--java-option", "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+)  # fmt: skip
+ROWS, ROWS_LONG = 600, 6_000
+KEYSPACE = (
+    "CREATE KEYSPACE IF NOT EXISTS k WITH replication = "
+    "{'class': 'SimpleStrategy', 'replication_factor': 3}"
+)
+TABLE = "CREATE TABLE IF NOT EXISTS k.t (n int PRIMARY KEY, twice int)"
+ANSWER_S_MAX = 20.0
+TRIES_MAX = 30  # of one idempotent write or read, each in its own time
+
+
+@contextlib.contextmanager
+def session(endpoints: dict[str, str]) -> Iterator[Any]:
+    """A session of the driver at QUORUM."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the driver's own, of old names that it uses
+        from cassandra import ConsistencyLevel
+        from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+
+        profile = ExecutionProfile(
+            consistency_level=ConsistencyLevel.QUORUM, request_timeout=ANSWER_S_MAX
+        )
+        places = [address.rpartition(":") for address in endpoints.values()]
+        cluster = Cluster(
+            [(host, int(port)) for host, _, port in places],
+            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            connect_timeout=ANSWER_S_MAX,
+            protocol_version=5,
+        )
+        try:
+            yield cluster.connect()
+        finally:
+            cluster.shutdown()
+
+
+def done(made: Any, statement: str, *values: int) -> list[Any]:
+    """An idempotent statement, tried again as a retry policy would: a node may just have died."""
+    from cassandra import DriverException, OperationTimedOut
+    from cassandra.cluster import NoHostAvailable
+
+    for left in reversed(range(TRIES_MAX)):
+        try:
+            return list(made.execute(statement, values))
+        except (DriverException, OperationTimedOut, NoHostAvailable):
+            if not left:
+                raise
+    raise AssertionError("there is a last try")
+
+
+def write_and_read(made: Any, numbers: range) -> None:
+    """Each row is read again as soon as it was written."""
+    for n in numbers:
+        done(made, "INSERT INTO k.t (n, twice) VALUES (%s, %s)", n, 2 * n)
+        [row] = done(made, "SELECT twice FROM k.t WHERE n = %s", n)
+        assert row.twice == 2 * n
+
+
+def node_killed(cassandra: Framework) -> None:
+    """kill -9 of a node, which comes back on its data."""
+    before, agent = cassandra.task_of("node-2"), cassandra.agent_of("node-2")
+    kill_task(before, cassandra.dev)
+    cassandra.until_back("node-2", before)
+    assert cassandra.agent_of("node-2") == agent
+
+
+def host_killed(cassandra: Framework) -> None:
+    """A power cut of its host, and its return."""
+    before = cassandra.task_of("node-0")
+    with cassandra.host_down("node-0"):
+        pass
+    cassandra.until_back("node-0", before)
+
+
+def all_hosts_killed(cassandra: Framework) -> None:
+    """A power cut of all of them at once."""
+    before = {f"node-{n}": cassandra.task_of(f"node-{n}") for n in range(AGENTS)}
+    with contextlib.ExitStack() as down:
+        for member in before:
+            down.enter_context(cassandra.host_down(member))
+    for member, task_id in before.items():
+        cassandra.until_back(member, task_id)
+
+
+def quorum_all_along(
+    cassandra: Framework, endpoints: dict[str, str], faults: Sequence[Callable[[Framework], None]],
+    rows: int,
+) -> None:  # fmt: skip
+    """Write and read while one fault after another happens; then every row is there."""
+    with session(endpoints) as made, ThreadPoolExecutor(1) as breaking:
+        done(made, KEYSPACE)
+        done(made, TABLE)
+        share = rows // (len(faults) + 1)
+        write_and_read(made, range(share))
+        for at, fault in enumerate(faults, 1):
+            broken = breaking.submit(fault, cassandra)
+            write_and_read(made, range(at * share, (at + 1) * share))
+            broken.result()
+            until_serve(endpoints)
+
+
+def until_serve(endpoints: dict[str, str]) -> None:
+    """Wait until each node takes clients: one that was killed reads its log first."""
+
+    def all_serve() -> bool:
+        for address in endpoints.values():
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), 1).close()
+            except OSError:
+                return False
+        return True
+
+    wait_until(all_serve, "all nodes serve", READY_S_MAX)
+
+
+def all_rows_are_there(endpoints: dict[str, str], rows: int) -> None:
+    with session(endpoints) as made:
+        found = {row.n: row.twice for row in done(made, "SELECT n, twice FROM k.t")}
+    assert found == {n: 2 * n for n in range(rows)}
+
+
+@pytest.mark.timeout(2_400)
+async def test_quorum_is_there_while_one_node_or_host_is_not(cluster: Dev, long: bool) -> None:
+    with Framework(cluster, *WORDS) as cassandra:
+        endpoints = await asyncio.to_thread(cassandra.until_all_run, AGENTS)
+        await asyncio.to_thread(until_serve, endpoints)
+        faults = [node_killed, host_killed] if long else [node_killed]
+        rows = ROWS_LONG if long else ROWS
+        await asyncio.to_thread(quorum_all_along, cassandra, endpoints, faults, rows)
+        if long:
+            await asyncio.to_thread(all_hosts_killed, cassandra)
+            await asyncio.to_thread(until_serve, endpoints)
+        await asyncio.to_thread(all_rows_are_there, endpoints, rows)
+        stop = ("framework", "stop", "cassandra", "--release")
+        ended = await asyncio.to_thread(cluster.command, *stop)
+        assert ended.code == 0, ended.err
