@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER_MODE = 0o711  # tasks of other users reach their volumes through it
-VOLUME_MODE = 0o750  # what a volume holds is its users' alone
+VOLUME_MODE = 0o700  # what a volume holds is its user's alone
 REMOVED_MODE = 0o700
 
 

@@ -434,6 +434,9 @@ def task_page(row: operator_pb2.TaskRow) -> RenderableType:
         pairs.append(("environment", plain(spelled)))
     if task.uris:
         pairs.append(("files", plain(", ".join(uri.value for uri in task.uris))))
+    if task.volumes:
+        spelled = ", ".join(f"{one.volume_id} at {one.path}" for one in task.volumes)
+        pairs.append(("volumes", plain(spelled)))
     if task.labels:
         spelled = ", ".join(f"{key}={value}" for key, value in sorted(task.labels.items()))
         pairs.append(("labels", plain(spelled)))

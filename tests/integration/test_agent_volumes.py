@@ -55,11 +55,11 @@ class Stage:
     def work_dir(self) -> Path:
         return self.agent.folder / "work"
 
-    async def again(self) -> None:
-        """kill -9, if it runs, and a start."""
+    async def again(self, boot_id: str = "") -> None:
+        """kill -9, if it runs, and a start: on another boot of the host if it has an id."""
         self.agent.kill()
         self.master.heard = []
-        await self.agent.start()
+        await self.agent.start(*([f"--boot-id={boot_id}"] if boot_id else []))
         await self.master.registered()
 
     async def prepared(self) -> None:
@@ -173,6 +173,19 @@ async def test_data_outlives_its_task_and_its_agent_and_goes_when_it_is_destroye
     register = await stage.master.registered()
     assert (register.reservations, register.volumes) == ((), ())
     assert not {"destroy", "unreserve"} & {status.operation_id for status in register.operations}
+
+
+async def test_data_outlives_its_host_and_what_used_it_then_does_not(stage: Stage) -> None:
+    await stage.prepared()
+    await stage.runs("t1", "echo mine > data/file; exec sleep 600", TaskState.RUNNING)
+    await stage.again(boot_id="second")
+    register = await stage.master.registered()
+    assert [task.state for task in register.tasks] == [TaskState.FAILED]
+    assert [volume.volume_id for volume in register.volumes] == ["data"]
+    await stage.runs("t2", "grep mine data/file", TaskState.FINISHED)
+    stage.master.order(DestroyVolume("data", operation_id="destroy"))
+    assert (await stage.master.answer("destroy")).state is OperationState.FINISHED
+    await until(lambda: not stage.directories())
 
 
 async def test_a_large_volume_is_deleted_by_the_next_agent_when_one_dies_over_it(

@@ -72,12 +72,14 @@ def test_a_task_s_page_tells_its_history_and_how_it_ended() -> None:
             command=["sh", "-c", "a b"],
             resources=amounts(100, 32),
             fence="broker-0",
+            volumes=[common_pb2.VolumeMount(volume_id="data-0", path="/var/data")],
         ),
         state=common_pb2.TASK_STATE_FAILED,
         statuses=[status],
     )
     page = "\n".join(printed(tables.task_page(row)))
     for text in (
+        "data-0 at /var/data",
         "sh -c 'a b'",
         "broker-0",
         "cpus:0.1;mem:32",

@@ -26,7 +26,7 @@ def test_a_volume_that_was_made_is_there_and_making_it_again_changes_nothing(
     (path / "log").write_text("kept")
     volumes.make("kafka/data.1")
     assert (volumes.open("kafka/data.1", OWN) / "log").read_text() == "kept"
-    assert path.stat().st_mode & 0o777 == 0o750
+    assert path.stat().st_mode & 0o777 == 0o700
 
 
 def test_one_whose_directory_is_gone_is_an_error_and_never_made_anew(volumes: Volumes) -> None:
@@ -60,6 +60,20 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next(
     volumes.removed.mkdir()
     (tmp_path / "volumes/kafka/data.1").rename(volumes.removed / "kafka-data.1")
     volumes.remove("kafka/data.1")
+    assert not list(volumes.removed.iterdir())
+
+
+def test_a_removal_may_be_stopped_in_the_middle_and_goes_on_later(
+    tmp_path: Path, volumes: Volumes
+) -> None:
+    volumes.make("kafka/data.1")
+    for name in "abc":
+        (tmp_path / "volumes/kafka/data.1" / name).touch()
+    answers = iter([True, False])
+    assert not volumes.remove("kafka/data.1", lambda: next(answers))
+    assert not volumes.is_there("kafka/data.1")
+    assert len(list((volumes.removed / "kafka-data.1").iterdir())) == 2
+    assert volumes.remove("kafka/data.1")
     assert not list(volumes.removed.iterdir())
 
 
