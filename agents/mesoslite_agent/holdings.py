@@ -22,6 +22,7 @@ from mesoslite.reservations import (
     Volume,
     VolumeUse,
     volumes_in,
+    why_not_mounts,
 )
 from mesoslite.resources import Resources, Shortfall
 from mesoslite_agent.container import VolumeAt
@@ -190,11 +191,15 @@ class Holdings:
         `tasks` are the others. O(tasks), and 0.3 us for one that has nothing of reservations.
         """
         needs = dynamic_part(task.resources)
-        if not needs:
+        if not needs and not task.volumes:
             return None
+        if (wrong := why_not_mounts(task.volumes, task.resources)) is not None:
+            return wrong
         missing = self.free(tasks).missing(needs)
         if not missing:
-            return None
+            whole = self.estate.total.scalar
+            parts = [at for at, n in needs.volumes().scalars.items() if n != whole(at)]
+            return f"it holds a part of {', '.join(parts)}" if parts else None
         if absent := self.estate.total.missing(needs):
             return f"its agent does not have {absent}"
         return f"other tasks use {missing}"

@@ -346,6 +346,27 @@ def test_a_launch_behind_an_order_that_failed_is_dropped() -> None:
     assert not of(effects, StartContainer)
 
 
+@pytest.mark.parametrize(
+    ("resources", "mounts"),
+    [
+        ("cpus:1", (VolumeMount("data", "data"),)),
+        ("cpus:1;disk(kafka)(broker-0)(data):100", ()),
+        ("cpus:1;disk(kafka)(broker-0)(data):50", (VolumeMount("data", "data"),)),
+        ("cpus:1;disk(kafka)(broker-0)(data):100", (VolumeMount("other", "data"),)),
+        ("cpus:1;disk(kafka)(broker-0)(data):100", (VolumeMount("data", "../data"),)),
+    ],
+)
+def test_a_launch_that_mounts_what_it_does_not_hold_is_dropped(
+    resources: str, mounts: tuple[VolumeMount, ...]
+) -> None:
+    shop = Shop()
+    shop.prepared()
+    wrong = replace(task(), resources=Resources.parse(resources), volumes=mounts)
+    effects = launch(shop, wrong)
+    assert states(effects) == [TaskState.DROPPED]
+    assert status_of(effects).reason is Reason.RESERVATION_MISSING
+
+
 @pytest.mark.parametrize("containerizer", [None, "process"])
 def test_a_volume_at_an_absolute_path_is_only_for_containers_with_a_root(
     containerizer: str | None,
