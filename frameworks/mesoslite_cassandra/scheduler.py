@@ -25,7 +25,7 @@ from mesoslite_services.jars import locked
 from mesoslite_services.java import what_to_install
 from mesoslite_services.members import Member, Place
 from mesoslite_services.service import Needs, Running, Service, host_and_port
-from mesoslite_services.sizes import mib
+from mesoslite_services.sizes import heap_within, mem_for, mib
 
 PORTS = 3  # among nodes, for clients, and for nodetool on the same host
 STOP_GRACE_S = 60.0  # it drains: what is in memory goes to the disk
@@ -67,7 +67,7 @@ class Cassandra(Service):
             nodes,
             Needs(
                 cpus=cpus,
-                mem_mib=self.heap_mib + max(BESIDE_HEAP_MIB, self.heap_mib // 2),
+                mem_mib=mem_for(self.heap_mib, BESIDE_HEAP_MIB),
                 disk_mib=mib("--disk", disk),
                 ports=PORTS,
             ),
@@ -106,13 +106,14 @@ class Cassandra(Service):
     def running(self, member: Member) -> Running:
         """A node."""
         assert member.place is not None
+        heap = min(self.heap_mib, heap_within(int(member.place.resources.mem), BESIDE_HEAP_MIB))
         environment = {
             "CASSANDRA_YAML": yaml(self.name, member, self.founders(), self.config),
             "LOGBACK_XML": LOGBACK,
             "RACK_PROPERTIES": rack_properties(member),
             "JMX_PORT": str(member.place.ports[JMX]),
-            "HEAP": f"{self.heap_mib}m",
-            "DIRECT": f"{self.heap_mib // 2}m",
+            "HEAP": f"{heap}m",
+            "DIRECT": f"{heap // 2}m",
             "JAVA_OPTIONS": self.java_options,
         }
         return Running(["sh", "-c", NODE], environment, self.jars, STOP_GRACE_S)

@@ -18,7 +18,7 @@ from mesoslite_services.jars import locked
 from mesoslite_services.java import what_to_install
 from mesoslite_services.members import Member, Place
 from mesoslite_services.service import BACKOFF_S_MAX, Needs, Running, Service, host_and_port
-from mesoslite_services.sizes import mib
+from mesoslite_services.sizes import heap_within, mem_for, mib
 
 PORTS = 2  # one for clients and brokers, one for controllers
 STOP_GRACE_S = 60.0  # a controlled shutdown hands its partitions over
@@ -66,7 +66,7 @@ class Kafka(Service):
             brokers,
             Needs(
                 cpus=cpus,
-                mem_mib=self.heap_mib + max(BESIDE_HEAP_MIB, self.heap_mib // 2),
+                mem_mib=mem_for(self.heap_mib, BESIDE_HEAP_MIB),
                 disk_mib=mib("--disk", disk),
                 ports=PORTS,
             ),
@@ -87,6 +87,8 @@ class Kafka(Service):
     def running(self, member: Member) -> Running:
         """A broker, and a controller if it is one of the first."""
         assert self.identity is not None
+        assert member.place is not None
+        heap = min(self.heap_mib, heap_within(int(member.place.resources.mem), BESIDE_HEAP_MIB))
         settings = properties(
             member, self.founders(), self.identity.members, self.config, self.volume_path
         )
@@ -94,7 +96,7 @@ class Kafka(Service):
             "SERVER_PROPERTIES": settings,
             "LOG4J_PROPERTIES": LOG4J,
             "CLUSTER_ID": self.identity.cluster_id,
-            "HEAP": f"{self.heap_mib}m",
+            "HEAP": f"{heap}m",
         }
         return Running(["sh", "-c", BROKER], environment, self.jars, STOP_GRACE_S)
 

@@ -343,9 +343,8 @@ class Service(Scheduler):
 
     def _address(self, offer: Offer) -> str:
         """What others reach an agent by. Looks its name up, so it blocks."""
-        for attribute in offer.attributes:
-            if attribute.name == ADDRESS:
-                return str(attribute.value)
+        if told := _attribute(offer, ADDRESS):
+            return told
         try:
             socket.getaddrinfo(offer.hostname, None)
         except OSError:
@@ -530,10 +529,16 @@ class Service(Scheduler):
 
 
 def _rack(offer: Offer) -> str:
+    return _attribute(offer, RACK) or offer.zone
+
+
+def _attribute(offer: Offer, name: str) -> str:
+    """What its agent says of itself under that name; empty: nothing."""
     for attribute in offer.attributes:
-        if attribute.name == RACK:
-            return str(attribute.value)
-    return offer.zone
+        if attribute.name == name:
+            value = attribute.value
+            return f"{value / 1_000:g}" if isinstance(value, int) else str(value)
+    return ""
 
 
 def _operation(member: Member, what: str) -> str:

@@ -15,3 +15,13 @@ def mib(flag: str, text: str, least: int = MIB_MIN) -> int:
     if not least <= size <= 1 << 30:
         raise ValueError(f"{flag} is a size from {least}MiB on, as 512MiB or 1GiB, not {text!r}")
     return size
+
+
+def mem_for(heap_mib: int, beside_mib: int) -> int:
+    """The memory of a Java with this heap: half as much beside it, and `beside_mib` at least."""
+    return heap_mib + max(beside_mib, heap_mib // 2)
+
+
+def heap_within(mem_mib: int, beside_mib: int) -> int:
+    """The largest heap that `mem_for` gives so much memory or less."""
+    return max(min(mem_mib - beside_mib, (2 * mem_mib + 1) // 3), 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesoslite import (
     CreateVolume,
@@ -24,6 +26,7 @@ from mesoslite_kafka.scheduler import MAKING_TOPICS, Kafka
 from mesoslite_services.jars import LockList, locked
 from mesoslite_services.java import NO_JAVA
 from mesoslite_services.service import ENDPOINT, IDENTITY, MEMBER, PLACING, WAITS_FOR
+from mesoslite_services.sizes import heap_within, mem_for
 
 NEED = Resources(cpus=0.5, mem=768, disk=2048)
 PORTS = Resources(ports=[(31000, 31009)])
@@ -274,6 +277,19 @@ def test_one_broker_is_its_own_controller_and_more_join_it_later() -> None:
     settings = task.environment["SERVER_PROPERTIES"]
     assert "process.roles=broker\n" in settings
     assert "controller.quorum.voters=0@10.0.0.1:31001\n" in settings
+
+
+def test_a_heap_that_its_place_has_no_room_for_stays_as_it_was() -> None:
+    bench = Bench(Kafka(brokers=1, heap="512MiB"))
+    bench.place("a1")
+    assert bench.launch("a1").environment["HEAP"] == "512m"
+    larger = Bench(Kafka(brokers=1, heap="2GiB"), after=bench)
+    assert larger.launch("a1").environment["HEAP"] == "512m"
+
+
+@given(st.integers(64, 1 << 20), st.integers(0, 4_096))
+def test_a_heap_is_found_again_from_the_memory_that_it_needs(heap: int, beside: int) -> None:
+    assert heap_within(mem_for(heap, beside), beside) == heap
 
 
 def test_topics_are_made_once_all_brokers_run() -> None:
