@@ -41,6 +41,20 @@ class OperationStatus:
     """Its agent says it again until it is acknowledged. Else it is said once, and may be lost."""
 
 
+#: It can not be done, now or later, unless something else is done before. All other refusals pass:
+#: what is in use is used no more, who is away comes back, and another offer holds more.
+ERRORS = frozenset(
+    {
+        Refusal.INVALID_OPERATION,
+        Refusal.DUPLICATE_OPERATION,
+        Refusal.RESERVATION_TAKEN,
+        Refusal.UNKNOWN_RESERVATION,
+        Refusal.UNKNOWN_VOLUME,
+        Refusal.VOLUME_EXISTS,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class OperationReference:
     """A change that somebody asks about; with its agent when known, which makes answers surer."""

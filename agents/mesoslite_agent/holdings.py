@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from mesoslite.estate import Estate, Key
 from mesoslite.messages import OperationReport, VolumesMeasured
 from mesoslite.model import Refusal, Task
-from mesoslite.operations import OperationStatus, Order
+from mesoslite.operations import ERRORS, OperationStatus, Order
 from mesoslite.reservations import (
     CreateVolume,
     DestroyVolume,
@@ -49,16 +49,6 @@ FULL_NO_MORE = 0.95  # of its size: what a volume must be below to count as not 
 TOLD_PARTS = 100  # a change by a 100th of its size is told: a busy volume is no busy stream
 MIB = 1_048_576
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
-#: It can not be done. All else may come to be possible, when tasks have ended.
-_ERRORS = frozenset(
-    {
-        Refusal.INVALID_OPERATION,
-        Refusal.RESERVATION_TAKEN,
-        Refusal.UNKNOWN_RESERVATION,
-        Refusal.UNKNOWN_VOLUME,
-        Refusal.VOLUME_EXISTS,
-    }
-)
 
 
 class Holdings:
@@ -118,7 +108,7 @@ class Holdings:
             self._change(order)
         else:
             refusal, message = why
-            state = OperationState.ERROR if refusal in _ERRORS else OperationState.DROPPED
+            state = OperationState.ERROR if refusal in ERRORS else OperationState.DROPPED
         status = OperationStatus(
             operation_id=order.change.operation_id,
             state=state,

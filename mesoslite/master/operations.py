@@ -70,6 +70,8 @@ def report(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
         _take_back(t, agent)
     elif agent.settled.why_not(entry.order) is None:
         agent.settled = agent.settled.after(entry.order)
+        if t.releases:  # what was destroyed may have been in the way of a release
+            t.release_due[agent.info.agent_id] = None
     elif agent.stream is not None:
         # It has done what can not be done with what it has told: it is to tell all of it again.
         t.emit(CloseStream(agent.stream))
@@ -80,6 +82,15 @@ def report(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
         answer = Answer(entry.request, refusal, status.message, agent_id=agent.info.agent_id)
         t.emit(answer)
     _pass_on(t, agent, status)
+    if not status.acknowledge:  # it does not keep this one: it holds as many as it may
+        _forget(t, agent, status)
+
+
+def _forget(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
+    agent.operations.pop((status.framework_id, status.operation_id), None)
+    framework = t.frameworks.get(status.framework_id)
+    if framework is not None:
+        framework.operations.pop(status.operation_id, None)
 
 
 def _pass_on(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:

@@ -38,6 +38,21 @@ def ask(t: Tables, principal: str, name: str, framework_id: str) -> None:
     t.release_due.update(dict.fromkeys(t.agents))
 
 
+def removed_frameworks(t: Tables, name_or_id: str) -> dict[tuple[str, str], str]:
+    """The identities of frameworks that are no more and are called so, each with the last of its
+    frameworks that is known: by the master, or by what agents that are here keep. O(all that they
+    keep)."""
+    named = [(one.principal, one.info.name, one.framework_id) for one in t.completed]
+    for agent in t.agents.values():
+        named += [(of.principal, of.framework, of.framework_id) for of in _all(agent)]
+    last: dict[tuple[str, str], str] = {}
+    for principal, name, framework_id in named:
+        if name_or_id in (name, framework_id) and framework_id and principal:
+            before = last.get((principal, name), framework_id)
+            last[principal, name] = max(before, framework_id, key=_number)
+    return last
+
+
 def agents_away(t: Tables, principal: str, name: str) -> list[str]:
     """The agents that are not here and may hold something of this identity, by id. O(agents).
 

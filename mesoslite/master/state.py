@@ -31,7 +31,6 @@ from mesoslite.master.protocol import (
     AgentRecord,
     Answer,
     CloseStream,
-    CompletedRecord,
     Effect,
     EstateAsked,
     Event,
@@ -393,43 +392,39 @@ class Master:
             t.emit(Answer(event.request, no, event.framework))
             return
         if not found:
-            self._release_completed(event)
+            self._release_removed(event)
             return
         [framework] = found
         live = sum(not entry.state.terminal for entry in framework.tasks.values())
         frameworks.remove(t, framework, "an operator asked for it", release=event.release)
-        self._answer_release(event, framework, live)
+        self._answer_release(
+            event, framework.principal, framework.info.name, framework.framework_id, live
+        )
 
-    def _release_completed(self, event: TeardownAsked) -> None:
-        """What a framework that was removed before had reserved. Of one name there may be many,
-        one after the other: what the last one means they all mean."""
+    def _release_removed(self, event: TeardownAsked) -> None:
+        """What a framework that was removed before had reserved."""
         t = self.tables
-        named = [
-            record
-            for record in t.completed
-            if event.framework in (record.framework_id, record.info.name)
-        ]
-        if len({record.principal for record in named}) != 1:
-            refusal = Refusal.AMBIGUOUS if named else Refusal.UNKNOWN_FRAMEWORK
+        removed = releases.removed_frameworks(t, event.framework)
+        if len(removed) != 1:
+            refusal = Refusal.AMBIGUOUS if removed else Refusal.UNKNOWN_FRAMEWORK
             t.emit(Answer(event.request, t.no(refusal), event.framework))
             return
-        last = named[-1]
-        releases.ask(t, last.principal, last.info.name, last.framework_id)
-        self._answer_release(event, last, 0)
+        [((principal, name), framework_id)] = removed.items()
+        releases.ask(t, principal, name, framework_id)
+        self._answer_release(event, principal, name, framework_id, 0)
 
     def _answer_release(
-        self, event: TeardownAsked, framework: FrameworkEntry | CompletedRecord, live: int
+        self, event: TeardownAsked, principal: str, name: str, framework_id: str, live: int
     ) -> None:
         t = self.tables
-        identity = framework.principal, framework.info.name
         releasing, away = 0, list[str]()
         if event.release:
-            releasing = releases.waiting(t, *identity)
-            away = releases.agents_away(t, *identity)
+            releasing = releases.waiting(t, principal, name)
+            away = releases.agents_away(t, principal, name)
         t.emit(
             Answer(
                 event.request,
-                framework_id=framework.framework_id,
+                framework_id=framework_id,
                 tasks=live,
                 releasing=releasing,
                 agents_away=tuple(away),

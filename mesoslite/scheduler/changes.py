@@ -19,7 +19,7 @@ from mesoslite.reservations import (
     why_not_change,
     why_not_mounts,
 )
-from mesoslite.resources import Resources
+from mesoslite.resources import UNRESERVED, Resources
 
 #: What may be handed to `Scheduler.accept`; a task by itself is launched.
 Asked = Task | Launch | Change
@@ -84,7 +84,7 @@ def with_volumes(
             case Launch(task) if task.volumes:
                 out.append(replace(operation, task=_holding(task, there)))
                 continue
-            case CreateVolume(volume_id, resources, reservation_id):
+            case CreateVolume(volume_id, resources, reservation_id) if role != UNRESERVED:
                 there[volume_id] = Volume(volume_id, role, resources, reservation_id)
             case DestroyVolume(volume_id):
                 there.pop(volume_id, None)

@@ -21,7 +21,7 @@ from mesoslite.model import (
     StoreWrite,
     TaskStatus,
 )
-from mesoslite.operations import OperationStatus
+from mesoslite.operations import ERRORS, OperationStatus
 from mesoslite.reservations import Change, InvalidChange, OperationState
 
 ACCEPTS_PENDING_MAX = 10_000  # the master keeps as many results for a framework (D2)
@@ -123,9 +123,14 @@ def operation_of_refused(
     """What the author is told of a change that was refused, by the master or by the session."""
     if refused.refusal is None:
         raise AssertionError("this change was not refused")
+    state = OperationState[STATE_OF_REFUSED[refused.refusal].name]
+    if refused.refusal in ERRORS:
+        state = OperationState.ERROR
+    elif refused.refusal is Refusal.TOO_LARGE:
+        state = OperationState.DROPPED
     return OperationStatus(
         operation.operation_id,
-        OperationState[STATE_OF_REFUSED[refused.refusal].name],
+        state,
         agent_id,
         framework_id,
         refused.refusal,

@@ -18,9 +18,6 @@ ENDS_REMEMBERED_MAX = 10_000
 #: agent knows, and it may be back by then. Nearly all have ended long before the first time.
 ASK_AGAIN_MS = 30_000
 
-Key = tuple[str, str]
-"""(agent id, operation id)"""
-
 
 class News(Enum):
     """What a status that arrives is to this session."""
@@ -37,8 +34,8 @@ class Operations:
         self._made = 0
         self._open: dict[str, str] = {}  # operation id -> agent id
         self._said: dict[str, OperationState] = {}  # what was told of one that is open
-        self._waiting: dict[Key, None] = {}  # ends that the author's code has not dealt with
-        self._ended: OrderedDict[Key, None] = OrderedDict()
+        self._waiting: dict[str, None] = {}  # ends that the author's code has not dealt with
+        self._ended: OrderedDict[str, OperationStatus] = OrderedDict()
         self._asked: dict[str, None] = {}
         self._ask_ms: int | None = None
 
@@ -49,7 +46,7 @@ class Operations:
 
     def sent(self, operation_id: str, agent_id: str) -> None:
         """The master has sent it to the agent, or this one has been told of it already."""
-        if (agent_id, operation_id) in self._waiting or (agent_id, operation_id) in self._ended:
+        if operation_id in self._waiting or operation_id in self._ended:
             return
         self._open[operation_id] = agent_id
         if len(self._open) > OPEN_MAX:
@@ -64,38 +61,42 @@ class Operations:
         """Whether it is on its way, or has just ended."""
         return operation_id in self._open
 
-    def asked(self, operation_id: str) -> None:
-        """The author asks about it: the answer is told, whatever was told before."""
-        self._asked[operation_id] = None
-        if len(self._asked) > ENDS_REMEMBERED_MAX:
-            del self._asked[next(iter(self._asked))]
+    def asked(self, operation_id: str) -> OperationStatus | None:
+        """The author asks about it: the end that it was told before, which nobody else may know any
+        more; or None, and the answer that comes is told, whatever was told before."""
+        ended = self._ended.get(operation_id)
+        if ended is None:
+            self._asked[operation_id] = None
+            if len(self._asked) > ENDS_REMEMBERED_MAX:
+                del self._asked[next(iter(self._asked))]
+        return ended
 
     def heard(self, status: OperationStatus) -> News:
         """Take in a status."""
-        key = (status.agent_id, status.operation_id)
-        asked = self._asked.pop(status.operation_id, "") is None
+        operation_id = status.operation_id
+        asked = self._asked.pop(operation_id, "") is None
         if status.acknowledge:
-            if key in self._ended:
+            if operation_id in self._ended:
                 return News.ACKNOWLEDGE
-            if key in self._waiting:
+            if operation_id in self._waiting:
                 return News.OLD
-            self.over(status.operation_id)
-            self._waiting[key] = None
+            self.over(operation_id)
+            self._waiting[operation_id] = None
             return News.TELL
-        if status.operation_id not in self._open:
-            return News.TELL if asked else News.OLD
+        if operation_id not in self._open:
+            return News.TELL if asked and operation_id not in self._waiting else News.OLD
         if status.state.final:
-            self.over(status.operation_id)
+            self.ended(status)
             return News.TELL
-        before = self._said.get(status.operation_id, OperationState.PENDING)
-        self._said[status.operation_id] = status.state
+        before = self._said.get(operation_id, OperationState.PENDING)
+        self._said[operation_id] = status.state
         return News.TELL if asked or status.state is not before else News.OLD
 
-    def acknowledged(self, status: OperationStatus) -> None:
-        """The author's code has dealt with an end."""
-        key = (status.agent_id, status.operation_id)
-        self._waiting.pop(key, None)
-        self._ended[key] = None
+    def ended(self, status: OperationStatus) -> None:
+        """The author's code has dealt with an end, or is told one that nobody says again."""
+        self.over(status.operation_id)
+        self._waiting.pop(status.operation_id, None)
+        self._ended[status.operation_id] = status
         if len(self._ended) > ENDS_REMEMBERED_MAX:
             self._ended.popitem(last=False)
 
@@ -130,7 +131,8 @@ class Operations:
         """Assert every invariant, O(n). For tests."""
         assert self._said.keys() <= self._open.keys()
         assert not self._waiting.keys() & self._ended.keys()
-        assert not {operation_id for _, operation_id in self._waiting} & self._open.keys()
+        assert not self._waiting.keys() & self._open.keys()
+        assert not self._ended.keys() & self._open.keys()
         assert len(self._open) <= OPEN_MAX
         assert len(self._ended) <= ENDS_REMEMBERED_MAX
         assert len(self._asked) <= ENDS_REMEMBERED_MAX

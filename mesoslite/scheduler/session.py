@@ -60,6 +60,7 @@ from mesoslite.scheduler.protocol import (
     MasterSpoke,
     OnAgentLost,
     OnMessage,
+    OnOperation,
     OnRescinded,
     OnUnsatisfiable,
     ReconcileTasks,
@@ -301,9 +302,13 @@ class Session:
             case AcknowledgeStatus(status):
                 telling.acknowledge(t, status)
             case AskOperations(operations):
-                for one in operations:
-                    t.operations.asked(one.operation_id)
-                t.say_or_keep(("operations", operations), ReconcileOperations(operations))
+                known = [t.operations.asked(one.operation_id) for one in operations]
+                t.queue.extend(OnOperation(status) for status in known if status is not None)
+                unknown = tuple(
+                    one for one, status in zip(operations, known, strict=True) if status is None
+                )
+                if unknown or not operations:
+                    t.say_or_keep(("operations", unknown), ReconcileOperations(unknown))
             case CallStore(call):
                 t.store_calls.add(call)
                 streaming.give_up_store_calls(t)

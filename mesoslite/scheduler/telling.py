@@ -66,7 +66,7 @@ def acknowledge(t: Tables, status: TaskStatus | OperationStatus) -> None:
     """The author has dealt with it: its agent may forget it."""
     if isinstance(status, OperationStatus):
         if status.acknowledge:
-            t.operations.acknowledged(status)
+            t.operations.ended(status)
             end = AcknowledgeOperation(t.framework_id, status.agent_id, status.operation_id)
             t.say_or_keep(("acknowledge", end), end)
     elif status.update_id:

@@ -100,6 +100,12 @@ class AgentNode(Client[agent.Event, agent.Effect]):
         for watcher in self.world.watchers:
             watcher.host_died(self, lost)
 
+    def measure_volumes(self, used_bytes: int) -> None:
+        """Its daemon finds so many bytes in each of its volumes."""
+        if self.machine is not None and self.process is not None:
+            found = tuple((one, used_bytes) for one in self.machine.holdings.directories.values())
+            self.process.post(agent.DirectoriesMeasured(found))
+
     def kill_launcher(self) -> int:
         """The launcher dies, and with it all running containers. How many there were."""
         self.world.story.note(self.name, "its launcher dies")

@@ -152,6 +152,11 @@ class SchedulerNode(Client[session.Event, session.Effect]):
                 self.world.meter.told(self.scheduler.name, status)
                 for watcher in self.world.watchers:
                     watcher.status_told(self, status)
+            case session.OnOperation(ended):
+                if ended.refusal is not None:
+                    self.world.counts[f"refusal: {ended.refusal.name}"] += 1
+                for watcher in self.world.watchers:
+                    watcher.operation_told(self, ended)
             case session.OnOffers(offers):
                 if self.world.history:
                     self.offers += offers

@@ -17,9 +17,16 @@ from mesoslite.explanation import Explanation
 from mesoslite.lifecycle import TaskState
 from mesoslite.master.explain import explain
 from mesoslite.master.fates import NotExplained
-from mesoslite.master.protocol import AgentGoneAsked, Answer, TaskKillAsked, TeardownAsked
+from mesoslite.master.protocol import (
+    AgentGoneAsked,
+    Answer,
+    EstateAsked,
+    TaskKillAsked,
+    TeardownAsked,
+)
 from mesoslite.master.records import MasterConfig
 from mesoslite.model import AgentInfo, Offer, Task, TaskStatus
+from mesoslite.reservations import Change
 from mesoslite.resources import Resources
 from mesoslite.scheduler.scheduler import Scheduler, an_object
 from mesoslite.testing.agenda import BEGIN_MS, Agenda
@@ -338,9 +345,16 @@ class Simulation(Faults):
 
     # --- operators --------------------------------------------------------------------------------
 
-    def teardown(self, framework: str) -> int:
-        """An operator removes a framework, by name or id; the number of the request."""
-        return self.master.ask(lambda request: TeardownAsked(request, framework))
+    def teardown(self, framework: str, *, release: bool = False) -> int:
+        """An operator removes a framework, by name or id, and with `release` what it has reserved;
+        the number of the request."""
+        return self.master.ask(lambda request: TeardownAsked(request, framework, release))
+
+    def change_estate(self, agent: AgentNode | str, role: str, change: Change) -> int:
+        """An operator reserves something on an agent, or gives up or destroys what is there; the
+        number of the request, which is answered when the agent has answered."""
+        agent_id = agent if isinstance(agent, str) else agent.name
+        return self.master.ask(lambda request: EstateAsked(request, agent_id, role, "", change))
 
     def kill_task(self, task_id: str, framework: str = "", grace_s: float | None = None) -> int:
         """An operator ends a task; the number of the request, whose answer is `answer`'s."""

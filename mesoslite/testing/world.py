@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mesoslite.model import Offer, TaskStatus
+from mesoslite.operations import OperationStatus
 from mesoslite.testing.agenda import Agenda
 from mesoslite.testing.containers import Container
 from mesoslite.testing.meter import Meter
@@ -61,6 +62,9 @@ class Watcher:
 
     def status_told(self, node: SchedulerNode, status: TaskStatus) -> None:
         """A scheduler's `status_update` is about to be called."""
+
+    def operation_told(self, node: SchedulerNode, status: OperationStatus) -> None:
+        """A scheduler's `operation_update` is about to be called."""
 
     def host_died(self, node: AgentNode, commits_lost: int) -> None:
         """A host was reset; so many of its agent's last commits were not on the disk yet."""

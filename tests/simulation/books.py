@@ -28,6 +28,8 @@ class Books:
     def __init__(self, cluster: Simulation) -> None:
         self.cluster = cluster
         self._of: dict[str, Kept] = {}
+        self.twice: set[str] = set()
+        """Ids of changes that were used again: of these an end may mean any of them."""
         self.riding: set[tuple[str, str]] = set()
         """(scheduler's name, task id) of tasks that were launched together with a write."""
 

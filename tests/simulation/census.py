@@ -66,6 +66,8 @@ IMPOSSIBLE: dict[str, tuple[str, str]] = {
     "refusal: TOO_BIG": ("the wire refuses it", "unit/test_wire"),
     "refusal: OUTBOX_FULL": ("outboxes are the edge's", "integration/test_streams"),
     "refusal: UNKNOWN_REQUEST": ("nobody asks for an explanation", "unit/test_explain"),
+    "refusal: TOO_MANY_RESERVATIONS": ("agents here are small", "properties/test_estate"),
+    "refusal: OPERATION_FAILED": ("no agent says so", "unit/test_master_reservations"),
     "refusal: UNSUPPORTED_VERSION": ("the wire refuses it", "unit/test_wire"),
 }
 

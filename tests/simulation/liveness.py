@@ -33,6 +33,7 @@ def _why_not(cluster: Simulation, safety: Safety) -> Iterator[str]:
                 yield f"{agent.name} is gone for good and has not ended"
         else:
             yield from _why_not_agent(cluster, agent)
+            yield from safety.estates.why_not(agent)
     for scheduler in cluster.schedulers.values():
         if scheduler.finish is None:
             yield from _why_not_scheduler(cluster, scheduler, safety)
@@ -68,6 +69,8 @@ def _why_not_scheduler(cluster: Simulation, node: SchedulerNode, safety: Safety)
         yield f"{session.accepts_unanswered} accepts of {node.name} are not answered"
     if unanswered := session.tables.reconciliation.unanswered:
         yield f"questions of {node.name} about {sorted(unanswered)} are not answered"
+    if unended := session.tables.operations._open:
+        yield f"{node.name} waits for the ends of {sorted(unended)}"
     yield from _why_not_requests(cluster, node)
     launched: dict[str, object] = getattr(node.scheduler, "launched", {})
     for task_id in launched:
@@ -194,7 +197,7 @@ def _left(cluster: Simulation, agent_id: str) -> dict[str, int]:
     """What no task holds of the scalars of an agent."""
     master = cluster.master.machine
     assert master is not None
-    left = dict(cluster.agents[agent_id].info.resources.scalars)
+    left = dict(master.tables.agents[agent_id].estate.total.scalars)
     for entry in master.tables.agents[agent_id].tasks.values():
         for key, amount in entry.task.resources.scalars.items() if entry.holds else ():
             left[key] -= amount

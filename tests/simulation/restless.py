@@ -277,7 +277,7 @@ class Restless(Scheduler):
         elif rng.random() < 0.03:
             resources = Resources(disk=1)
         elif rng.random() < 0.1:
-            resources = offer.resources
+            resources = offer.resources - offer.resources.volumes()
         task = Task(
             task_id,
             rng.choice(COMMANDS),

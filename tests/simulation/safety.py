@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesoslite import Offer, TaskStatus
+from mesoslite import Offer, OperationStatus, TaskStatus
 from mesoslite.lifecycle import TaskState, may_move
 from mesoslite.model import Reason
 from mesoslite.testing import (
@@ -19,6 +19,7 @@ from mesoslite.testing.telling import tell_status
 from mesoslite.testing.world import Node
 from mesoslite_agent.container import ContainerExited
 from tests.simulation.books import Books
+from tests.simulation.estates import Estates
 
 NOBODY_KNOWS = (Reason.HOST_REBOOTED, Reason.LAUNCHER_TERMINATED)
 Key = tuple[str, str]
@@ -31,6 +32,7 @@ class Safety(Watcher):
     def __init__(self, cluster: Simulation) -> None:
         self.cluster = cluster
         self.books = Books(cluster)
+        self.estates = Estates(cluster, self.books)
         self.of_task: dict[Key, list[Container]] = {}
         """Every container of a task, in the order of their starts."""
         self.of_fence: dict[tuple[str, str], dict[int, Container]] = {}
@@ -63,6 +65,10 @@ class Safety(Watcher):
             epoch = node.machine.epoch
             assert epoch >= self.epochs.get(node.name, 0), f"{node.name} listens to {epoch} again"
             self.epochs[node.name] = epoch
+            self.estates.turned(node)
+
+    def operation_told(self, node: SchedulerNode, status: OperationStatus) -> None:
+        self.estates.told(node, status)
 
     def spoke(self, node: MasterNode) -> None:
         """Who speaks leads, and nobody has led since: else two would give away the same."""
@@ -77,6 +83,7 @@ class Safety(Watcher):
         twice = [c for c in earlier if c.live and not self.given_up(c.agent)]
         assert not twice or self.given_up(container.agent), f"{key} twice: {twice}, {container}"
         earlier.append(container)
+        self.estates.started(container)
         name = self._name_of(container.spec.framework_id)
         self.books.started(name, *key)
         assert key not in self.never, f"{key} runs after {tell_status(self.never[key])}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from mesoslite import DestroyVolume, Reserve, Unreserve
 from mesoslite.master.records import MasterConfig
 from mesoslite.testing import (
     AgentNode,
@@ -24,6 +25,7 @@ from mesoslite.testing import (
 )
 from mesoslite_agent.container import ContainerSpec, Phase
 from tests.simulation.asking import Asking
+from tests.simulation.keeping import PLACE, PLACES, VOLUMES, Keeping
 from tests.simulation.liveness import all_is_offered, demands_are_met, settle
 from tests.simulation.restless import TASKS_MAX, Restless
 from tests.simulation.safety import Safety
@@ -31,8 +33,13 @@ from tests.simulation.safety import Safety
 TROUBLE_S = (60, 400)
 DRIFT_PPM = 500  # five times what quartz has: what 18 minutes make of it is half a second
 DAY_S = 86_400
+MIB = 1_048_576  # the size of a volume of `Keeping`
 WHIM_S = 5.0  # between two, on average
-SHAPES = ("cpus:2;mem:1024", "cpus:4;mem:2048;disk:100", "cpus:8;mem:512")
+SHAPES = (
+    "cpus:2;mem:1024;disk:20",
+    "cpus:4;mem:2048;disk:100;disk(ads):5",
+    "cpus:8;mem:512;disk:50",
+)
 #: Small bounds, so that they are reached, and short times, so that they run out.
 CONFIG = MasterConfig(
     weights={"ads": 2_000},
@@ -46,6 +53,7 @@ CONFIG = MasterConfig(
     completed_frameworks_max=1,
     requests_max=3,
     unacknowledged_max=3,
+    releases_max=1,
     short_declines_max=10,
     revives_max=3,
 )
@@ -152,6 +160,16 @@ class Trouble:
         demands_are_met(cluster)
         all_is_offered(cluster)
         settle(cluster, self.safety)
+        if self.seed % 2:
+            self.release_all()
+
+    def release_all(self) -> None:
+        """Everybody goes, with all that was ever reserved in their names, and nothing is left."""
+        for name in dict.fromkeys(n.scheduler.name for n in self.cluster.schedulers.values()):
+            self.cluster.teardown(name, release=True)
+            self.cluster.run(1)
+            settle(self.cluster, self.safety)
+            self.safety.estates.nothing_is_left_of(name)
 
     def _act(self, action: Action) -> None:
         self.happened.append(action.number)
@@ -166,7 +184,7 @@ class Trouble:
     def add_scheduler(self, name: str) -> SchedulerNode:
         """A scheduler of this name: one more process of the framework, if it is there already."""
         roles = {"alpha": ("ads", "web"), "beta": ("*",)}.get(name, ("web", "*"))
-        kind = self.rng.choice((Restless, Restless, Asking))
+        kind = self.rng.choice((Restless, Keeping, Keeping, Asking))
         count = 0
 
         def make() -> Restless:
@@ -209,9 +227,14 @@ class Trouble:
             case 2:
                 cluster.teardown("nobody")
             case 3 if rng.random() < 0.5:
-                cluster.teardown(node.scheduler.name)
+                cluster.teardown(node.scheduler.name, release=rng.random() < 0.5)
             case 4 if node.alive and rng.random() < 0.3:
-                node.scheduler.teardown()
+                node.scheduler.teardown(release=rng.random() < 0.5)
+            case 9:
+                self.change_an_estate()
+            case 10:
+                some = rng.choice(list(cluster.agents.values()))
+                some.measure_volumes(rng.choice((0, 1_000, 2 * MIB)))
             case 5 if node.alive and rng.random() < 0.5:
                 node.scheduler.stop()
             case 8 if rng.random() < 0.1:
@@ -219,6 +242,18 @@ class Trouble:
                 cluster.after(rng.choice((1, 60)), self.replace_agents)
             case _:
                 pass
+
+    def change_an_estate(self) -> None:
+        """An operator changes what is reserved, whosever it is."""
+        rng = self.rng
+        change = rng.choice(
+            (
+                Reserve(rng.choice(PLACES), PLACE),
+                Unreserve(rng.choice(PLACES)),
+                DestroyVolume(rng.choice(VOLUMES)),
+            )
+        )
+        self.cluster.change_estate(rng.choice((*self.cluster.agents,)), "web", change)
 
     def replace_agents(self) -> None:
         """New agents come for those that are gone for good."""
