@@ -498,6 +498,14 @@ def test_d17_an_agent_that_was_away_gives_it_up_when_it_is_back_also_to_another_
     assert [type(order.change) for order in world.orders()] == [DestroyVolume, Unreserve]
 
 
+def test_d17_an_agent_on_which_nothing_runs_gives_it_up_when_it_is_back() -> None:
+    world, _offer = volume_made()
+    world.close("a1")
+    world.call("f", Teardown(release=True))
+    world.comes(stream="a1b")
+    assert [type(one.change) for one in world.orders("a1b")] == [DestroyVolume, Unreserve]
+
+
 def test_d17_without_release_everything_stays_and_can_be_released_later() -> None:
     world, _offer = volume_made()
     world.call("f", Teardown())
