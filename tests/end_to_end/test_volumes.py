@@ -157,6 +157,31 @@ def test_operators_see_who_holds_what_and_take_away_only_what_is_not_in_use() ->
         assert rows_of(cluster, "reservation", "ls") == rows_of(cluster, "volume", "ls") == []
 
 
+def test_a_release_reaches_an_agent_that_was_away() -> None:
+    with running_cluster() as cluster:
+        agent = cluster.start_agent(HAS)
+        kept = Kept(cluster, agent, ("process", "data"))
+        kept.until_runs(1)
+        agent.kill()
+        wait_until(lambda: state_of(cluster) != "active", "the master knows that it is away")
+        kept.program.kill()
+        done = command(cluster, "framework", "teardown", keeper.NAME, "--release", "-o", "json")
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["agentsAway"]) == 1
+        assert left(agent)
+        agent.start()
+        wait_until(lambda: not left(agent), "its data is deleted")
+        wait_until(lambda: not rows_of(cluster, "reservation", "ls"), "all is given up")
+        assert rows_of(cluster, "volume", "ls") == []
+
+
+def state_of(cluster: Cluster) -> str:
+    """Of the one agent."""
+    with cluster.operator() as operator:
+        [row] = operator.agents()
+        return row.state
+
+
 def command(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
     """The `mesoslite` command, without a terminal."""
     return subprocess.run(
