@@ -23,6 +23,8 @@ from mesoslite.model import (
     Task,
     TaskStatus,
 )
+from mesoslite.operations import OperationStatus
+from mesoslite.reservations import Change, CreateVolume, DestroyVolume, Reserve, Unreserve
 from mesoslite.resources import Number, Pairs, Resources
 from mesoslite.scheduler.calling import call, each
 from mesoslite.scheduler.protocol import (
@@ -45,6 +47,7 @@ from mesoslite.scheduler.protocol import (
     OnError,
     OnMessage,
     OnOffers,
+    OnOperation,
     OnRescinded,
     OnStatus,
     OnStatuses,
@@ -162,6 +165,17 @@ class Decisions(list[Decision]):
         )
 
     @property
+    def changed(self) -> tuple[Change, ...]:
+        """What it reserved, gave up, created and destroyed, on whatever offers."""
+        return tuple(
+            operation
+            for decision in self
+            if isinstance(decision, AcceptOffers)
+            for operation in decision.operations
+            if isinstance(operation, Reserve | Unreserve | CreateVolume | DestroyVolume)
+        )
+
+    @property
     def declined(self) -> tuple[str, ...]:
         """The ids of the offers that it declined."""
         return tuple(
@@ -257,6 +271,10 @@ class Harness:
     def status(self, status: TaskStatus) -> Decisions:
         """A status of a task arrives."""
         return self.call(OnStatus(status))
+
+    def operation(self, status: OperationStatus) -> Decisions:
+        """The end of a change arrives."""
+        return self.call(OnOperation(status))
 
     def unsatisfiable(
         self, request_id: str, refusal: Refusal = Refusal.NO_AGENT_FITS, message: str = ""
