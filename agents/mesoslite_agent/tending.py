@@ -1,7 +1,7 @@
 """Volumes while the agent runs: they are measured, and those that were destroyed are deleted.
 
-All of it off the loop, in one thread of its own: to delete a volume of 100,000 files takes 5 s and more,
-and nothing else waits for it. What it finds out goes to the machine as events.
+All of it off the loop, in one thread of its own: to delete a volume of 100,000 files takes 5 s and
+more, and nothing else waits for it. What it finds out goes to the machine as events.
 """
 
 from __future__ import annotations
