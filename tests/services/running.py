@@ -82,6 +82,18 @@ class Framework:
 
         return wait_until(ready, f"{self.name} runs", READY_S_MAX)
 
+    def stop(self, *words: str) -> None:
+        """End it for good, with all of its tasks; with `--release` until nothing is left of it."""
+        done = self.dev.command("framework", "stop", self.name, *words)
+        assert done.code == 0, done.err
+        self.scheduler.wait(READY_S_MAX)  # it hears that it was removed
+        wait_until(lambda: not self.dev.json("task", "ls"), "its tasks have ended", READY_S_MAX)
+        if "--release" in words:
+            wait_until(self._nothing_is_left, "nothing is reserved", READY_S_MAX)
+
+    def _nothing_is_left(self) -> bool:
+        return not self.dev.json("reservation", "ls") and not self.dev.json("volume", "ls")
+
     # --- its tasks, and what may happen to them ---------------------------------------------------
 
     def task_of(self, member: str) -> str:
