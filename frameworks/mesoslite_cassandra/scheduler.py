@@ -45,7 +45,7 @@ class Cassandra(Service):
     name = "cassandra"
     roles = ("cassandra",)
     noun = "node"
-    exits = what_to_install(JAVA)
+    exits = what_to_install(JAVA, JAVA)
     founders_max = SEEDS_MAX
 
     def __init__(

@@ -8,7 +8,7 @@ from mesoslite_services.java import prologue
 from mesoslite_services.members import Member
 from mesoslite_services.service import host_and_port
 
-JAVA = 17  # Cassandra 5.0 runs on 11 and 17; newer ones are not supported by it
+JAVA = 17  # on newer ones Cassandra 5.0 does not start: it sets a security manager
 SEEDS_MAX = 2  # of which new nodes hear of the others: one may be away
 STORAGE, NATIVE, JMX = 0, 1, 2  # which of its ports is for what
 
@@ -64,7 +64,7 @@ JVM = " ".join(
 )
 
 NODE = (
-    prologue(JAVA)
+    prologue(JAVA, JAVA)
     + f"""\
 mkdir -p conf
 printf '%s' "$CASSANDRA_YAML" >conf/cassandra.yaml
