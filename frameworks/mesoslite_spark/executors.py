@@ -40,6 +40,7 @@ from mesoslite_spark.messages import (
 from mesoslite_spark.sizes import ExecutorSize
 
 REQUEST_ID = "executors"
+WAITS = ("waits-for", b"executors that Spark has work for")  # as `framework status` reads it
 #: At the same time: a driver with so many is at its own limit, and all of them fit one message.
 EXECUTORS_MAX = 10_000
 #: In a row, without one that reached the driver: then the application is given up, as Spark's
@@ -112,6 +113,7 @@ class Executors(Scheduler):
         self._launched = 0
         self._living: dict[int, _Executor] = {}
         self._asked: int | None = None
+        self._told_to_wait = False
         self._failures = 0
         self._failed_at: dict[str, int] = {}  # agent -> ends without having reached the driver
         self._to_avoid: set[str] = set()
@@ -135,6 +137,9 @@ class Executors(Scheduler):
         match message:
             case Started():
                 self._driver = message
+                self.store.put("endpoint/driver", message.driver.rpartition("@")[2].encode())
+                if message.page:
+                    self.store.put("endpoint/page", message.page.encode())
             case Want(total):
                 self._wanted = total
             case Kill(executors):
@@ -176,6 +181,13 @@ class Executors(Scheduler):
     def _ask(self) -> None:
         """Request what is missing; the launches count it down."""
         missing = self.missing if self._driver is not None else 0
+        if (missing > 0) != self._told_to_wait:
+            self._told_to_wait = missing > 0
+            # Not how many: each is a commit of the master's, and `task ls` has the number.
+            if missing:
+                self.store.put(*WAITS)
+            else:
+                self.store.delete(WAITS[0])
         if missing != self._asked:
             self._asked = missing
             self.request(

@@ -41,6 +41,8 @@ class Started:
 
     driver: str
     """Where executors find it: `spark://CoarseGrainedScheduler@HOST:PORT`."""
+    page: str
+    """The address of Spark's own page; empty: it has none."""
     java_options: tuple[str, ...]
     class_path: str
     """What comes before Spark's own jars; usually empty."""
@@ -131,6 +133,7 @@ def message_of(line: bytes) -> FromDriver:
         case "started":
             return Started(
                 _text(said, "driver"),
+                _text(said, "page"),
                 _texts(said, "java_options"),
                 _text(said, "class_path"),
                 _environment(said),

@@ -156,6 +156,8 @@ def _settings(
         "spark.dynamicAllocation.enabled": "true",
         # There is no shuffle service: executors whose shuffles are needed stay.
         "spark.dynamicAllocation.shuffleTracking.enabled": "true",
+        # Executors of one host do not see each other's files: each has a sandbox, or a container.
+        "spark.shuffle.readHostLocalDisk": "false",
     }
     if cores is not None:
         # The second is for who turns dynamic allocation off: as many, from the start.

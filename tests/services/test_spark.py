@@ -22,6 +22,7 @@ from mesoslite_spark.errors import SparkError
 from mesoslite_spark.host import check_java, find_spark
 from tests.end_to_end.cluster import Agent, Cluster, Program, running_cluster
 from tests.end_to_end.waiting import wait_until
+from tests.integration.containers import need_root
 from tests.services.spark_apps import SAMPLES, SLICES, hits
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1_800)]
@@ -86,7 +87,11 @@ def kill_host(agent: Agent) -> None:
     os.kill(agent.launcher_pid(), signal.SIGKILL)
 
 
-def test_pi_and_a_word_count_over_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("containerizer", ["process", "oci"])
+def test_pi_and_a_word_count_over_files(tmp_path: Path, containerizer: str) -> None:
+    """In containers, too, where no executor sees the files of another on its host."""
+    if containerizer == "oci":
+        need_root()
     texts = tmp_path / "answers" / "texts"
     texts.mkdir(parents=True)
     rng = random.Random(7)
@@ -95,7 +100,7 @@ def test_pi_and_a_word_count_over_files(tmp_path: Path) -> None:
         (texts / f"{part}.txt").write_text("\n".join(words[part::3]))
     with running_cluster() as cluster:
         for _ in range(2):
-            cluster.start_agent(f"cpus:1;mem:{EXECUTOR_MIB}")
+            cluster.start_agent(f"cpus:1;mem:{EXECUTOR_MIB}", containerizer=containerizer)
         found = App(cluster, "answers", tmp_path / "answers").answer()
         with cluster.operator() as operator:
             wait_until(lambda: not operator.frameworks(), "nothing is left of it")

@@ -31,7 +31,11 @@ from mesoslite_spark.sizes import ExecutorSize
 SIZE = ExecutorSize(cores=2, heap_mib=1_024, overhead_mib=384)
 UNIT = Resources(cpus=2, mem=1_408)
 DRIVER = Started(
-    "spark://CoarseGrainedScheduler@10.0.0.1:4000", ("-Da=b",), "", {"SPARK_USER": "u"}
+    "spark://CoarseGrainedScheduler@10.0.0.1:4000",
+    "http://10.0.0.1:4040",
+    ("-Da=b",),
+    "",
+    {"SPARK_USER": "u"},
 )
 
 
@@ -172,7 +176,7 @@ def test_what_is_reserved_for_the_role_is_used_and_counted_down_by_us() -> None:
 def test_launches_of_long_command_lines_are_cut_to_what_a_message_holds() -> None:
     bench = Bench(started=False)
     option = "-D" + "x" * (LAUNCH_BYTES_MAX // 4)
-    bench.hears(Started(DRIVER.driver, (option,), "", {}), Want(99))
+    bench.hears(Started(DRIVER.driver, "", (option,), "", {}), Want(99))
     bench.offered(48)
     assert len(bench.offered(1, units=6).launched) == 3
 
@@ -327,3 +331,15 @@ def test_there_is_a_bound_on_what_spark_may_want() -> None:
 
 def test_the_end_of_the_application_is_the_end_of_the_framework() -> None:
     assert Teardown() in Bench().hears(Stopped())
+
+
+def test_its_status_tells_where_the_driver_is_and_that_it_waits_for_executors() -> None:
+    bench = Bench()
+    assert {key: entry.value for key, entry in bench.harness.entries.items()} == {
+        "endpoint/driver": b"10.0.0.1:4000",
+        "endpoint/page": b"http://10.0.0.1:4040",
+    }
+    bench.hears(Want(1))
+    assert b"executors" in bench.harness.entries["waits-for"].value
+    bench.offered(1)
+    assert "waits-for" not in bench.harness.entries

@@ -40,11 +40,12 @@ from mesoslite_spark.messages import (
             {
                 "kind": "started",
                 "driver": "spark://d@h:1",
+                "page": "http://h:4040",
                 "java_options": ["-Da=b"],
                 "class_path": "",
                 "environment": {"A": "b"},
             },
-            Started("spark://d@h:1", ("-Da=b",), "", {"A": "b"}),
+            Started("spark://d@h:1", "http://h:4040", ("-Da=b",), "", {"A": "b"}),
         ),
     ],
 )
@@ -73,9 +74,9 @@ def test_each_line_of_a_driver_is_understood(said: dict[str, object], message: F
         b'{"kind": "kill", "executors": ["-1"]}',
         b'{"kind": "registered", "executor": "12345678901"}',
         '{"kind": "registered", "executor": "\u0663"}'.encode(),
-        b'{"kind": "started", "driver": "d", "java_options": [], "class_path": ""}',
+        b'{"kind": "started", "driver": "d", "page": "", "java_options": [], "class_path": ""}',
         (
-            b'{"kind": "started", "driver": "d", "java_options": [], "class_path": "",'
+            b'{"kind": "started", "driver": "d", "page": "", "java_options": [], "class_path": "",'
             b' "environment": {"A=B": "c"}}'
         ),
     ],

@@ -65,6 +65,7 @@ final class MesosliteBackend extends CoarseGrainedSchedulerBackend implements Li
                 "started",
                 Map.of(
                         "driver", driverUrl(),
+                        "page", context.uiWebUrl().getOrElse(() -> ""),
                         "java_options", javaOptions(),
                         "class_path", conf().get("spark.executor.extraClassPath", ""),
                         "environment", environment()));
