@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from mesoslite import Resources
 
-#: Spark's own: 300 MiB are reserved, and a heap is at least half as large again.
-HEAP_MIB_MIN = 450
+#: Spark keeps 300 MiB for itself and refuses a heap of less than half as much again, as Java counts
+#: it: without a survivor space, a 24th of it with the collectors that small containers get.
+HEAP_MIB_MIN = 480
 #: Spark's own defaults (spark.executor.memoryOverhead, minMemoryOverhead): stacks, metaspace,
 #: buffers off the heap, and the Python workers.
 OVERHEAD_MIB_MIN = 384

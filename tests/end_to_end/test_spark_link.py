@@ -39,7 +39,7 @@ def cluster() -> Iterator[Cluster]:
 @contextmanager
 def application(cluster: Cluster, python: str = "false") -> Iterator[Application]:
     """One whose executors run `python`, whatever that is."""
-    make = partial(Executors, "spark-link", ExecutorSize(1, 450, 0), python=python, secret="s")
+    make = partial(Executors, "spark-link", ExecutorSize(1, 480, 0), python=python, secret="s")
     made = Application(make, master=cluster.address, token_file=cluster.token_file)
     made.start()
     try:

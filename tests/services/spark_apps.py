@@ -19,7 +19,7 @@ from typing import Any
 
 import mesoslite_spark
 
-EXECUTOR: Mapping[str, Any] = {"executor_cores": 1, "executor_memory": "450m"}
+EXECUTOR: Mapping[str, Any] = {"executor_cores": 1, "executor_memory": "480m"}
 SAMPLES = 50_000
 SLICES = 8
 GATE_S_MAX = 600.0

@@ -28,7 +28,7 @@ from tests.services.spark_apps import SAMPLES, SLICES, hits
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1_800)]
 
 APP_S_MAX = 600.0
-EXECUTOR_MIB = 450 + 384
+EXECUTOR_MIB = 480 + 384
 WORDS = ("spark", "mesos", "akka", "cassandra", "kafka")
 
 
@@ -181,7 +181,7 @@ def test_the_driver_runs_as_a_task_with_its_output_and_exit_code_here(tmp_path: 
     program.write_text(PROGRAM)
     with running_cluster() as cluster:
         cluster.start_agent("cpus:2;mem:3072")
-        sizes = ("--cores", "1", "--executor-memory", "450m", "--driver-memory", "512m")
+        sizes = ("--cores", "1", "--executor-memory", "480m", "--driver-memory", "512m")
         command = cluster.program(
             *("command", "-m", "mesoslite.cli.entry", "framework", "run", "spark", *sizes),
             *("--", str(program), "a", "b c"),

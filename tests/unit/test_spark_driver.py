@@ -82,7 +82,7 @@ def test_a_program_elsewhere_is_fetched_by_the_agent() -> None:
     [
         ((), {}, "which program"),
         (("/no/such/app.py",), {}, "cannot read /no/such/app.py: No such file"),
-        (("https://host/a.py",), {"executor_memory": "1m"}, "at least 450m"),
+        (("https://host/a.py",), {"executor_memory": "1m"}, "at least 480m"),
         (("https://host/a.py",), {"driver_memory": "much"}, "driver_memory is a size"),
     ],
 )

@@ -35,8 +35,8 @@ def test_beside_the_heap_there_is_a_tenth_and_at_least_what_spark_takes() -> Non
 
 
 def test_a_heap_that_spark_would_refuse_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="at least 450m"):
-        size_of(1, "400m")
+    with pytest.raises(ValueError, match="at least 480m"):
+        size_of(1, "479m")
 
 
 @pytest.mark.parametrize(
