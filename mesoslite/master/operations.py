@@ -96,10 +96,12 @@ def _forget(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
 def _pass_on(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
     """Tell the framework, or acknowledge what nobody else could."""
     framework = t.frameworks.get(status.framework_id)
-    if framework is None:
+    agent_id = agent.info.agent_id
+    # An id that was used again after a change of masters, on another agent: one of them is told.
+    if framework is None or framework.operations.get(status.operation_id, agent_id) != agent_id:
         _acknowledge(t, agent, status.framework_id, status.operation_id)
         return
-    framework.operations[status.operation_id] = agent.info.agent_id
+    framework.operations[status.operation_id] = agent_id
     tell(t, framework, status)
 
 

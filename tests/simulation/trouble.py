@@ -184,7 +184,7 @@ class Trouble:
     def add_scheduler(self, name: str) -> SchedulerNode:
         """A scheduler of this name: one more process of the framework, if it is there already."""
         roles = {"alpha": ("ads", "web"), "beta": ("*",)}.get(name, ("web", "*"))
-        kind = self.rng.choice((Restless, Keeping, Keeping, Asking))
+        kind = self.rng.choice((Restless, Keeping, Keeping, Asking, Asking))
         count = 0
 
         def make() -> Restless:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -583,3 +584,16 @@ def test_what_an_operator_reserves_any_framework_of_the_role_may_give_up() -> No
     accept = Accept(1, "a1", (offer.offer_id,), (Unreserve("r", operation_id="o1"),), 0)
     world.call("f", accept)
     assert [r.refusal for r in world.results()] == [None]
+
+
+def test_an_id_that_two_agents_have_answered_is_one_change() -> None:
+    """The first was acknowledged, which its host has lost; then its framework used the id again."""
+    world = Ground()
+    world.framework("f", roles=("ads",))
+    again = OperationStatus("o1", OperationState.FINISHED, "a1", "1-F1", acknowledge=True)
+    world.unacknowledged["o1"] = again
+    world.comes(stream="a1b")
+    assert world.told() == [("o1", OperationState.FINISHED)]
+    world.agent("a2", operations=[replace(again, agent_id="a2")])
+    assert world.told() == []
+    assert world.heard("a2", AcknowledgeOperation) == [AcknowledgeOperation("1-F1", "a2", "o1")]
