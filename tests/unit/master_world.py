@@ -41,6 +41,7 @@ from mesoslite.messages import (
     Subscribed,
     TaskOnAgent,
     Update,
+    alike,
 )
 from mesoslite.model import (
     AgentInfo,
@@ -160,7 +161,7 @@ class World:
             region=region,
             zone=zone,
         )
-        call = Register(info, boot_id, epoch_seen, (), tuple(tasks), number)
+        call = Register(info, boot_id, epoch_seen, (), alike(tasks), number)
         return self.step(AgentCalled(stream or agent_id, call))
 
     def framework(
