@@ -42,7 +42,7 @@ from mesoslite.master.protocol import (
     ToAgent,
 )
 from mesoslite.master.state import Master
-from mesoslite.messages import FrameworkReference, Register, Registered, TaskOnAgent
+from mesoslite.messages import FrameworkReference, Register, Registered, TaskOnAgent, alike
 from mesoslite.model import AgentInfo, FrameworkInfo, Task
 from mesoslite.resources import Resources
 from mesoslite.testing.zookeeper import ZooKeeperServer
@@ -221,7 +221,7 @@ def _rebuilt_us(count: int) -> float:
     needs = Resources(cpus=0.1, mem=32)
     messages = []
     for number, agent in enumerate(agents):
-        tasks = tuple(
+        tasks = alike(
             TaskOnAgent(
                 "1-1",
                 "*",

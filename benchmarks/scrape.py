@@ -16,7 +16,7 @@ from mesoslite.master.protocol import AgentCalled, Event, Recovered, SchedulerCa
 from mesoslite.master.server import Streams
 from mesoslite.master.state import Master
 from mesoslite.measures import CommitMeasures
-from mesoslite.messages import FrameworkReference, Register, Subscribe, TaskOnAgent
+from mesoslite.messages import FrameworkReference, Register, Subscribe, TaskOnAgent, alike
 from mesoslite.metrics import Exposition, Innards
 from mesoslite.model import DEFAULT_ROLE, AgentInfo, FrameworkInfo, Task
 from mesoslite.resources import Resources
@@ -67,7 +67,7 @@ def _watched(size: Watched) -> Master:
     known = [FrameworkReference(f.framework_id, f.principal, f.info) for f in frameworks]
     for number in range(size.agents):
         of = [known[(number * size.tasks + n) % len(known)] for n in range(size.tasks)]
-        tasks = tuple(
+        tasks = alike(
             TaskOnAgent(
                 framework.framework_id,
                 DEFAULT_ROLE,

@@ -8,6 +8,9 @@ its epoch (D1), which the envelope carries. A stream is ordered and loses nothin
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, repeat
+
 from mesoslite.immutable import dataclass
 from mesoslite.lifecycle import TaskState
 from mesoslite.model import (
@@ -24,6 +27,7 @@ from mesoslite.model import (
     Task,
     TaskReference,
     TaskStatus,
+    shape_of,
 )
 from mesoslite.operations import OperationReference, OperationStatus, Order
 from mesoslite.reservations import Reservation, Volume, VolumeUse
@@ -389,6 +393,41 @@ class TaskOnAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksOnAgent:
+    """Those of one framework and role that differ by their ids and states alone: one at least.
+
+    Most tasks of an agent are alike, and a new master enters them all: what they share it looks at
+    once, and makes what it knows of each in C.
+    """
+
+    framework_id: str
+    role: str
+    tasks: tuple[Task, ...]
+    states: tuple[TaskState, ...]
+    """Of each task, in their order."""
+
+    def each(self) -> Iterator[TaskOnAgent]:
+        """One by one."""
+        return map(
+            TaskOnAgent, repeat(self.framework_id), repeat(self.role), self.tasks, self.states
+        )
+
+
+def alike(tasks: Iterable[TaskOnAgent]) -> tuple[TasksOnAgent, ...]:
+    """The tasks in their order, neighbours that differ by their ids and states alone together."""
+    return tuple([_together(list(run)) for _, run in groupby(tasks, _what_is_shared)])
+
+
+def _what_is_shared(one: TaskOnAgent) -> tuple[object, ...]:
+    return one.framework_id, one.role, shape_of(one.task)
+
+
+def _together(run: Sequence[TaskOnAgent]) -> TasksOnAgent:
+    tasks, states = tuple([one.task for one in run]), tuple([one.state for one in run])
+    return TasksOnAgent(run[0].framework_id, run[0].role, tasks, states)
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     """The agent's whole truth, said at the start of each stream.
 
@@ -400,7 +439,7 @@ class Register:
     epoch_seen: int
     """The highest epoch of a master it ever heard; a lower master is not its master."""
     frameworks: tuple[FrameworkReference, ...] = ()
-    tasks: tuple[TaskOnAgent, ...] = ()
+    tasks: tuple[TasksOnAgent, ...] = ()
     number: int = 0
     """Grows with each registration of the agent, over its runs: a slow connection may bring one
     after a later one has come on the next, and it is old news then."""

@@ -319,6 +319,24 @@ class InvalidRequest:
     """What exactly is wrong, in one line."""
 
 
+def shape_of(task: Task) -> tuple[object, ...]:
+    """What tasks have in common that differ by their ids alone. Of a task with more parts than it
+    is worth to compare, itself: it has that in common with none."""
+    if task.environment or task.labels or task.uris or task.name or task.volumes:
+        return (task,)
+    return (
+        task.command,
+        task.resources,
+        task.user,
+        task.image,
+        task.containerizer,
+        task.kill_grace_ms,
+        task.max_completion_ms,
+        task.pids_limit,
+        task.fence,
+    )
+
+
 def _parts(amount: Resources) -> int:
     lists = (*amount.ranges.values(), *amount.sets.values())
     return len(amount.scalars) + sum(map(len, lists))

@@ -11,7 +11,13 @@ from dataclasses import replace
 
 from mesoslite.lifecycle import TaskState
 from mesoslite.measures import Distribution
-from mesoslite.messages import FrameworkReference, StatusReport, TaskOnAgent
+from mesoslite.messages import (
+    FrameworkReference,
+    StatusReport,
+    TaskOnAgent,
+    TasksOnAgent,
+    alike,
+)
 from mesoslite.model import Reason, Refusal, TaskStatus
 from mesoslite_agent.protocol import (
     Effect,
@@ -116,7 +122,7 @@ class Ledger:
         for framework_id in [f.framework_id for f in self.frameworks.values() if f.idle]:
             del self.frameworks[framework_id]
 
-    def truth(self) -> tuple[tuple[FrameworkReference, ...], tuple[TaskOnAgent, ...]]:
+    def truth(self) -> tuple[tuple[FrameworkReference, ...], tuple[TasksOnAgent, ...]]:
         """What a registration tells: all tasks with their newest states, and whose they are."""
         references: list[FrameworkReference] = []
         tasks: list[TaskOnAgent] = []
@@ -127,7 +133,7 @@ class Ledger:
                 r = here.record
                 task = TaskOnAgent(r.framework_id, r.role, r.task, here.state)
                 tasks.append(task)
-        return tuple(references), tuple(tasks)
+        return tuple(references), alike(tasks)
 
     # --- statuses ---------------------------------------------------------------------------------
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
+from itertools import repeat
 
 from mesoslite.estate import EMPTY, Estate, InvalidEstate
 from mesoslite.lifecycle import TaskState
@@ -35,9 +34,11 @@ from mesoslite.messages import (
     Registered,
     ShutdownFramework,
     TaskOnAgent,
+    TasksOnAgent,
 )
 from mesoslite.model import Reason, Refusal, TaskReference
 from mesoslite.reservations import OperationState, VolumeUse
+from mesoslite.resources import Resources
 
 #: How tasks end that never had a container. A registration does not list them, and the agent holds
 #: their statuses all the same, until they are acknowledged.
@@ -47,8 +48,6 @@ NEVER_RAN = (TaskState.DROPPED, TaskState.ERROR)
 GONE_FOR_GOOD = "another --work-dir makes another agent of this host, without these tasks"
 
 MINUTE_MS = 60_000
-
-_FRAMEWORK_ID = attrgetter("framework_id")
 
 # --- registration ---------------------------------------------------------------------------------
 
@@ -86,11 +85,11 @@ def register(t: Tables, stream: str, call: Register) -> None:
     operations.registered(t, agent, call, estate)
     if agent.tasks:
         known = dict(agent.tasks)
-        here = [_take(t, agent, task) for task in call.tasks]
+        here = [_take(t, agent, one) for alike in call.tasks for one in alike.each()]
         _settle_the_missing(t, agent, known, here)
+        used = [(e.framework_id, e.role, e.task.resources) for e in agent.tasks.values() if e.holds]
     else:
-        here = _take_all(t, agent, call.tasks)
-    used = [(e.framework_id, e.role, e.task.resources) for e in agent.tasks.values() if e.holds]
+        here, used = _take_all(t, agent, call.tasks)
     t.allocator.add_agent(agent_id, estate.total, used, call.agent.place)
     t.release_due[agent_id] = None
     requests.judge_soon(t)
@@ -100,7 +99,7 @@ def register(t: Tables, stream: str, call: Register) -> None:
                 entry.double or entry.state.terminal
             ):  # an end comes from the agent, with all that it knows
                 tasks.say(t, entry, Reason.AGENT_REREGISTERED, "its agent came back with it")
-    of = dict.fromkeys([entry.framework_id for entry in here])
+    of = dict.fromkeys([alike.framework_id for alike in call.tasks])
     if before is AgentState.AWAITED:
         _tell_who_asked(t, of, here)
     _pass_on_what_was_asked(t, agent, call.frameworks, of)
@@ -191,41 +190,38 @@ def _take(t: Tables, agent: AgentEntry, task: TaskOnAgent) -> TaskEntry:
     return entry
 
 
-def _take_all(t: Tables, agent: AgentEntry, listed: Sequence[TaskOnAgent]) -> list[TaskEntry]:
-    """`_take` of each, on an agent of which no task is known: so a new master enters all tasks of
-    the cluster, at 0.8 us each where `_take` takes 2."""
-    agent_id, now_ms = agent.info.agent_id, t.now_ms
-    entries = [
-        TaskEntry(
-            one.framework_id,
-            one.role,
-            one.task,
-            agent_id,
-            one.state,
-            not one.state.terminal,
-            now_ms,
-        )
-        for one in listed
-    ]
-    agent.tasks = {(entry.framework_id, entry.task.task_id): entry for entry in entries}
-    for framework_id, theirs in groupby(entries, _FRAMEWORK_ID):
-        framework = t.frameworks.get(framework_id)
+def _take_all(
+    t: Tables, agent: AgentEntry, listed: Sequence[TasksOnAgent]
+) -> tuple[list[TaskEntry], list[tuple[str, str, Resources]]]:
+    """`_take` of each, on an agent of which no task is known, and what they hold: so a new master
+    enters all tasks of the cluster, at 0.7 us each where `_take` takes 2."""
+    here: list[TaskEntry] = []
+    used: list[tuple[str, str, Resources]] = []
+    of_agent, now_ms = repeat(agent.info.agent_id), repeat(t.now_ms)
+    for alike in listed:
+        of, role = repeat(alike.framework_id), repeat(alike.role)
+        holds = [not state.terminal for state in alike.states]
+        entries = list(map(TaskEntry, of, role, alike.tasks, of_agent, alike.states, holds, now_ms))
+        task_ids = [task.task_id for task in alike.tasks]
+        keys = zip(of, task_ids, strict=False)  # the first has no end
+        agent.tasks.update(zip(keys, entries, strict=True))
+        framework = t.frameworks.get(alike.framework_id)
         if framework is not None:
-            _introduce_all(t, agent, framework, {entry.task.task_id: entry for entry in theirs})
-    return entries
+            _introduce_all(t, framework, dict(zip(task_ids, entries, strict=True)))
+            ended = 0 if all(holds) else sum(not one.holds and not one.double for one in entries)
+            if ended:
+                agent.unacknowledged[alike.framework_id] += ended
+        here += entries
+        used += [(alike.framework_id, alike.role, alike.tasks[0].resources)] * sum(holds)
+    return here, used
 
 
-def _introduce_all(
-    t: Tables, agent: AgentEntry, framework: FrameworkEntry, entries: dict[str, TaskEntry]
-) -> None:
+def _introduce_all(t: Tables, framework: FrameworkEntry, entries: dict[str, TaskEntry]) -> None:
     if framework.kills or not framework.tasks.keys().isdisjoint(entries):
         for entry in entries.values():
             _introduce(t, framework, entry)
     else:
         framework.tasks.update(entries)
-    ended = [True for entry in entries.values() if entry.state.terminal and not entry.double]
-    if ended:
-        agent.unacknowledged[framework.framework_id] += len(ended)
 
 
 def _introduce(t: Tables, framework: FrameworkEntry, entry: TaskEntry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from mesoslite import messages as m
@@ -175,7 +176,8 @@ def _withdraw(call: m.WithdrawRequests) -> str:
 
 
 def _register(call: m.Register) -> str:
-    tasks = [f"{t.framework_id}/{t.task.task_id} {t.state.name}" for t in call.tasks]
+    each = chain.from_iterable(alike.each() for alike in call.tasks)
+    tasks = [f"{t.framework_id}/{t.task.task_id} {t.state.name}" for t in each]
     return (
         f"register {call.agent.agent_id} ({call.agent.resources}) boot {call.boot_id} "
         f"epoch {call.epoch_seen}: {_listed(tuple(tasks), 'no tasks')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, repeat
+from itertools import chain, groupby
 from typing import Any, assert_never
 
 from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, POST_MORTEM, FileChunk, FileRead
@@ -30,10 +30,12 @@ from mesoslite.messages import (
     StatusReport,
     TaskMessage,
     TaskOnAgent,
+    TasksOnAgent,
     Troubled,
     VolumesMeasured,
+    alike,
 )
-from mesoslite.model import AgentInfo, Refusal
+from mesoslite.model import AgentInfo, Refusal, shape_of
 from mesoslite.operations import OperationStatus
 from mesoslite.reservations import RESERVATIONS_MAX, VOLUMES_MAX, Reservation, Volume
 from mesoslite.v1 import agent_pb2 as pb
@@ -58,7 +60,6 @@ from mesoslite.wire.nouns import (
     framework_reference_from_wire,
     nested_task,
     others_to_keep,
-    shape_of,
     task_to_look_at,
     write_agent_info,
     write_framework_reference,
@@ -166,7 +167,7 @@ def _opened_register(call: Register) -> Iterator[_Piece]:
     if call.frameworks:
         yield _Frameworks(call.frameworks)
     if call.tasks:
-        yield _Tasks(call.tasks)
+        yield _Tasks(tuple(chain.from_iterable(each.each() for each in call.tasks)))
     if call.reservations:
         yield _Reservations(call.reservations)
     if call.volumes:
@@ -206,8 +207,8 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
             for framework in call.frameworks:
                 write_framework_reference(slot.register_part.frameworks.add(), framework)
         case _Tasks():
-            for _, alike in groupby(call.tasks, _what_is_there):
-                _write_tasks(slot.register_part.tasks.add(), list(alike))
+            for each in alike(call.tasks):
+                _write_tasks(slot.register_part.tasks.add(), each)
         case _Reservations(reservations):
             for reservation in reservations:
                 write_reservation(slot.register_part.reservations.add(), reservation)
@@ -221,7 +222,7 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
             end = slot.register_end
             end.SetInParent()
             for counted in _COUNTED:
-                setattr(end, counted, len(getattr(register, counted)))
+                setattr(end, counted, _count(register, counted))
         case Register() | StatusReport():
             raise AssertionError(f"a {type(call).__name__} is opened before it is written")
         case _:
@@ -232,18 +233,19 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
 _COUNTED = ("frameworks", "tasks", "reservations", "volumes", "operations")
 
 
-def _what_is_there(entry: TaskOnAgent) -> tuple[object, ...]:
-    return entry.framework_id, entry.role, shape_of(entry.task)
+def _count(register: Register, what: str) -> int:
+    """Of one of _COUNTED: tasks are counted, not the groups in which they are told."""
+    if what == "tasks":
+        return sum([len(each.tasks) for each in register.tasks])
+    return len(getattr(register, what))
 
 
-def _write_tasks(slot: pb.TasksOnAgent, alike: Sequence[TaskOnAgent]) -> None:
-    """Of one framework and role, and of tasks that differ by their ids alone."""
-    first = alike[0]
-    slot.framework_id = first.framework_id
-    slot.role = first.role
-    write_task(slot.task, first.task)
-    slot.more_task_ids.extend([entry.task.task_id for entry in alike[1:]])
-    columns.write(slot.states, [TASK_STATES.number[entry.state] for entry in alike])
+def _write_tasks(slot: pb.TasksOnAgent, each: TasksOnAgent) -> None:
+    slot.framework_id = each.framework_id
+    slot.role = each.role
+    write_task(slot.task, each.tasks[0])
+    slot.more_task_ids.extend([task.task_id for task in each.tasks[1:]])
+    columns.write(slot.states, [TASK_STATES.number[state] for state in each.states])
 
 
 def _write_file_chunk(slot: pb.FileChunk, chunk: FileChunk) -> None:
@@ -278,7 +280,9 @@ class Registration:
         self._bytes_max = bytes_max
         self._begun: tuple[AgentInfo, str, int, int] | None = None
         self._frameworks: dict[str, FrameworkReference] = {}
-        self._tasks: list[TaskOnAgent] = []
+        self._tasks: list[TasksOnAgent] = []
+        self._count = 0
+        """Of all these tasks."""
         self._task_ids: dict[str, set[str]] = {}
         """By framework id."""
         self._reservations: list[Reservation] = []
@@ -312,7 +316,8 @@ class Registration:
         self._forget()
 
     def _forget(self) -> None:
-        self._frameworks, self._tasks, self._task_ids, self._bytes = {}, [], {}, 0
+        self._frameworks, self._tasks, self._task_ids = {}, [], {}
+        self._count = self._bytes = 0
         self._reservations, self._volumes, self._operations = [], [], []
 
     def _add(self, slot: pb.RegisterPart) -> None:
@@ -330,8 +335,8 @@ class Registration:
         try:
             for one in slot.frameworks:
                 self._add_framework(framework_reference_from_wire(one))
-            for alike in slot.tasks:
-                self._add_tasks(alike)
+            for each in slot.tasks:
+                self._add_tasks(each)
             self._reservations += map(reservation_from_wire, slot.reservations)
             self._volumes += map(volume_from_wire, slot.volumes)
             self._operations += map(operation_status_from_wire, slot.operations)
@@ -348,9 +353,10 @@ class Registration:
 
     def _add_tasks(self, slot: pb.TasksOnAgent) -> None:
         more = slot.more_task_ids
-        size, before = 1 + len(more), len(self._tasks)
-        if before + size > self._tasks_max:
-            raise check.too_big("tasks", before + size, self._tasks_max, "tasks")
+        size = 1 + len(more)
+        self._count += size
+        if self._count > self._tasks_max:
+            raise check.too_big("tasks", self._count, self._tasks_max, "tasks")
         framework_id = check.identifier(slot.framework_id, "framework_id")
         role = check.role(slot.role, "role")
         first = task_to_look_at(slot.task)
@@ -362,14 +368,14 @@ class Registration:
         known.update(task_ids)
         if len(known) < all_others:
             raise self._twice(framework_id, task_ids)
-        tasks = [first, *twins(first, "task_id", task_ids[1:])]
+        tasks = (first, *twins(first, "task_id", task_ids[1:]))
         states = columns.read(slot.states, size, 0, "states", TASK_STATES.member)
-        self._tasks += map(TaskOnAgent, repeat(framework_id), repeat(role), tasks, states)
+        self._tasks.append(TasksOnAgent(framework_id, role, tasks, tuple(states)))
 
     def _twice(self, framework_id: str, task_ids: Sequence[str]) -> MalformedMessage:
         """One of the ids that are there twice, of these and those that came before."""
-        theirs = (one.task.task_id for one in self._tasks if one.framework_id == framework_id)
-        times = Counter([*theirs, *task_ids])
+        theirs = (each.tasks for each in self._tasks if each.framework_id == framework_id)
+        times = Counter([*(task.task_id for tasks in theirs for task in tasks), *task_ids])
         again = next(task_id for task_id in task_ids if times[task_id] > 1)
         return MalformedMessage("tasks", None, f"{framework_id}/{again} is there twice")
 
@@ -389,7 +395,7 @@ class Registration:
             tuple(self._operations),
         )
         for counted in _COUNTED:
-            said, came = getattr(slot, counted), len(getattr(register, counted))
+            said, came = getattr(slot, counted), _count(register, counted)
             if said != came:
                 why = f"counts {said} {counted}, and {came} came"
                 raise MalformedMessage("register_end", None, why)
@@ -480,8 +486,8 @@ _CROWDS: dict[type, str] = {
 def _crowds(events: Iterable[AgentHears]) -> Iterator[_Crowd]:
     for crowd in together(events, {AcknowledgeStatus: _Acknowledgements, RunTask: _Launches}):
         if isinstance(crowd, _Launches):
-            for _, alike in groupby(crowd.runs, _what_is_run):
-                yield _Launches(tuple(alike))
+            for _, runs in groupby(crowd.runs, _what_is_run):
+                yield _Launches(tuple(runs))
         else:
             yield crowd
 

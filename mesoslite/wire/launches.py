@@ -8,13 +8,13 @@ from typing import Any
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer as Repeated
 
-from mesoslite.model import ID_PATTERN, InvalidLaunch, Launch, Operation
+from mesoslite.model import ID_PATTERN, InvalidLaunch, Launch, Operation, shape_of
 from mesoslite.reservations import CreateVolume, DestroyVolume, InvalidChange, Reserve, Unreserve
 from mesoslite.v1 import scheduler_pb2 as pb
 from mesoslite.wire import checks as check
 from mesoslite.wire import limits as limit
 from mesoslite.wire.checks import MalformedMessage
-from mesoslite.wire.nouns import another, shape_of, task_from_wire, write_task
+from mesoslite.wire.nouns import another, task_from_wire, write_task
 from mesoslite.wire.packing import unsendable
 from mesoslite.wire.reservations import change_or_invalid, write_change
 

@@ -19,6 +19,7 @@ from mesoslite.model import (
     TaskReference,
     TaskStatus,
     Uri,
+    shape_of,
 )
 from mesoslite.v1 import agent_pb2
 from mesoslite.v1 import common_pb2 as pb
@@ -258,24 +259,6 @@ def write_task(slot: pb.Task, task: Task) -> None:
                 _BODIES.clear()
             _BODIES[shape] = body
     slot.task_id = task.task_id
-
-
-def shape_of(task: Task) -> tuple[object, ...]:
-    """What tasks have in common that differ by their ids alone. Of a task with more parts than it
-    is worth to compare, itself: it has that in common with none."""
-    if task.environment or task.labels or task.uris or task.name or task.volumes:
-        return (task,)
-    return (
-        task.command,
-        task.resources,
-        task.user,
-        task.image,
-        task.containerizer,
-        task.kill_grace_ms,
-        task.max_completion_ms,
-        task.pids_limit,
-        task.fence,
-    )
 
 
 def _write_body(slot: pb.Task, task: Task) -> None:

@@ -180,7 +180,7 @@ async def test_data_outlives_its_host_and_what_used_it_then_does_not(stage: Stag
     await stage.runs("t1", "echo mine > data/file; exec sleep 600", TaskState.RUNNING)
     await stage.again(boot_id="second")
     register = await stage.master.registered()
-    assert [task.state for task in register.tasks] == [TaskState.FAILED]
+    assert [state for alike in register.tasks for state in alike.states] == [TaskState.FAILED]
     assert [volume.volume_id for volume in register.volumes] == ["data"]
     await stage.runs("t2", "grep mine data/file", TaskState.FINISHED)
     stage.master.order(DestroyVolume("data", operation_id="destroy"))

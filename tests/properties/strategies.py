@@ -54,6 +54,7 @@ from mesoslite.messages import (
     VolumesMeasured,
     WithdrawRequests,
     WriteStore,
+    alike,
 )
 from mesoslite.model import (
     REFUSE_MS_MAX,
@@ -398,7 +399,7 @@ registers = st.builds(
     numbers,
     st.lists(framework_references, max_size=3, unique_by=lambda f: f.framework_id).map(tuple),
     st.lists(tasks_on_agents, max_size=4, unique_by=lambda t: (t.framework_id, t.task.task_id)).map(
-        tuple
+        alike
     ),
     numbers,
     st.lists(reservations, max_size=2).map(tuple),

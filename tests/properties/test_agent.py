@@ -243,7 +243,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     def master_hears(self, call: object) -> None:
         if isinstance(call, Register):
-            truth = {(t.framework_id, t.task.task_id): t.state for t in call.tasks}
+            listed = [one for alike in call.tasks for one in alike.each()]
+            truth = {(t.framework_id, t.task.task_id): t.state for t in listed}
             assert truth.keys() == self.disk.tasks.keys()
             for key, state in truth.items():
                 life = self.lives.get(key)

@@ -53,6 +53,7 @@ from mesoslite.messages import (
     TaskOnAgent,
     Teardown,
     WithdrawRequests,
+    alike,
 )
 from mesoslite.model import (
     DEFAULT_REFUSE_MS,
@@ -194,7 +195,7 @@ class Cast:
         name, resources = said.plain
         attributes = parse_attributes(said.get("attributes"))
         info = AgentInfo(name, f"{name}.example", Resources.parse(resources), attributes)
-        tasks = tuple(self._task_on_agent(value) for key, value in said.named if key == "task")
+        tasks = alike(self._task_on_agent(value) for key, value in said.named if key == "task")
         known = dict.fromkeys(task.framework_id for task in tasks)
         frameworks = tuple(
             FrameworkReference(id_, self._with_id(id_).principal, self._with_id(id_).info)

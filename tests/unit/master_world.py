@@ -41,6 +41,7 @@ from mesoslite.messages import (
     Subscribed,
     TaskOnAgent,
     Update,
+    alike,
 )
 from mesoslite.model import (
     AgentInfo,
@@ -170,7 +171,7 @@ class World:
             boot_id,
             epoch_seen,
             (),
-            tuple(tasks),
+            alike(tasks),
             number,
             tuple(reservations),
             tuple(volumes),

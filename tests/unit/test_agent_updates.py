@@ -168,7 +168,7 @@ def test_a_removal_survives_a_restart() -> None:
     world.restart()
     effects = world.connect()
     [listed] = one(said(effects), Register).tasks
-    assert listed.state is TaskState.KILLING
+    assert listed.states == (TaskState.KILLING,)
     assert reports(effects) == []
     assert of(world.handle(ContainerStarted("1-1", 1)), StopContainer)
     status = status_of(world.handle(exited("1-1", None, 15)))
@@ -300,7 +300,7 @@ def test_a_host_that_was_started_again_has_lost_its_tasks() -> None:
         ("running", "starting", "killed"), Reason.HOST_REBOOTED
     )
     assert len(of(effects, DestroyContainer)) == 3
-    assert one(said(world.handle(StreamOpened())), Register).tasks[0].state is TaskState.FAILED
+    assert one(said(world.handle(StreamOpened())), Register).tasks[0].states[0] is TaskState.FAILED
     assert world.handle(LOST) == [DestroyContainer("1-1")]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.model import Task, TaskStatus, Uri
+from mesoslite.model import Task, TaskStatus, Uri, shape_of
 from mesoslite.reservations import VolumeMount
 from mesoslite.resources import Resources
 from mesoslite.v1 import common_pb2 as pb
@@ -22,7 +22,7 @@ from mesoslite.wire import (
     task_to_wire,
 )
 from mesoslite.wire.encoded import KEPT_BYTES_MAX, KEPT_MAX, Encoded
-from mesoslite.wire.nouns import others_to_keep, shape_of
+from mesoslite.wire.nouns import others_to_keep
 from tests.properties import strategies
 
 
