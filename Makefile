@@ -17,11 +17,11 @@ help: ## Print this list
 demo: venv-containers ## Start a master and three agents, run a framework, watch, clean up
 	@$(BIN)/mesoslite demo
 
-test: venv-services ## Run the whole test suite, containers and data services included
-	@$(BIN)/python -m pytest
+test: venv-tests ## Run the test suite, containers included; test-services has the data services
+	@$(BIN)/python -m pytest --ignore=tests/services
 
-test-services: venv-services ## Test real data services for as long as it takes: 100,000 messages
-	@MESOSLITE_LONG=1 $(BIN)/python -m pytest tests/services
+test-services: venv-services ## Test real data services, or with LONG=1 as long as it takes
+	@MESOSLITE_LONG=$(LONG) $(BIN)/python -m pytest tests/services
 
 check: venv ## Format, lint, types, import rules, protos, quick tests: under a minute
 	@echo 'ruff format'; $(BIN)/ruff format --quiet --check . || { \

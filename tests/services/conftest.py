@@ -1,6 +1,6 @@
 """Clusters for real data services, which share what was fetched for an earlier run of the tests.
 
-`make check` has none of these tests, `make test` short ones, `make test-services` long ones.
+`make test-services` runs them in their short forms, with LONG=1 in their long ones.
 """
 
 from __future__ import annotations
