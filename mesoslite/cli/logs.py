@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
 from mesoslite.cli.connection import Operator
-from mesoslite.cli.console import write_bytes
+from mesoslite.cli.console import Code, write_bytes
 from mesoslite.cli.options import Chosen
 
 
@@ -19,5 +24,20 @@ def logs(
     offset = -last_bytes if last_bytes else 0
     with Operator(chosen.master, chosen.token_file) as operator:
         task, framework = operator.find_task(task, framework)
-        for data in operator.read_log(task, framework, name, offset=offset, follow=follow):
-            write_bytes(data)
+        with _interrupted_at_once():
+            for data in operator.read_log(task, framework, name, offset=offset, follow=follow):
+                write_bytes(data)
+
+
+@contextlib.contextmanager
+def _interrupted_at_once() -> Iterator[None]:
+    """Ctrl-C ends the process where it is: all that came is written, and there is nothing to tidy.
+
+    As an exception it may be raised in a callback that gRPC's thread waits for, and is lost there:
+    then the reader reads on for ever.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(Code.INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
