@@ -38,6 +38,7 @@ from mesoslite.messages import (
     StatusReport,
     StoreAnswer,
     TaskMessage,
+    TasksOnAgent,
     Update,
     WriteStore,
 )
@@ -399,6 +400,10 @@ def _weigh_answer(answer: StoreAnswer) -> int:
     return size if answer.entry is None else size + len(answer.entry.value)
 
 
+def _weigh_alike(tasks: TasksOnAgent) -> int:
+    return _weigh_task(tasks.tasks[0]) + 100 * len(tasks.tasks)
+
+
 _WEIGHT_DEFAULT = 150
 _WEIGHTS: dict[type, Callable[..., int]] = {
     Accept: _weigh_accept,
@@ -408,7 +413,7 @@ _WEIGHTS: dict[type, Callable[..., int]] = {
     Offers: lambda item: 400 * (1 + len(item.offers)),
     Reconcile: lambda item: 80 * (1 + len(item.tasks)),
     ReconcileTasks: lambda item: 100 * (1 + len(item.tasks)),
-    Register: lambda item: 500 + sum(100 + _weigh_task(t.task) for t in item.tasks),
+    Register: lambda item: 500 + sum(map(_weigh_alike, item.tasks)),
     RequestResources: _weigh_requests,
     Rescind: lambda item: 48 * (1 + len(item.offer_ids)),
     RunTask: lambda item: 100 + _weigh_task(item.task),

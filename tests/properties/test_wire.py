@@ -23,6 +23,7 @@ from mesoslite.messages import (
     Update,
 )
 from mesoslite.model import ID_PATTERN, AgentInfo, FrameworkInfo, Offer, Task, TaskStatus, are_ids
+from mesoslite.streams import weigh
 from mesoslite.v1 import agent_pb2, common_pb2, scheduler_pb2
 from mesoslite.wire import (
     AgentHears,
@@ -57,6 +58,7 @@ from tests.properties.strategies import (
     framework_infos,
     ids,
     offers,
+    registers,
     scheduler_calls,
     scheduler_events,
     statuses,
@@ -99,6 +101,11 @@ def test_what_an_agent_hears_arrives(epoch: int, events: list[AgentHears]) -> No
     heard = [agent_events_from_wire(again(message)) for message in agent_responses(epoch, events)]
     assert [event for _, some in heard for event in some] == events
     assert all(theirs == epoch for theirs, _ in heard)
+
+
+@given(st.tuples(registers, agent_calls, agent_events, scheduler_calls, scheduler_events))
+def test_whatever_is_said_has_a_weight_for_as_long_as_it_waits(words: tuple[object, ...]) -> None:
+    assert all(weigh(word) > 0 for word in words)
 
 
 @given(tasks, statuses, agent_infos, framework_infos)
