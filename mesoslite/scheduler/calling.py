@@ -1,4 +1,4 @@
-"""Which method of a scheduler each callback calls."""
+"""Which method of a scheduler each callback calls, and who acknowledges what it was told."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from mesoslite.scheduler.protocol import (
     OnSubscribed,
     OnUnsatisfiable,
 )
-from mesoslite.scheduler.scheduler import Returned, Scheduler
+from mesoslite.scheduler.scheduler import Returned, Scheduler, framework_info
+from mesoslite.scheduler.tables import SessionConfig
 
 METHODS: dict[type[Callback], str] = {
     OnSubscribed: "subscribed",
@@ -75,5 +76,26 @@ def method_of(scheduler: Scheduler, callback: Callback) -> object:
 
 def overridden(scheduler: Scheduler, callback: Callback) -> bool:
     """Whether the author wrote this callback; else there is nothing to call."""
-    method = method_of(scheduler, callback)
-    return getattr(method, "__func__", None) is not getattr(Scheduler, METHODS[type(callback)])
+    return _overrides(scheduler, type(callback))
+
+
+def _overrides(scheduler: Scheduler, kind: type[Callback]) -> bool:
+    method = getattr(scheduler, METHODS[kind])
+    return getattr(method, "__func__", None) is not getattr(Scheduler, METHODS[kind])
+
+
+def session_config(scheduler: Scheduler, session_id: str, hostname: str = "") -> SessionConfig:
+    """What a session of this scheduler is told at its start. Raises as `framework_info`.
+
+    A scheduler that acknowledges by hand and has no `operation_update` never sees an end of a
+    change, so it counts as dealt with when it was told: the ends may be of an earlier scheduler of
+    the name, which did make changes, and their agents would keep them for ever.
+    """
+    framework = framework_info(scheduler, hostname)
+    automatically = scheduler.acknowledge_automatically
+    return SessionConfig(
+        framework,
+        session_id,
+        acknowledge_automatically=automatically,
+        acknowledge_operations=automatically or not _overrides(scheduler, OnOperation),
+    )

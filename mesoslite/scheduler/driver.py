@@ -51,8 +51,8 @@ from mesoslite.scheduler.protocol import (
     Tick,
     ToMaster,
 )
-from mesoslite.scheduler.scheduler import Returned, Scheduler, framework_info
-from mesoslite.scheduler.session import Session, SessionConfig
+from mesoslite.scheduler.scheduler import Returned, Scheduler
+from mesoslite.scheduler.session import Session
 from mesoslite.streams import CLOSE_S, weigh
 from mesoslite.v1 import scheduler_pb2
 from mesoslite.wire import (
@@ -133,11 +133,7 @@ class Driver:
         self._token_path = find_token_file(token_file)
         self._connect_timeout_s = connect_timeout_s
         self._session = Session(
-            SessionConfig(
-                framework_info(scheduler, socket.gethostname()),
-                secrets.token_hex(16),
-                acknowledge_automatically=scheduler.acknowledge_automatically,
-            )
+            calling.session_config(scheduler, secrets.token_hex(16), socket.gethostname())
         )
         self._clock = Clock()
         self._inbox = SessionInbox(self._clock.now_ms, self._session)

@@ -108,7 +108,8 @@ class Scheduler:
     """For how many seconds its tasks live on while no scheduler of this name is connected."""
     acknowledge_automatically: bool = True
     """Whether a status counts as dealt with when `status_update` returns. If False, call
-    `acknowledge` for each; until then the next one of that task does not come."""
+    `acknowledge` for each; until then the next one of that task does not come. The same goes for
+    `operation_update`; a scheduler that has none has dealt with what it would have been told."""
 
     store: Store
     """Entries that the master keeps for this framework, for the next scheduler of it too."""

@@ -40,6 +40,8 @@ class SessionConfig:
     """Made anew for each session; tells a reconnect from a second scheduler (D4)."""
     acknowledge_automatically: bool = True
     """Whether a status is acknowledged when `status_update` returns; else the author does it."""
+    acknowledge_operations: bool = True
+    """The same for `operation_update`."""
 
 
 class Stream(Enum):

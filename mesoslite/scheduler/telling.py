@@ -132,8 +132,10 @@ def returned(t: Tables) -> None:
     match callback:
         case OnOffers(offers):
             decline(t, t.offers.take_unanswered(offers), None)
-        case OnStatus(status) | OnOperation(status) if t.config.acknowledge_automatically:
+        case OnStatus(status) if t.config.acknowledge_automatically:
             acknowledge(t, status)
+        case OnOperation(operation) if t.config.acknowledge_operations:
+            acknowledge(t, operation)
         case OnError(refusal, message):
             finish(t, Finish(refusal, message))
         case _:

@@ -26,7 +26,7 @@ from mesoslite.model import (
 from mesoslite.operations import OperationStatus
 from mesoslite.reservations import Change, CreateVolume, DestroyVolume, Reserve, Unreserve
 from mesoslite.resources import Number, Pairs, Resources
-from mesoslite.scheduler.calling import call, each
+from mesoslite.scheduler.calling import call, each, session_config
 from mesoslite.scheduler.protocol import (
     AcceptOffers,
     Callback,
@@ -61,8 +61,8 @@ from mesoslite.scheduler.protocol import (
     Tick,
     ToMaster,
 )
-from mesoslite.scheduler.scheduler import Scheduler, an_object, framework_info
-from mesoslite.scheduler.session import Session, SessionConfig
+from mesoslite.scheduler.scheduler import Scheduler, an_object
+from mesoslite.scheduler.session import Session
 from mesoslite.shelf import Shelf
 
 FRAMEWORK_ID = "framework-1"
@@ -341,13 +341,7 @@ class SessionHarness:
     def __init__(self, scheduler: Scheduler, *, session_id: str = "session-1") -> None:
         self.scheduler = scheduler
         self.bench = Harness(scheduler)
-        self.session = Session(
-            SessionConfig(
-                framework_info(scheduler),
-                session_id,
-                acknowledge_automatically=scheduler.acknowledge_automatically,
-            )
-        )
+        self.session = Session(session_config(scheduler, session_id))
         self.now_ms = START_MS
         self.epoch = 1
         self.callbacks: list[Callback] = []

@@ -10,9 +10,9 @@ from mesoslite.master import protocol as master
 from mesoslite.messages import Decline, SchedulerCall, SchedulerEvent
 from mesoslite.model import Offer, Source, TaskStatus
 from mesoslite.scheduler import protocol as session
-from mesoslite.scheduler.calling import call, each
-from mesoslite.scheduler.scheduler import Returned, Scheduler, framework_info
-from mesoslite.scheduler.session import Session, SessionConfig
+from mesoslite.scheduler.calling import call, each, session_config
+from mesoslite.scheduler.scheduler import Returned, Scheduler
+from mesoslite.scheduler.session import Session
 from mesoslite.scheduler.store import StoreCall
 from mesoslite.testing.masters import Masters
 from mesoslite.testing.nodes import STOPPED_LOOK_MS, Client
@@ -57,13 +57,7 @@ class SchedulerNode(Client[session.Event, session.Effect]):
             self.scheduler = self._make()
         scheduler = self.scheduler
         self.finish = None
-        machine = Session(
-            SessionConfig(
-                framework_info(scheduler),
-                session_id=f"{self.name}-{self.runs + 1}",
-                acknowledge_automatically=scheduler.acknowledge_automatically,
-            )
-        )
+        machine = Session(session_config(scheduler, f"{self.name}-{self.runs + 1}"))
         self.machine = machine
         self.process = self._run(machine, session.Tick, lambda _: True, self._perform)
         scheduler._on_call(self._take_calls)

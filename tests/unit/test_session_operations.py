@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from mesoslite.lifecycle import TaskState
 from mesoslite.messages import (
     Accept,
     AcceptResult,
@@ -15,6 +16,7 @@ from mesoslite.messages import (
     ReconcileOperations,
     SchedulerCall,
     Teardown,
+    Update,
 )
 from mesoslite.model import Launch, Offer, OperationResult, Refusal, Task
 from mesoslite.operations import OperationReference, OperationStatus
@@ -30,7 +32,7 @@ from mesoslite.resources import InvalidResources, Resources
 from mesoslite.scheduler.changes import Asked
 from mesoslite.scheduler.operations import ASK_AGAIN_MS
 from mesoslite.scheduler.scheduler import Scheduler
-from mesoslite.testing import Harness, SessionHarness, offer
+from mesoslite.testing import Harness, SessionHarness, offer, status
 
 CPU = Resources(cpus=1)
 DISK = Resources(disk=10)
@@ -98,6 +100,34 @@ def test_an_end_is_told_once_and_acknowledged_each_time_it_comes() -> None:
     assert acknowledged(bench.hears(end())) == ["o1"]
     assert acknowledged(bench.hears(end())) == ["o1"]
     assert [status.state for status in keeper.told] == [FINISHED]
+
+
+def test_who_acknowledges_by_hand_is_told_an_end_once_and_it_waits_for_the_word() -> None:
+    keeper = Keeper()
+    keeper.acknowledge_automatically = False
+    bench = SessionHarness(keeper)
+    bench.subscribe()
+    assert acknowledged(bench.hears(end())) == []
+    assert acknowledged(bench.hears(end())) == []
+    [status] = keeper.told
+    keeper.acknowledge(status)
+    assert acknowledged(bench.decides()) == ["o1"]
+
+
+def test_an_end_that_no_callback_is_there_for_is_acknowledged_also_for_who_does_so_by_hand() -> (
+    None
+):
+    class Successor(Scheduler):
+        """Of a scheduler that had reserved, and died before it had acknowledged."""
+
+        name = "keeper"
+        acknowledge_automatically = False
+
+    bench = SessionHarness(Successor())
+    bench.subscribe()
+    assert acknowledged(bench.hears(end())) == ["o1"]
+    running = status("t1", TaskState.RUNNING)
+    assert bench.hears(Update(running)) == []  # statuses are acknowledged by hand all the same
 
 
 def test_what_the_master_refuses_is_told_with_its_state() -> None:
