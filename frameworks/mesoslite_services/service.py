@@ -219,9 +219,17 @@ class Service(Scheduler):
             except (KeyError, ValueError) as error:
                 self.log.warning("%s is no member: %s", reservation.reservation_id, error)
                 continue
-            if self.identity is None:
+            if self._is_nobodys_yet():
                 self._be(identity)
             await self._adopt_place(name, identity, place)
+
+    def _is_nobodys_yet(self) -> bool:
+        """Whether no member can have data under the identity: agents may register long after the
+        look for an earlier life was over, and what is found then is the service still."""
+        if self.identity is None:
+            return True
+        places = [one.place for one in self.members.values() if one.place is not None]
+        return not self._identity_version and not self.identity.kept and not places
 
     async def _adopt_place(self, name: str, identity: Identity, place: Place) -> None:
         assert self.identity is not None

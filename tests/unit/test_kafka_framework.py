@@ -233,6 +233,35 @@ def test_after_a_teardown_the_places_are_found_by_their_labels() -> None:
         assert task.environment[name] == before[0].environment[name]
 
 
+def test_places_that_are_found_late_are_the_services_while_none_is_placed_anew() -> None:
+    """The agents of an earlier life may register only after the look for it was over."""
+    first = Bench()
+    before = first.runs()
+    second = Kafka(brokers=4)
+    bench = Harness(second)
+    bench.subscribed()
+    second.look_no_more()
+    assert IDENTITY not in bench.entries
+    places = [back(agent, reserve) for agent, reserve in first.reserves.items()]
+    launched = {task.name: task for task in bench.offers(*places).launched}
+    for place in places:
+        launched |= {task.name: task for task in bench.offers(place).launched}
+    assert sorted(launched) == ["broker-0", "broker-1", "broker-2"]
+    for name in ("CLUSTER_ID", "SERVER_PROPERTIES"):
+        assert launched["broker-0"].environment[name] == before[0].environment[name]
+    assert asked(bench.offers(fresh("a4"))) is not None  # the one that is new
+    assert second.members["broker-3"].place is not None
+
+
+def test_places_of_another_service_stay_another_s_once_a_broker_is_placed() -> None:
+    first, second = Bench(), Bench()
+    first.runs()
+    second.place("a4")
+    assert second.bench.offers(back("a1", first.reserves["a1"])).launched == ()
+    assert second.kafka.identity != first.kafka.identity
+    assert second.kafka.members["broker-1"].place is None
+
+
 def test_a_place_that_could_not_be_had_is_looked_for_elsewhere() -> None:
     bench = Bench()
     made = bench.bench.offers(fresh("a1"))
