@@ -89,6 +89,9 @@ class FetchCache:
                 return found
             self._fill(part, origin, path.name, arrived)
             descriptor = os.open(f"{path}{PART}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if not os.path.samestat(os.fstat(descriptor), os.fstat(part.fileno())):
+                os.close(descriptor)  # nobody has checked that one
+                raise FetchFailed(f"{path.name}{PART} was replaced while it was on its way")
             os.rename(f"{path}{PART}", path)  # noqa: PTH104
         self._make_room(path.name)
         return descriptor
@@ -173,23 +176,26 @@ class FetchCache:
         for _, size, path in sorted(files):
             if total <= self._bytes_max:
                 return
-            if path.name == keep or (path.suffix == PART and _is_locked(path)):
+            if path.name == keep:
                 continue
             with contextlib.suppress(OSError):
-                path.unlink()
+                if path.suffix == PART:
+                    _unlink_unlocked(path)
+                else:
+                    path.unlink()
                 total -= size
         if total > self._bytes_max:
             with contextlib.suppress(OSError):  # larger than the whole cache: used once
                 (self._folder / keep).unlink()
 
 
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False
+def _unlink_unlocked(part: Path) -> None:
+    """Delete one that nobody brings; it is ours until it is gone, or who begins to bring it in
+    between would fill a file that has no name. Raises OSError when it is locked."""
+    with part.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(part.stat(follow_symlinks=False), os.fstat(file.fileno())):
+            part.unlink()
 
 
 def _restart(part: IO[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import pwd
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from mesoslite.model import Uri
+from mesoslite_agent.downloads import FetchFailed
+from mesoslite_agent.fetch_cache import FetchCache, Origin
 from mesoslite_agent.fetcher import command, environment, request
 from tests.integration.containers import Place, need_root
 
@@ -210,6 +213,49 @@ def test_the_cache_holds_what_was_used_last(host: Host, site: Site) -> None:
     assert host.fetch("s3", uris[3], bytes_max=3 * MIB) == ""
     assert host.kept() == {uris[0].sha256, uris[2].sha256, uris[3].sha256}
     assert site.asked["f0"] == 1
+
+
+def test_what_is_removed_unfinished_is_locked_until_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever locked it in between would bring a file that has no name any more."""
+    cache = FetchCache(tmp_path / "cache", bytes_max=MIB, file_bytes_max=4 * MIB)
+    left = tmp_path / "cache" / f"{'0' * 64}.part"
+    left.write_bytes(bytes(MIB))
+    os.utime(left, (1, 1))
+    locked = []
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        with self.open("rb") as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(self)
+        os.unlink(self)  # noqa: PTH108
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    (tmp_path / "small").write_bytes(SMALL)
+    name = hashlib.sha256(SMALL).hexdigest()
+    os.close(cache.bring(name, Origin(path=tmp_path / "small"), lambda _: None))
+    assert locked == [left]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [name]
+
+
+def test_a_file_that_took_the_place_of_the_one_that_was_checked_is_not_kept(
+    tmp_path: Path,
+) -> None:
+    cache = FetchCache(tmp_path / "cache", bytes_max=MIB, file_bytes_max=MIB)
+    (tmp_path / "small").write_bytes(SMALL)
+    name = hashlib.sha256(SMALL).hexdigest()
+    part = tmp_path / "cache" / f"{name}.part"
+
+    def replace(_: int) -> None:
+        part.unlink()
+        part.write_bytes(SMALL[:3])
+
+    with pytest.raises(FetchFailed, match="was replaced"):
+        cache.bring(name, Origin(path=tmp_path / "small"), replace)
+    assert cache.find(name) is None
 
 
 def test_a_file_that_is_larger_than_the_cache_is_fetched_all_the_same(
