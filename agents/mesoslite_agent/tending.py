@@ -85,8 +85,8 @@ class Tending:
                 gone = await loop.run_in_executor(
                     self._thread, self._volumes.remove, directory, lambda: not self._closing
                 )
-            except OSError as error:
-                log.warning("a volume could not be deleted", volume=directory, why=str(error))
+            except Exception as error:  # noqa: BLE001 - nobody else would hear of it, nor try again
+                log.warning("a volume could not be deleted", volume=directory, why=repr(error))
                 await asyncio.sleep(AGAIN_S)
             else:
                 if gone:

@@ -1,7 +1,7 @@
 """Volumes: the directories that hold what outlives tasks, frameworks, agents and masters.
 
     WORK_DIR/volumes/ROLE/ID.N/        what tasks see; N is never used again on this agent
-    WORK_DIR/volumes.removed/ROLE-ID.N what was destroyed, until all of it is deleted
+    WORK_DIR/volumes.removed/N         what was destroyed, until all of it is deleted
 
 A directory is made, and its name fsynced, before the volume is on record; and it is moved away and
 deleted only after its removal is on record. So a volume on record has its directory, whatever
@@ -75,9 +75,11 @@ class Volumes:
         It is moved away first, in one step: nobody finds half of it. `go_on` is asked before each
         file; False when it said no: the rest is still there.
         """
-        path, rubbish = self.root / directory, self.removed / directory.replace("/", "-")
+        # N alone: with its role and its id the name could be longer than the 255 bytes of a name.
+        path, rubbish = self.root / directory, self.removed / directory.rpartition(".")[2]
         self.removed.mkdir(mode=REMOVED_MODE, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
+            _unlock(path)  # to move a directory elsewhere is to write to it: its `..` changes
             path.rename(rubbish)
         with contextlib.suppress(OSError):  # other volumes of the role are there
             path.parent.rmdir()
@@ -107,10 +109,11 @@ class Volumes:
 
 def _empty(top: Path, go_on: Callable[[], bool]) -> bool:
     """Delete all that is in a directory where nobody else is at work. Raises OSError."""
-    if os.geteuid() != 0:  # a task of our own user may have locked even itself out
+    _unlock(top)
+    if os.geteuid() != 0:
         for folder, inner, _ in os.walk(top):
             for name in inner:
-                Path(folder, name).chmod(0o700, follow_symlinks=False)
+                _unlock(Path(folder, name))
     for folder, inner, files in os.walk(top, topdown=False):
         for name in (*files, *inner):
             if not go_on():
@@ -121,6 +124,13 @@ def _empty(top: Path, go_on: Callable[[], bool]) -> bool:
             else:
                 path.rmdir()
     return True
+
+
+def _unlock(folder: Path) -> None:
+    """A task of our own user may have locked even itself out. Links lead elsewhere: not through
+    them, and Linux changes no mode of theirs."""
+    if os.geteuid() != 0 and not folder.is_symlink():
+        folder.chmod(REMOVED_MODE)
 
 
 def _sync(folder: Path) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mesoslite_agent import tending
 from mesoslite_agent.measuring import Measuring, Walk
+from mesoslite_agent.protocol import DirectoryRemoved
+from mesoslite_agent.tending import Tending
 from mesoslite_agent.volumes import VolumeGone, Volumes
 
 OWN = (os.geteuid(), os.getegid())
+NOBODY = 65_534
+WAIT_S_MAX = 30.0
 
 
 @pytest.fixture
@@ -52,13 +61,84 @@ def test_a_volume_is_deleted_with_all_that_is_in_it_and_nothing_else_is(
     assert not list((tmp_path / "volumes.removed").iterdir())
 
 
+def test_a_volume_of_the_longest_names_is_deleted(volumes: Volumes) -> None:
+    directory = f"{'r' * 217}/{'v' * 128}.a-1-1"
+    volumes.make(directory)
+    assert volumes.remove(directory)
+    assert not list(volumes.removed.iterdir())
+
+
+@pytest.fixture
+def users() -> Iterator[Volumes]:
+    """Volumes of an agent that is not root's."""
+    folder = Path(tempfile.mkdtemp())
+    if root := os.geteuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield Volumes.of(folder)
+    if root:
+        os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o500, 0o700])
+def test_a_task_that_has_locked_everybody_out_does_not_keep_its_volume(
+    users: Volumes, mode: int
+) -> None:
+    users.make("kafka/data.1")
+    path = users.open("kafka/data.1", OWN)
+    (path / "deep" / "deeper").mkdir(parents=True)
+    (path / "deep" / "deeper" / "file").touch()
+    for folder in (path / "deep" / "deeper", path / "deep", path):
+        folder.chmod(mode)
+    assert users.remove("kafka/data.1")
+    assert not users.is_there("kafka/data.1")
+    assert not list(users.removed.iterdir())
+
+
+def test_links_in_a_volume_are_deleted_and_where_they_lead_nothing_changes(users: Volumes) -> None:
+    other = users.root.parent / "other"
+    other.mkdir(mode=0o500)
+    users.make("kafka/data.1")
+    (users.open("kafka/data.1", OWN) / "current").symlink_to(other)
+    assert users.remove("kafka/data.1")
+    assert other.stat().st_mode & 0o777 == 0o500
+
+
+class Reluctant(Volumes):
+    """What it deletes it deletes the second time."""
+
+    __slots__ = ()
+    failures = iter([NotImplementedError("not on this host"), None])
+
+    def remove(self, directory: str, go_on: Callable[[], bool] = lambda: True) -> bool:
+        """As it says."""
+        if (failure := next(self.failures)) is not None:
+            raise failure
+        return super().remove(directory, go_on)
+
+
+async def test_a_removal_that_fails_in_whatever_way_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tending, "AGAIN_S", 0.0)
+    told: asyncio.Queue[object] = asyncio.Queue()
+    volumes = Reluctant.of(tmp_path)
+    volumes.make("kafka/data.1")
+    tends = Tending(volumes, list, told.put_nowait)
+    tends.remove("kafka/data.1")
+    assert await asyncio.wait_for(told.get(), WAIT_S_MAX) == DirectoryRemoved("kafka/data.1")
+    await tends.close()
+    assert not volumes.is_there("kafka/data.1")
+
+
 def test_a_removal_that_was_cut_short_is_finished_by_the_next(
     tmp_path: Path, volumes: Volumes
 ) -> None:
     volumes.make("kafka/data.1")
     (tmp_path / "volumes/kafka/data.1/file").write_text("x")
     volumes.removed.mkdir()
-    (tmp_path / "volumes/kafka/data.1").rename(volumes.removed / "kafka-data.1")
+    (tmp_path / "volumes/kafka/data.1").rename(volumes.removed / "1")
     volumes.remove("kafka/data.1")
     assert not list(volumes.removed.iterdir())
 
@@ -72,7 +152,7 @@ def test_a_removal_may_be_stopped_in_the_middle_and_goes_on_later(
     answers = iter([True, False])
     assert not volumes.remove("kafka/data.1", lambda: next(answers))
     assert not volumes.is_there("kafka/data.1")
-    assert len(list((volumes.removed / "kafka-data.1").iterdir())) == 2
+    assert len(list((volumes.removed / "1").iterdir())) == 2
     assert volumes.remove("kafka/data.1")
     assert not list(volumes.removed.iterdir())
 
