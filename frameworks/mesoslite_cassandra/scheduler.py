@@ -88,6 +88,8 @@ class Cassandra(Service):
         """A new node waits for the one before; one that has data joins whenever it can."""
         if (why := super().why_not_yet(member)) or member.attempt:
             return why
+        if self.identity is not None and member.index < self.identity.kept:
+            return ""  # an earlier life of the framework has launched it
         before = [one for one in self.members.values() if one.index < member.index]
         late = next((one.name for one in before if one.name not in self._joined), None)
         return f"{late} has not joined yet" if late is not None else ""

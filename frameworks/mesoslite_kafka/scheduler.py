@@ -113,7 +113,7 @@ class Kafka(Service):
 
     async def all_up(self) -> None:
         """Now topics can be made."""
-        if self._wanted():
+        if self._wanted() and not self._making:
             self._ask_to_make_topics(1)
 
     def _ask_to_make_topics(self, count: int) -> None:
@@ -160,6 +160,7 @@ class Kafka(Service):
                 await self.store.put(f"{TOPIC}{name}", self.topics[name].encode())
                 self._topics_made.add(name)
                 self.log.info("topic %s is there", name)
+            self._ask_to_make_topics(0)
             return
         self._topics_not_before_s = time.monotonic() + min(BACKOFF_S_MAX, 2**self._topics_tried)
         self._topics_tried += 1

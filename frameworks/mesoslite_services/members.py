@@ -42,6 +42,8 @@ class Member:
     place: Place | None = None
     attempt: int = 0
     """Of its newest task, `NAME.ATTEMPT`; 0: none yet."""
+    reserving: str = ""
+    """The id of the operation that reserves its place; empty: an earlier life did."""
     version: int = 0
     """Of its entry in the store; 0: none."""
     up: bool = False
@@ -70,6 +72,7 @@ class Member:
             "rack": place.rack,
             "resources": str(place.resources),
             "attempt": self.attempt,
+            "reserving": self.reserving,
         }
         return json.dumps(document).encode()
 
@@ -84,6 +87,7 @@ class Member:
             Resources.parse(document["resources"]),
         )
         self.attempt = document["attempt"]
+        self.reserving = document.get("reserving", "")
         self.version = version
 
 

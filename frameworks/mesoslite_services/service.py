@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import socket
 import time
 import uuid
@@ -54,6 +55,8 @@ STEADY_S = 60.0
 ADDRESS = "address"  # the attribute of an agent that says what it is reached by
 RACK = "rack"
 LOOPBACK = "127.0.0.1"
+KEPT_AS_MAX = 128  # characters of the id of a reservation, or of a volume
+_KEPT_AS = re.compile(rf"[A-Za-z0-9._-]{{1,{KEPT_AS_MAX}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,10 @@ class Service(Scheduler):
     # --- what is known ----------------------------------------------------------------------------
 
     async def subscribed(self, framework_id: str) -> None:
-        """Read what the store knows; a service without any is new, or was torn down before."""
+        """Read what the store knows; a service without any is new, or was torn down before.
+
+        Raises ValueError for a name that its places can not have.
+        """
         entry = await self.store.get(IDENTITY)
         if entry is not None:
             self._identity_version = entry.version
@@ -156,6 +162,7 @@ class Service(Scheduler):
                 if kept is not None and member is not None:
                     member.restore(kept.value, kept.version)
         elif self._looking:
+            _check_name(self._kept_as(Member(self._name(MEMBERS_MAX), MEMBERS_MAX)))
             _later(LOOK_S, self.look_no_more)
         self._place_next()
         await self._tell()
@@ -326,7 +333,7 @@ class Service(Scheduler):
             labels,
             operation_id=_operation(member, RESERVING),
         )
-        member.place = place
+        member.place, member.reserving = place, reserve.operation_id
         changes = {f"{MEMBER}{member.name}": (member.entry(), member.version)}
         if not self._identity_version:
             changes[IDENTITY] = (self.identity.entry(), 0)
@@ -419,14 +426,16 @@ class Service(Scheduler):
 
     async def operation_update(self, status: OperationStatus) -> None:
         """A place that could not be had is looked for anew."""
-        name, _, operation = status.operation_id.rpartition(".")
+        name, _, _ = status.operation_id.rpartition(".")
         member = self.members.get(name)
         lost = status.state.final or status.state is OperationState.UNKNOWN
         if member is None or not lost or status.state is OperationState.FINISHED:
             return
         self.log.warning("%s: %s", member.name, status.message or status.state.value)
-        # Of a volume that could not be made the disk stays reserved, and is offered.
-        if operation.startswith(RESERVING) and not member.attempt and await self._drop(member):
+        # Of a volume that could not be made the disk stays reserved, and is offered. Of an earlier
+        # place's end, which may be said again, the present one hears nothing.
+        reserving = member.reserving == status.operation_id
+        if reserving and not member.attempt and await self._drop(member):
             self._place_next()
         await self._tell()
 
@@ -551,6 +560,15 @@ def _attribute(offer: Offer, name: str) -> str:
 
 def _operation(member: Member, what: str) -> str:
     return f"{member.name}.{what}{uuid.uuid4().hex[:16]}"
+
+
+def _check_name(kept_as: str) -> None:
+    """Raises ValueError for a framework's name that no reservation can begin with."""
+    if _KEPT_AS.fullmatch(kept_as) is None:
+        raise ValueError(
+            f"its places would be called {kept_as!r}: give it a name of A-Z a-z 0-9 . _ -, and at "
+            f"most {KEPT_AS_MAX} characters with the member's"
+        )
 
 
 def _later(delay_s: float, function: Callable[[], None]) -> None:

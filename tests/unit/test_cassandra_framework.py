@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from mesoslite import CreateVolume, Offer, Reserve, Resources, Task, TaskState
+from mesoslite import CreateVolume, Offer, Reservation, Reserve, Resources, Task, TaskState
 from mesoslite.testing import AcceptOffers, Harness, offer, status
 from mesoslite_cassandra.scheduler import Cassandra
 from mesoslite_services.service import MEMBER, PLACING, WAITS_FOR
@@ -116,6 +117,23 @@ def test_a_node_that_has_data_does_not_wait_for_others(ports: list[int]) -> None
     assert again is not None
     assert again.task_id == "node-1.2"
     assert settings(again) == settings(second)
+
+
+def test_a_node_of_an_earlier_life_does_not_wait_for_others(ports: list[int]) -> None:
+    """The store went with the framework, the data stayed: its tasks are counted anew."""
+    first = Bench(ports)
+    second = Cassandra()
+    bench = Harness(second)
+    bench.subscribed()
+    places = []
+    for agent in AGENTS:
+        reserve, known = first.reserves[agent], first.back(agent)
+        kept = Reservation(
+            reserve.reservation_id, "cassandra", reserve.resources, reserve.labels
+        )  # fmt: skip
+        places.append(replace(known, reservations=(kept,)))
+    launched = bench.offers(*places).launched  # the first was offered before the seeds were known
+    assert [task.task_id for task in launched] == ["node-1.1", "node-2.1"]
 
 
 def test_all_know_the_same_seeds_and_their_own_ports(ports: list[int]) -> None:

@@ -276,6 +276,29 @@ def test_a_place_that_could_not_be_had_is_looked_for_elsewhere() -> None:
     assert bench.place("a2").reservation_id == "kafka.broker-0"
 
 
+def test_the_end_of_an_earlier_place_takes_nothing_from_the_present_one() -> None:
+    bench = Bench()
+    first = bench.place("a1")
+    lost = OperationStatus(first.operation_id, OperationState.DROPPED, "a1")
+    bench.bench.call(OnOperation(lost))
+    second = bench.place("a2")
+    bench.bench.call(OnOperation(lost))  # as it may be said again
+    place = bench.kafka.members["broker-0"].place
+    assert place is not None
+    assert place.agent_id == "a2"
+    after = Bench(after=bench)  # it knows which one from the store
+    after.bench.call(OnOperation(OperationStatus(second.operation_id, OperationState.DROPPED)))
+    assert f"{MEMBER}broker-0" not in after.bench.entries
+
+
+@pytest.mark.parametrize("name", ["my kafka", "k" * 120])
+def test_a_name_that_its_places_can_not_have_is_refused_at_the_start(name: str) -> None:
+    kafka = Kafka()
+    kafka.name = name
+    with pytest.raises(ValueError, match="give it a name of"):
+        Harness(kafka).subscribed()
+
+
 def test_a_volume_that_was_not_made_is_asked_for_again() -> None:
     bench = Bench()
     reserve = bench.place("a1")
@@ -338,7 +361,9 @@ def test_topics_are_made_once_all_brokers_run() -> None:
     assert bench.bench.offers(offer(role="kafka", request_id=MAKING_TOPICS)).launched == ()
     bench.kafka._topics_not_before_s = 0
     [task] = bench.bench.offers(offer(role="kafka", request_id=MAKING_TOPICS)).launched
-    bench.bench.status(status(task, TaskState.FINISHED))
+    made = bench.bench.status(status(task, TaskState.FINISHED))
+    [withdrawn] = made.requested
+    assert (withdrawn.request_id, withdrawn.count) == (MAKING_TOPICS, 0)
     assert {"topic/events", "topic/plain"} <= set(bench.bench.entries)
 
 
