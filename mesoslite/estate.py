@@ -267,7 +267,9 @@ def _why_not_theirs(order: Order, there: Reservation | Volume) -> Why | None:
 
 
 def _reserved(order: Order, change: Reserve, there: Reservation | None) -> Reservation:
-    """As it is from now on: whoever asked for it last is the one whose end may release it."""
+    """As it is from now on: the framework that asked for it last is the one whose end may release
+    it. An operator that adds to it takes it from nobody."""
+    named = there if there is not None and not order.framework_id else order
     resources = change.resources if there is None else there.resources + change.resources
     return Reservation(
         change.reservation_id,
@@ -275,8 +277,8 @@ def _reserved(order: Order, change: Reserve, there: Reservation | None) -> Reser
         resources,
         change.labels,
         order.principal if there is None else there.principal,
-        order.framework_id,
-        order.framework,
+        named.framework_id,
+        named.framework,
         order.at_ms if there is None else there.since_ms,
     )
 

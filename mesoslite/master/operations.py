@@ -75,15 +75,28 @@ def report(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
     elif agent.stream is not None:
         # It has done what can not be done with what it has told: it is to tell all of it again.
         t.emit(CloseStream(agent.stream))
-    if entry.request is not None:
-        refusal = status.refusal
-        if refusal is None and status.state is not OperationState.FINISHED:
-            refusal = Refusal.OPERATION_FAILED
-        answer = Answer(entry.request, refusal, status.message, agent_id=agent.info.agent_id)
-        t.emit(answer)
+    _answer(t, agent, entry, status)
     _pass_on(t, agent, status)
     if not status.acknowledge:  # it does not keep this one: it holds as many as it may
         _forget(t, agent, status)
+
+
+def _answer(t: Tables, agent: AgentEntry, entry: OperationEntry, status: OperationStatus) -> None:
+    """Tell the operator who waits for it, if one does."""
+    if entry.request is None:
+        return
+    refusal = status.refusal
+    if refusal is None and status.state is not OperationState.FINISHED:
+        refusal = Refusal.OPERATION_FAILED
+    t.emit(Answer(entry.request, refusal, status.message, agent_id=agent.info.agent_id))
+    entry.request = None
+
+
+def _never_answered(t: Tables, entry: OperationEntry, refusal: Refusal, why: str) -> None:
+    """The operator who waits for it, if one does, waits for nothing."""
+    if entry.request is not None and entry.end is None:
+        t.emit(Answer(entry.request, t.no(refusal), why))
+        entry.request = None
 
 
 def _forget(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
@@ -152,10 +165,13 @@ def registered(t: Tables, agent: AgentEntry, call: Register, estate: Estate) -> 
     agent.settled = agent.estate = estate
     for status in call.operations:
         key = (status.framework_id, status.operation_id)
-        sent.pop(key, None)
+        if (asked := sent.pop(key, None)) is not None:
+            _answer(t, agent, asked, status)
         agent.operations[key] = OperationEntry(None, status)
         _pass_on(t, agent, status)
     for (framework_id, operation_id), entry in sent.items():
+        why = "it has come back without an answer: look what is there"
+        _never_answered(t, entry, Refusal.AGENT_AWAY, why)
         framework = t.frameworks.get(framework_id)
         if framework is not None:
             framework.operations.pop(operation_id, None)
@@ -166,10 +182,8 @@ def registered(t: Tables, agent: AgentEntry, call: Register, estate: Estate) -> 
 def disconnected(t: Tables, agent: AgentEntry) -> None:
     """No operator waits for an agent that has left."""
     for entry in agent.operations.values():
-        if entry.request is not None and entry.end is None:
-            why = "it left before it had answered: look what is there when it is back"
-            t.emit(Answer(entry.request, t.no(Refusal.AGENT_AWAY), why))
-            entry.request = None
+        why = "it left before it had answered: look what is there when it is back"
+        _never_answered(t, entry, Refusal.AGENT_AWAY, why)
 
 
 def given_up(t: Tables, agent: AgentEntry, state: OperationState) -> None:
@@ -179,6 +193,7 @@ def given_up(t: Tables, agent: AgentEntry, state: OperationState) -> None:
         if framework is not None and entry.end is None:
             tell(t, framework, _said(t, agent, framework, operation_id, state))
         if state.final:
+            _never_answered(t, entry, Refusal.AGENT_GONE, agent.info.agent_id)
             del agent.operations[framework_id, operation_id]
             if framework is not None:
                 framework.operations.pop(operation_id, None)

@@ -10,7 +10,14 @@ import pytest
 from mesoslite.estate import Estate
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import estates
-from mesoslite.master.protocol import Answer, EstateAsked, SaveRelease, TeardownAsked, ToAgent
+from mesoslite.master.protocol import (
+    AgentGoneAsked,
+    Answer,
+    EstateAsked,
+    SaveRelease,
+    TeardownAsked,
+    ToAgent,
+)
 from mesoslite.messages import (
     Accept,
     AcknowledgeOperation,
@@ -459,6 +466,45 @@ def test_an_operator_is_answered_when_the_agent_leaves_first() -> None:
     world.close("a1")
     [answer] = [e for e in world.said if isinstance(e, Answer)]
     assert (answer.request, answer.refusal) == (7, Refusal.AGENT_AWAY)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_operator_is_answered_when_the_agent_comes_back_over_a_half_open_stream(
+    known: bool,
+) -> None:
+    """By what the agent says that it has answered, if it does."""
+    world, _offer = ground()
+    world.step(EstateAsked(7, "a1", "ads", "admin", Reserve("r", CPU)))
+    if known:
+        [order] = world.orders()
+        world.estate = world.estate.after(order)
+        end = OperationStatus(
+            order.change.operation_id, OperationState.FINISHED, "a1", acknowledge=True
+        )
+        world.unacknowledged[end.operation_id] = end
+    world.comes(stream="a1b")
+    [answer] = [e for e in world.said if isinstance(e, Answer)]
+    assert (answer.request, answer.refusal) == (7, None if known else Refusal.AGENT_AWAY)
+
+
+def test_an_operator_is_answered_when_the_agent_is_given_up_for_good() -> None:
+    world, _offer = ground()
+    world.step(EstateAsked(7, "a1", "ads", "admin", Reserve("r", CPU)))
+    world.step(AgentGoneAsked(8, "a1"))
+    answers = {e.request: e.refusal for e in world.said if isinstance(e, Answer)}
+    assert answers == {7: Refusal.AGENT_GONE, 8: None}
+
+
+def test_what_an_operator_adds_to_a_frameworks_is_released_with_it() -> None:
+    world, offer = ground()
+    world.asks(offer, Reserve("r", CPU, operation_id="o1"))
+    world.do()
+    world.step(EstateAsked(7, "a1", "ads", "admin", Reserve("r", DISK)))
+    world.do()
+    world.call("f", Teardown(release=True))
+    assert [type(order.change) for order in world.orders()] == [Unreserve]
+    world.do()
+    assert not world.estate
 
 
 # --- release --------------------------------------------------------------------------------------
