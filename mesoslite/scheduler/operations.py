@@ -17,6 +17,9 @@ ENDS_REMEMBERED_MAX = 10_000
 #: Ends are asked for again so far apart: of a change that its master took to the grave only the
 #: agent knows, and it may be back by then. Nearly all have ended long before the first time.
 ASK_AGAIN_MS = 30_000
+#: After so many answers in turn that nothing is known of it, its agent not even by name, it is not
+#: asked about any more: 5 min, in which an agent finds a master that has lost its registry.
+UNKNOWN_MAX = 10
 
 
 class News(Enum):
@@ -34,6 +37,7 @@ class Operations:
         self._made = 0
         self._open: dict[str, str] = {}  # operation id -> agent id
         self._said: dict[str, OperationState] = {}  # what was told of one that is open
+        self._unknown: dict[str, int] = {}  # open: how often in turn nothing was known of it
         self._waiting: dict[str, None] = {}  # ends that the author's code has not dealt with
         self._ended: OrderedDict[str, OperationStatus] = OrderedDict()
         self._asked: dict[str, None] = {}
@@ -56,6 +60,7 @@ class Operations:
         """Nothing more is to be heard of it."""
         self._open.pop(operation_id, None)
         self._said.pop(operation_id, None)
+        self._unknown.pop(operation_id, None)
 
     def is_known(self, operation_id: str) -> bool:
         """Whether it is on its way, or has just ended."""
@@ -90,7 +95,16 @@ class Operations:
             return News.TELL
         before = self._said.get(operation_id, OperationState.PENDING)
         self._said[operation_id] = status.state
+        self._count_unknown(operation_id, status.state)
         return News.TELL if asked or status.state is not before else News.OLD
+
+    def _count_unknown(self, operation_id: str, state: OperationState) -> None:
+        if state is not OperationState.UNKNOWN:
+            self._unknown.pop(operation_id, None)
+            return
+        self._unknown[operation_id] = self._unknown.get(operation_id, 0) + 1
+        if self._unknown[operation_id] >= UNKNOWN_MAX:
+            self.over(operation_id)
 
     def ended(self, status: OperationStatus) -> None:
         """The author's code has dealt with an end, or is told one that nobody says again."""
@@ -130,6 +144,7 @@ class Operations:
     def check(self) -> None:
         """Assert every invariant, O(n). For tests."""
         assert self._said.keys() <= self._open.keys()
+        assert self._unknown.keys() <= self._open.keys()
         assert not self._waiting.keys() & self._ended.keys()
         assert not self._waiting.keys() & self._open.keys()
         assert not self._ended.keys() & self._open.keys()

@@ -30,7 +30,7 @@ from mesoslite.reservations import (
 )
 from mesoslite.resources import InvalidResources, Resources
 from mesoslite.scheduler.changes import Asked
-from mesoslite.scheduler.operations import ASK_AGAIN_MS
+from mesoslite.scheduler.operations import ASK_AGAIN_MS, UNKNOWN_MAX
 from mesoslite.scheduler.scheduler import Scheduler
 from mesoslite.testing import Harness, SessionHarness, offer, status
 
@@ -166,6 +166,19 @@ def test_changes_without_an_end_are_asked_about_after_each_subscribe_and_again()
     bench.hears(OperationUpdate(OperationStatus("o1", DROPPED, "a1")))
     assert [status.state for status in keeper.told] == [OperationState.UNREACHABLE, DROPPED]
     assert asked(bench.passes(ASK_AGAIN_MS / 1_000)) == []
+
+
+def test_what_nobody_knows_is_not_asked_about_for_ever() -> None:
+    bench, keeper, _ = accepted(Reserve("r", CPU, operation_id="o1"))
+    done(bench, None)
+    unknown = OperationUpdate(OperationStatus("o1", OperationState.UNKNOWN))
+    for _ in range(UNKNOWN_MAX):
+        assert asked(bench.passes(ASK_AGAIN_MS / 1_000)) != []
+        bench.hears(unknown)
+    assert asked(bench.passes(ASK_AGAIN_MS / 1_000)) == []
+    assert [status.state for status in keeper.told] == [OperationState.UNKNOWN]
+    assert acknowledged(bench.hears(end())) == ["o1"]
+    assert keeper.told[-1].state is FINISHED
 
 
 def test_an_author_that_asks_for_what_has_ended_is_told_it_again() -> None:
