@@ -195,6 +195,8 @@ class Checkpoint:
                     for row in rows
                 ]
             )
+        if estate.rebuilt:
+            self._database.write_now(_statements(estate.rebuilt)[0])
         return Recovered(
             info=info,
             boot_id=self.boot_id,

@@ -146,6 +146,9 @@ class KeptEstate:
     """What was damaged, as far as it has a name."""
     useless: dict[str, list[int]] = field(default_factory=dict)
     """By table, the rows that were damaged."""
+    rebuilt: list[SaveReservation] = field(default_factory=list)
+    """Of reservations that were damaged, what volumes lie on: to be written again, or it would be
+    gone with the last of these volumes."""
 
     def _is_lost(self, table: str, row: int, name: object) -> None:
         self.lost.append(f"{table} {str(name)[:200]!r}")
@@ -215,6 +218,7 @@ class KeptEstate:
                 one.since_ms,
             )
         self.reservations += made.values()
+        self.rebuilt = [SaveReservation(one) for one in made.values()]
 
 
 def _check(seal: object, data: bytes, *words: str) -> None:

@@ -145,6 +145,9 @@ async def test_of_a_damaged_reservation_what_its_volumes_lie_on_is_kept(tmp_path
     assert (kept.reservation_id, kept.resources) == ("broker-0", Resources(disk=150))
     assert kept.principal == "local"
     Holdings(recovered, lambda _: None)  # and it fits together
+    gone: list[Effect] = [ForgetVolume("kafka", "data", DATA.directory)]
+    await after(tmp_path, gone)  # what the volume lay on stays reserved without it
+    assert (await after(tmp_path)).reservations == (kept,)
 
 
 async def test_a_task_that_uses_what_is_lost_is_ended_and_no_other_is(tmp_path: Path) -> None:
