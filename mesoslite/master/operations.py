@@ -13,7 +13,14 @@ from collections.abc import Iterable
 from mesoslite.estate import EMPTY, Estate, Why
 from mesoslite.master import offers, orders
 from mesoslite.master.protocol import Answer, CloseStream, ToAgent, ToScheduler
-from mesoslite.master.records import AgentEntry, AgentState, FrameworkEntry, OperationEntry, Tables
+from mesoslite.master.records import (
+    AgentEntry,
+    AgentState,
+    FrameworkEntry,
+    OperationEntry,
+    Tables,
+    Timer,
+)
 from mesoslite.messages import (
     AcknowledgeOperation,
     OperationUpdate,
@@ -31,6 +38,9 @@ STATE_OF_AWAY = {
     AgentState.UNREACHABLE: OperationState.UNREACHABLE,
     AgentState.GONE: OperationState.GONE_BY_OPERATOR,
 }
+
+#: After which what an agent could not release is tried again: its disk may be in trouble.
+RELEASE_AGAIN_MS = 10_000
 
 # --- without an offer ----------------------------------------------------------------------------
 
@@ -68,6 +78,9 @@ def report(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
     entry.end = status
     if status.state is not OperationState.FINISHED:
         _take_back(t, agent)
+        if t.releases and not status.framework_id:  # nothing else may bring us there again
+            at = (Timer.RELEASE, agent.info.agent_id)
+            t.timers.set(at, t.now_ms + RELEASE_AGAIN_MS)
     elif agent.settled.why_not(entry.order) is None:
         agent.settled = agent.settled.after(entry.order)
         if t.releases:  # what was destroyed may have been in the way of a release

@@ -379,6 +379,7 @@ class Timer(Enum):
     REVIVE = "revives that came too fast take effect"
     AGENT = "an agent stayed away for too long"
     FORGET = "an unreachable agent is forgotten"
+    RELEASE = "what an agent could not release is tried again"
     JUDGE = "agents came or went: some requests may be impossible now"
 
     __hash__ = object.__hash__  # members are unique; Enum's own hashes the name in Python

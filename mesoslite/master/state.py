@@ -239,6 +239,8 @@ class Master:
                 frameworks.do_what_was_put_off(t, t.frameworks[subject])
             case Timer.JUDGE:
                 requests.judge_all(t)
+            case Timer.RELEASE:
+                t.release_due[subject] = None
             case Timer.AGENT:
                 agents.away_for_too_long(t, t.agents[subject])
             case Timer.FORGET:

@@ -10,6 +10,7 @@ import pytest
 from mesoslite.estate import Estate
 from mesoslite.lifecycle import TaskState
 from mesoslite.master import estates
+from mesoslite.master.operations import RELEASE_AGAIN_MS
 from mesoslite.master.protocol import (
     AgentGoneAsked,
     Answer,
@@ -529,6 +530,17 @@ def test_d17_what_tasks_use_is_released_when_they_have_ended() -> None:
     assert world.orders() == []
     world.report("t1", TaskState.KILLED)
     assert [type(order.change) for order in world.orders()] == [DestroyVolume, Unreserve]
+
+
+def test_d17_what_its_agent_could_not_release_is_tried_again_a_bit_later() -> None:
+    world, _offer = volume_made()
+    world.call("f", Teardown(release=True))
+    world.do(state=OperationState.FAILED)
+    assert world.orders() == []
+    world.said = world.wait(RELEASE_AGAIN_MS)
+    assert [type(order.change) for order in world.orders()] == [DestroyVolume, Unreserve]
+    world.do()
+    assert not world.estate
 
 
 def test_d17_an_agent_that_was_away_gives_it_up_when_it_is_back_also_to_another_master() -> None:
