@@ -198,7 +198,8 @@ class Database:
         if self._begun_in == self._boot_id:
             return
         try:
-            self._empty_log()
+            if not self._empty_log():
+                return  # somebody reads the file: the next start does it
             written = self._mark.with_name(f"{self._mark.name}.new")
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             with os.fdopen(os.open(written, flags, 0o600), "w") as file:
@@ -272,13 +273,14 @@ class Database:
         if lost:  # else the next start would take them for commits behind those of this run
             self._empty_log()
 
-    def _empty_log(self) -> None:
-        """Fold the log into the file, and give back its room.
+    def _empty_log(self) -> bool:
+        """Fold the log into the file, and give back its room. False: somebody reads what is there.
 
         With room in the log a daemon would notice a full disk only when that is used up too. Who
         only restarts leaves the log as it is, so that its first commit needs room.
         """
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        [(busy, _, _)] = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not busy
 
     def _commits_behind_a_broken_one(self) -> int:
         """SQLite takes a log as far as its checksums are right, and leaves the rest without a word.
