@@ -53,10 +53,6 @@ class StorageError(Exception):
     """A work directory or its database cannot be used; `str` is one line for people."""
 
 
-class DamagedError(StorageError):
-    """What is there is not what was written: a person restores it, or moves it away."""
-
-
 class WorkDir:
     """A daemon's directory, made if need be, and locked for as long as it is open.
 
@@ -150,14 +146,17 @@ class Database:
         *,
         synced: bool = False,
         boot_id: str = "",
+        advice: str = "",
     ) -> None:
         """Open or make the file, for its owner alone. Raises StorageError.
 
         `synced`: every transaction of it is fsynced, so at most the last one may be torn.
         `boot_id`: this boot of the host's. What is not fsynced is not torn within one boot either.
+        `advice`: what it comes to when a damaged one is moved away.
         """
         self._path = path
         self._boot_id = boot_id
+        self._advice = advice
         self._mark = path.with_name(f"{path.name}-begun")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._full = True
@@ -199,7 +198,8 @@ class Database:
         if self._begun_in == self._boot_id:
             return
         try:
-            self._empty_log()
+            if not self._empty_log():
+                return  # somebody reads the file: the next start does it
             written = self._mark.with_name(f"{self._mark.name}.new")
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             with os.fdopen(os.open(written, flags, 0o600), "w") as file:
@@ -233,12 +233,10 @@ class Database:
             raise self.damaged(f"{how} before")
         return boot_id
 
-    def damaged(self, what: str) -> DamagedError:
+    def damaged(self, what: str) -> StorageError:
         """What to raise for a file of which `what` is wrong. Its log and mark go with it."""
-        return DamagedError(
-            f"{self._path} is damaged: {what}: "
-            f"restore it from a copy, or move all of {self._path.name}* away"
-        )
+        restore = f"restore it from a copy, or move all of {self._path.name}* away {self._advice}"
+        return StorageError(f"{self._path} is damaged: {what}: {restore.rstrip()}")
 
     def _prepare(self, migrations: Sequence[Migration], *, synced: bool) -> None:
         connection = self._connection
@@ -275,13 +273,14 @@ class Database:
         if lost:  # else the next start would take them for commits behind those of this run
             self._empty_log()
 
-    def _empty_log(self) -> None:
-        """Fold the log into the file, and give back its room.
+    def _empty_log(self) -> bool:
+        """Fold the log into the file, and give back its room. False: somebody reads what is there.
 
         With room in the log a daemon would notice a full disk only when that is used up too. Who
         only restarts leaves the log as it is, so that its first commit needs room.
         """
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        [(busy, _, _)] = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not busy
 
     def _commits_behind_a_broken_one(self) -> int:
         """SQLite takes a log as far as its checksums are right, and leaves the rest without a word.

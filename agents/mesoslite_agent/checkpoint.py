@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -19,7 +19,7 @@ from typing import Any, cast, get_args
 import structlog
 from google.protobuf.message import DecodeError
 
-from mesoslite.database import DamagedError, Database, Statement, WorkDir
+from mesoslite.database import Database, Statement, WorkDir
 from mesoslite.model import AgentInfo
 from mesoslite.v1 import common_pb2
 from mesoslite.wire import (
@@ -101,12 +101,10 @@ class Checkpoint:
         Raises StorageError, CommitError; blocks. `boot_id` is this boot of the host's.
         """
         self.path: Path = work_dir.path / FILE_NAME
-        with _advised():
-            self._database = Database(self.path, MIGRATIONS, boot_id=boot_id)
+        self._database = Database(self.path, MIGRATIONS, boot_id=boot_id, advice=ADVICE)
         self.measures = self._database.measures
         try:
-            with _advised():
-                self._begin(boot_id)
+            self._begin(boot_id)
         except BaseException:
             self._database.close()
             raise
@@ -150,8 +148,7 @@ class Checkpoint:
     def described(self) -> AgentInfo | None:
         """What the agent last said of itself; None: it never did, or that was damaged. Raises
         StorageError; blocks."""
-        with _advised():
-            rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
+        rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
         with contextlib.suppress(DecodeError, MalformedMessage):
             for (data,) in rows:
                 return agent_info_from_wire(common_pb2.AgentInfo.FromString(data))
@@ -169,9 +166,8 @@ class Checkpoint:
 
         What is damaged is told in one warning; see `salvage.py` for what it costs.
         """
-        with _advised():
-            found, estate = self._salvage(), KeptEstate()
-            estate.read(self._database.rows)
+        found, estate = self._salvage(), KeptEstate()
+        estate.read(self._database.rows)
         if estate.lost:
             log.error(
                 "the checkpoint is damaged: reservations and volumes are lost; what volumes hold "
@@ -257,15 +253,6 @@ class Checkpoint:
     def close(self) -> None:
         """Finish what is being written. Blocks."""
         self._database.close()
-
-
-@contextlib.contextmanager
-def _advised() -> Iterator[None]:
-    """Says of a file that is damaged what it comes to when it is moved away."""
-    try:
-        yield
-    except DamagedError as error:
-        raise DamagedError(f"{error} {ADVICE}") from None
 
 
 def _statements(effects: Iterable[Effect]) -> tuple[list[Statement], bool]:

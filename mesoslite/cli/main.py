@@ -315,6 +315,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def exit_code_of(arguments: list[str]) -> int:
     """Run one command line; its exit code, with the one line of a failure on stderr."""
     stand_in_for_what_is_closed()
+    if not all(map(_is_text, arguments)):
+        note("mesoslite: a word of the command line is not UTF-8, as all names are")
+        return Code.USAGE
     try:
         result = typer.main.get_command(app).main(
             args=arguments, prog_name="mesoslite", standalone_mode=False
@@ -335,6 +338,15 @@ def exit_code_of(arguments: list[str]) -> int:
         note(f"mesoslite: {error.filename or ''}{': ' if error.filename else ''}{error.strerror}")
         return Code.FAILED
     return result if isinstance(result, int) else Code.OK
+
+
+def _is_text(word: str) -> bool:
+    """Whether the bytes that were given are UTF-8; Python keeps others as lone surrogates."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refused_usage(error: typer.TyperException) -> int:

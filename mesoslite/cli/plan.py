@@ -88,6 +88,8 @@ class Plan:
             raise Failure(Code.USAGE, "a task needs some --cpus or --mem to run on")
         if self.name != _NOT_IN_IDS.sub("-", self.name) or len(self.name) > NAME_LENGTH_MAX:
             raise Failure(Code.USAGE, f"--name has at most {NAME_LENGTH_MAX} of A-Z a-z 0-9 . _ -")
+        if self.name in (".", ".."):
+            raise Failure(Code.USAGE, f"--name {self.name} is what directories are called")
 
     def task(self, copy: int, attempt: int, resources: Resources | None = None) -> Task:
         """One copy, counted from 1; another attempt at it is another task."""

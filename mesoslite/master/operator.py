@@ -7,6 +7,7 @@ through its inbox like everything else and come back as an Answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
@@ -27,6 +28,7 @@ from mesoslite.master.protocol import (
     Event,
     TaskKillAsked,
     TeardownAsked,
+    Tick,
 )
 from mesoslite.master.reads import ReadError, Reads
 from mesoslite.master.records import AgentState, FrameworkEntry, Tables
@@ -50,6 +52,7 @@ A = TypeVar("A", bound=Message)
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 ANSWER_TIMEOUT_S = 30.0  # a registry that cannot be written stops the master after 20 s
+NOW_S_MAX = 1.0  # for a machine to handle what is in its inbox, before it is explained
 REQUESTS_MAX = 1_000  # that wait for an answer
 TEXT_MAX = 1_000  # characters of an id, a prefix or a name that is asked for
 PAGE_BYTES_MAX = 2 * 1024 * 1024  # half of what a message may have: tasks may be large
@@ -289,6 +292,7 @@ class Operator:
     async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
         """Why a framework is offered no more than it is, or what became of a task."""
         async with self._explaining:
+            await self._until_now()
             began_s = time.perf_counter()
             found = explain(
                 self._tables,
@@ -304,6 +308,14 @@ class Operator:
         answer = pb.ExplainResponse(now_ms=self._tables.now_ms)
         write_explanation(answer, found)
         return answer
+
+    async def _until_now(self) -> None:
+        """An idle machine's time is that of what happened last, and durations are told in it: so
+        let something happen. A registry that cannot be written holds it up, and nobody who asks."""
+        self._inbox.post(Tick(self._tables.now_ms))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NOW_S_MAX):
+                await self._inbox.settled()
 
     # --- requests --------------------------------------------------------------------------------
 

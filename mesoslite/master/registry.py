@@ -7,15 +7,14 @@ with their failover deadline, the ids that are used up, and the epoch. How they 
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, assert_never, cast
 
 from google.protobuf.message import DecodeError
 
-from mesoslite.database import DamagedError, Database, Statement, StorageError, WorkDir
+from mesoslite.database import Database, Statement, StorageError, WorkDir
 from mesoslite.master import archive
 from mesoslite.master.archive import BadRecord, Delete, Put, Write
 from mesoslite.master.protocol import (
@@ -74,12 +73,10 @@ class SqliteRegistry:
         a lower epoch than they have heard of.
         """
         self.path: Path = work_dir.path / FILE_NAME
-        with _advised():
-            self._database = Database(self.path, MIGRATIONS, synced=True)
+        self._database = Database(self.path, MIGRATIONS, synced=True, advice=ADVICE)
         self.measures = self._database.measures
         try:
-            with _advised():
-                self.recovered = self._begin(epoch_min)
+            self.recovered = self._begin(epoch_min)
         except BaseException:
             self._database.close()
             raise
@@ -115,15 +112,6 @@ class SqliteRegistry:
     def close(self) -> None:
         """Finish what is being written. Blocks."""
         self._database.close()
-
-
-@contextlib.contextmanager
-def _advised() -> Iterator[None]:
-    """Says of a file that is damaged what it comes to when it is moved away."""
-    try:
-        yield
-    except DamagedError as error:
-        raise DamagedError(f"{error} {ADVICE}") from None
 
 
 def _statement(write: Write) -> Statement:

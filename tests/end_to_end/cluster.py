@@ -145,8 +145,14 @@ class Agent:
         self.agent_id = self.until_active()
 
     def _start(self) -> Program:
+        program = self.run()
+        program.until_exists(self._port_file, f"{self.name} serves")
+        return program
+
+    def run(self) -> Program:
+        """Its program, begun again: it may end before it serves, or right after."""
         self._port_file.unlink(missing_ok=True)
-        program = self._cluster.program(
+        return self._cluster.program(
             self.name,
             "-m",
             "mesoslite_agent",
@@ -159,8 +165,6 @@ class Agent:
             "--kill-on-exit=true",
             *self._flags,
         )
-        program.until_exists(self._port_file, f"{self.name} serves")
-        return program
 
     @property
     def port(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from tests.end_to_end.cluster import Cluster, running_cluster
 from tests.end_to_end.command import COMMAND, COMMAND_S_MAX
 from tests.end_to_end.recorder import Recorder, recording, task
 from tests.end_to_end.waiting import wait_until
+
+CLOCKS_MS = 50.0  # by which two processes' may differ
 
 
 class Holder(Recorder):
@@ -60,6 +63,9 @@ def test_an_offer_that_is_held_names_its_holder_and_its_end() -> None:
             page = command(cluster, "waiting").stdout
             assert page.startswith("waiting (")
             assert "the lease of" in page
+            asked_ms = time.time() * 1_000
+            told_ms = float(explained(cluster, "waiting")["nowMs"])
+            assert told_ms >= asked_ms - CLOCKS_MS, "as of the question, not of the last event"
         assert "1 unanswered offer in role *" in explained(cluster, "holder")["verdict"]
 
 

@@ -63,7 +63,7 @@ def test_an_agent_that_was_away_when_it_was_marked_gone_ends_what_it_finds_at_it
             cluster.kill_master()
             cluster.start_master()
             os.kill(pid, 0)  # nobody is there yet who could end it
-            agent.program = agent._start()
+            agent.program = agent.run()
             assert agent.program.wait() == 1
             wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the task has ended")
             other = cluster.start_agent()

@@ -96,6 +96,19 @@ def test_what_was_settled_is_in_the_file_itself_and_marked_beside_it(tmp_path: P
     assert (tmp_path / "db-begun").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_somebody_keeps_from_being_folded_is_not_marked_as_settled(tmp_path: Path) -> None:
+    opened, reader = Database(tmp_path / "db", TABLE), sqlite3.connect(tmp_path / "db")
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM t").fetchone()
+    opened.write_now([INSERT])
+    opened.settle()
+    assert not (tmp_path / "db-begun").exists()
+    reader.close()
+    opened.settle()
+    assert (tmp_path / "db-begun").exists()
+    opened.close()
+
+
 def test_a_work_dir_is_of_one_kind_of_daemon(tmp_path: Path) -> None:
     WorkDir(tmp_path, "master").close()
     told = "is of the master that was started in it: give the agent a --work-dir of its own"

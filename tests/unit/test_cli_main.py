@@ -72,6 +72,11 @@ def test_wrong_usage_is_one_line_and_exit_2(
     assert said in err
 
 
+def test_a_word_that_is_no_text_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(["explain", os.fsdecode(b"a\xff")]) == Code.USAGE
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_an_expression_that_can_not_be_read_is_shown_with_its_place(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -73,6 +73,7 @@ def test_attributes_are_matched_as_they_are_spelled() -> None:
         ({"role": "a b"}, "--role"),
         ({"name": "a/b"}, "--name"),
         ({"name": "x" * 65}, "--name"),
+        ({"name": ".."}, "--name"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(changes: dict[str, object], said: str) -> None:
