@@ -114,7 +114,7 @@ class Refusal(Enum):
     NO_OFFERS = "an accept must name at least one offer"
     MIXED_AGENTS = "the offers of one accept must be of one agent"
     MIXED_ROLES = "the offers of one accept must be for one role"
-    TOO_LARGE = "the task needs more than the offers hold"
+    TOO_LARGE = "it takes more than is at hand"
     NO_RESOURCES = "a task must ask for some cpus or mem"
     DUPLICATE_TASK = "a task with this id already exists in this framework"
     INVALID_TASK = "the task's description is not valid"

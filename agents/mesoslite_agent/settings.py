@@ -9,7 +9,7 @@ from mesoslite.attributes import Attribute, attributes_text, parse_attributes
 from mesoslite.daemon import cache_dir, check_silence, state_dir
 from mesoslite.masters import DEFAULT_MASTER, WAYS, Masters, parse_masters
 from mesoslite.model import DAY_MS, ID_PATTERN
-from mesoslite.resources import Resources
+from mesoslite.resources import Resources, is_dynamic
 from mesoslite.settings import (
     deadline_setting,
     host_setting,
@@ -40,8 +40,17 @@ SANDBOX_AGE_S_MAX = 7 * DAY_MS // 1_000  # Mesos: --gc_delay, a week
 
 
 def resources(value: str) -> Resources | None:
-    """As Mesos writes them, `cpus:4;mem:1024;ports:[31000-32000]`; empty: what the host has."""
-    return Resources.parse(value) if value.strip() else None
+    """As Mesos writes them, `cpus:4;mem(ads):1024;ports:[31000-32000]`; empty: all of the host."""
+    if not value.strip():
+        return None
+    parsed = Resources.parse(value)
+    keys = (*parsed.scalars, *parsed.ranges, *parsed.sets)
+    if (made := next(filter(is_dynamic, keys), None)) is not None:
+        # It would be there beside what the checkpoint says of a reservation that is called so.
+        raise ValueError(
+            f"{made} is a reservation that is made while an agent runs; a role will do"
+        )
+    return parsed
 
 
 def show_resources(value: Resources | None) -> str:

@@ -83,6 +83,7 @@ def test_a_flag_wins_over_the_variable_and_the_variable_over_the_file(tmp_path: 
         (AGENT, ["--silence-s=10"], "silence-s = 10 is not above heartbeat-s = 15"),
         (AGENT, ["--host=192.0.2.1"], "--insecure"),
         (AGENT, ["--resources=cpus:-1"], "cpus"),
+        (AGENT, ["--resources=cpus(a)(b):1"], "cpus(a)(b) is a reservation that is made while"),
         (AGENT, ["--attributes=::"], "attributes"),
         (AGENT, ["--master=a/b"], "HOST:PORT"),
         (AGENT, ["--master=zk://h"], "zk://HOST1,HOST2:2181/PATH"),
