@@ -39,8 +39,9 @@ STATE_OF_AWAY = {
     AgentState.GONE: OperationState.GONE_BY_OPERATOR,
 }
 
-#: After which what an agent could not release is tried again: its disk may be in trouble.
-RELEASE_AGAIN_MS = 10_000
+#: After which what an agent could not release is tried again: its disk may be in trouble. Twice as
+#: long each time, up to ten minutes: each attempt is an fsync of a disk that has none to spare.
+RELEASE_AGAIN_MS, RELEASE_AGAIN_MS_MAX = 10_000, 600_000
 
 # --- without an offer ----------------------------------------------------------------------------
 
@@ -79,10 +80,10 @@ def report(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
     if status.state is not OperationState.FINISHED:
         _take_back(t, agent)
         if t.releases and not status.framework_id:  # nothing else may bring us there again
-            at = (Timer.RELEASE, agent.info.agent_id)
-            t.timers.set(at, t.now_ms + RELEASE_AGAIN_MS)
+            _release_later(t, agent)
     elif agent.settled.why_not(entry.order) is None:
         agent.settled = agent.settled.after(entry.order)
+        agent.releases_failed = 0
         if t.releases:  # what was destroyed may have been in the way of a release
             t.release_due[agent.info.agent_id] = None
     elif agent.stream is not None:
@@ -92,6 +93,15 @@ def report(t: Tables, agent: AgentEntry, status: OperationStatus) -> None:
     _pass_on(t, agent, status)
     if not status.acknowledge:  # it does not keep this one: it holds as many as it may
         _forget(t, agent, status)
+
+
+def _release_later(t: Tables, agent: AgentEntry) -> None:
+    """Of several that fail together the first sets when all are tried again."""
+    at = (Timer.RELEASE, agent.info.agent_id)
+    if at not in t.timers:
+        wait_ms = min(RELEASE_AGAIN_MS << min(agent.releases_failed, 10), RELEASE_AGAIN_MS_MAX)
+        agent.releases_failed += 1
+        t.timers.set(at, t.now_ms + wait_ms)
 
 
 def _answer(t: Tables, agent: AgentEntry, entry: OperationEntry, status: OperationStatus) -> None:

@@ -216,6 +216,8 @@ class AgentEntry:
     """It has registered with this master, which so knows what is reserved there."""
     operations: dict[tuple[str, str], OperationEntry] = field(default_factory=dict)
     """By (framework id, operation id), in the order in which they were sent."""
+    releases_failed: int = 0
+    """How often in turn it could not release what it was told to."""
     volume_uses: dict[tuple[str, str], VolumeUse] = field(default_factory=dict)
     """How full volumes are, by (role, volume id)."""
 

@@ -543,6 +543,19 @@ def test_d17_what_its_agent_could_not_release_is_tried_again_a_bit_later() -> No
     assert not world.estate
 
 
+def test_d17_what_can_not_be_released_is_tried_less_and_less_often() -> None:
+    world, _offer = volume_made()
+    world.call("f", Teardown(release=True))
+    for wait_ms in (10_000, 20_000, 40_000, 80_000, 160_000, 320_000, 600_000, 600_000):
+        world.do(state=OperationState.FAILED)
+        world.said = world.wait(wait_ms - 1)
+        assert world.orders() == []
+        world.said = world.wait(1)
+        assert [type(order.change) for order in world.orders()] == [DestroyVolume, Unreserve]
+    world.do()
+    assert not world.estate
+
+
 def test_d17_an_agent_that_was_away_gives_it_up_when_it_is_back_also_to_another_master() -> None:
     world, offer = volume_made()
     world.asks(offer, user())
