@@ -24,7 +24,8 @@ from mesoslite_cassandra.settings import (
 from mesoslite_services.jars import locked
 from mesoslite_services.java import what_to_install
 from mesoslite_services.members import Member, Place
-from mesoslite_services.service import Needs, Running, Service, host_and_port
+from mesoslite_services.reaching import host_and_port
+from mesoslite_services.service import Needs, Running, Service
 from mesoslite_services.sizes import heap_within, mem_for, mib
 
 PORTS = 3  # among nodes, for clients, and for nodetool on the same host
@@ -110,7 +111,7 @@ class Cassandra(Service):
         assert member.place is not None
         heap = min(self.heap_mib, heap_within(int(member.place.resources.mem), BESIDE_HEAP_MIB))
         environment = {
-            "CASSANDRA_YAML": yaml(self.name, member, self.founders(), self.config),
+            "CASSANDRA_YAML": yaml(self.name, member, self.roster.founders(), self.config),
             "LOGBACK_XML": LOGBACK,
             "RACK_PROPERTIES": rack_properties(member),
             "JMX_PORT": str(member.place.ports[JMX]),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from mesoslite_services.java import prologue
 from mesoslite_services.members import Member
-from mesoslite_services.service import host_and_port
+from mesoslite_services.reaching import host_and_port
 
 JAVA = 17  # on newer ones Cassandra 5.0 does not start: it sets a security manager
 SEEDS_MAX = 2  # of which new nodes hear of the others: one may be away
@@ -86,7 +87,7 @@ def yaml(name: str, member: Member, seeds: Sequence[Member], config: Mapping[str
     place = member.place
     assert place is not None
     chosen = {
-        "cluster_name": name,
+        "cluster_name": json.dumps(name),  # it may be of anything, and JSON is YAML
         "num_tokens": "16",
         "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
         "endpoint_snitch": "GossipingPropertyFileSnitch",

@@ -17,7 +17,8 @@ from mesoslite_kafka.settings import BROKER, JAVA, LOG4J, TOPICS, VOTERS_MAX, pr
 from mesoslite_services.jars import locked
 from mesoslite_services.java import what_to_install
 from mesoslite_services.members import Member, Place
-from mesoslite_services.service import BACKOFF_S_MAX, Needs, Running, Service, host_and_port
+from mesoslite_services.reaching import host_and_port
+from mesoslite_services.service import BACKOFF_S_MAX, Needs, Running, Service
 from mesoslite_services.sizes import heap_within, mem_for, mib
 
 PORTS = 2  # one for clients and brokers, one for controllers
@@ -90,7 +91,7 @@ class Kafka(Service):
         assert member.place is not None
         heap = min(self.heap_mib, heap_within(int(member.place.resources.mem), BESIDE_HEAP_MIB))
         settings = properties(
-            member, self.founders(), self.identity.members, self.config, self.volume_path
+            member, self.roster.founders(), self.identity.members, self.config, self.volume_path
         )
         environment = {
             "SERVER_PROPERTIES": settings,

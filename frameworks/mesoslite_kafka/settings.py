@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mesoslite_services.java import prologue
 from mesoslite_services.members import Member
-from mesoslite_services.service import host_and_port
+from mesoslite_services.reaching import host_and_port
 
 JAVA = 17  # Kafka 4 runs on no older one
 VOTERS_MAX = 3  # controllers: two of them decide, and one may be away

@@ -14,10 +14,7 @@ is in no offer while a task uses it: so no member ever runs twice, whatever a sc
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import re
-import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +30,6 @@ from mesoslite import (
     Resources,
     Scheduler,
     Shortfall,
-    StoreConflict,
     Task,
     TaskState,
     TaskStatus,
@@ -41,9 +37,11 @@ from mesoslite import (
     VolumeMount,
 )
 from mesoslite_services.members import Identity, Member, Place, adopted
+from mesoslite_services.reaching import address_of, rack_of
+from mesoslite_services.roster import Roster, kept_as
 
 PLACING = "place"  # the one request: for the next member that has no place
-IDENTITY, MEMBER, ENDPOINT, WAITS_FOR = "identity", "member/", "endpoint/", "waits-for"
+ENDPOINT, WAITS_FOR = "endpoint/", "waits-for"  # keys of the store that people are shown
 RESERVING, MAKING = "r-", "v-"  # what the ids of operations begin with, behind their member
 MEMBERS_MAX = 100  # of one service; each is two entries of the store
 #: For offers of what an earlier life of the framework has left to arrive, before anything is placed
@@ -52,11 +50,6 @@ LOOK_S = 5.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 1.0, 60.0
 #: Who ran for so long had nothing wrong with its start: its next end is the first again.
 STEADY_S = 60.0
-ADDRESS = "address"  # the attribute of an agent that says what it is reached by
-RACK = "rack"
-LOOPBACK = "127.0.0.1"
-KEPT_AS_MAX = 128  # characters of the id of a reservation, or of a volume
-_KEPT_AS = re.compile(rf"[A-Za-z0-9._-]{{1,{KEPT_AS_MAX}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +98,8 @@ class Service(Scheduler):
             raise ValueError(f"1 to {MEMBERS_MAX} {self.noun}s, not {count}")
         self.count = count
         self.needs = needs
-        self.identity: Identity | None = None
-        self.members: dict[str, Member] = {}
         self.log = logging.getLogger(type(self).__module__)
-        self._identity_version = 0
+        self.roster = Roster(self.noun, count, self.log)
         self._looking = True
         """Nothing is placed yet: an earlier life may have left its places."""
         self._on_agents_of_their_own = True
@@ -124,7 +115,7 @@ class Service(Scheduler):
 
     def why_not_yet(self, member: Member) -> str:
         """Why a member with a place is not to be launched yet; empty: it is."""
-        return "" if self._founders_placed() else "the others have no places yet"
+        return "" if self.roster.founders_placed() else "the others have no places yet"
 
     def endpoint(self, place: Place) -> str:
         """What is told to people and clients."""
@@ -133,36 +124,23 @@ class Service(Scheduler):
     async def all_up(self) -> None:
         """All members run. Called whenever that becomes true."""
 
-    def founders(self) -> list[Member]:
-        """The members that all others are told of, in order."""
-        assert self.identity is not None
-        return [self.members[self._name(at)] for at in range(self.identity.founders)]
+    @property
+    def identity(self) -> Identity | None:
+        """What all members share; None: it is not known yet."""
+        return self.roster.identity
 
-    def _founders_placed(self) -> bool:
-        return self.identity is not None and all(one.place for one in self.founders())
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """All of them by name, in order."""
+        return self.roster.members
 
     # --- what is known ----------------------------------------------------------------------------
 
     async def subscribed(self, framework_id: str) -> None:
-        """Read what the store knows; a service without any is new, or was torn down before.
-
-        Raises ValueError for a name that its places can not have.
-        """
-        entry = await self.store.get(IDENTITY)
-        if entry is not None:
-            self._identity_version = entry.version
+        """Read what the store knows; a service without any is new, or was torn down before."""
+        if await self.roster.load(self.store):
             self._looking = False
-            identity = Identity.of_entry(entry.value)
-            self._be(identity)
-            if self.identity != identity:
-                await self._keep_identity()
-            for key in await self.store.keys(MEMBER):
-                kept = await self.store.get(key)
-                member = self.members.get(key.removeprefix(MEMBER))
-                if kept is not None and member is not None:
-                    member.restore(kept.value, kept.version)
         elif self._looking:
-            _check_name(self._kept_as(Member(self._name(MEMBERS_MAX), MEMBERS_MAX)))
             _later(LOOK_S, self.look_no_more)
         self._place_next()
         await self._tell()
@@ -174,45 +152,24 @@ class Service(Scheduler):
         self._looking = False
         if self.identity is None:
             founders = min(self.count, self.founders_max)
-            self._set_identity(Identity(self.new_cluster_id(), founders, self.count))
+            self.roster.begin(Identity(self.new_cluster_id(), founders, self.count))
         self._place_next()
 
     def new_cluster_id(self) -> str:
         """An identity for a new service."""
         return uuid.uuid4().hex
 
-    def _be(self, identity: Identity) -> None:
-        """Be the service of this identity, as large as it is to be now."""
-        if identity.members > self.count:
-            self.log.warning(
-                "it has %d %ss, and none is ever removed: they are kept",
-                identity.members, self.noun,
-            )  # fmt: skip
-        self._set_identity(identity.grown(self.count, 0))
-
-    def _set_identity(self, identity: Identity) -> None:
-        self.identity = identity
-        for index in range(identity.members):
-            self.members.setdefault(self._name(index), Member(self._name(index), index))
-
-    def _name(self, index: int) -> str:
-        return f"{self.noun}-{index}"
-
-    def _kept_as(self, member: Member) -> str:
-        """The id of a member's reservation and of its volume: its role may have other services."""
-        return f"{self.name}.{member.name}"
-
     # --- offers -----------------------------------------------------------------------------------
 
     async def resource_offers(self, offers: Sequence[Offer]) -> None:
         """Each offer serves the members whose places it holds, else the next without a place."""
-        complete = self._founders_placed()
+        complete = self.roster.founders_placed()
         for offer in offers:
             await self._adopt(offer)
             if not await self._launch(offer) and not await self._place(offer):
                 self.decline(offer, refuse_s=self._patience_s(offer))
         self._place_next()
-        if not complete and self._founders_placed():
+        if not complete and self.roster.founders_placed():
             self.revive()  # who waited for the others is to see its volume again now
         await self._tell()
 
@@ -226,73 +183,37 @@ class Service(Scheduler):
             except (KeyError, ValueError) as error:
                 self.log.warning("%s is no member: %s", reservation.reservation_id, error)
                 continue
-            if self._is_nobodys_yet():
-                self._be(identity)
-            await self._adopt_place(name, identity, place)
-
-    def _is_nobodys_yet(self) -> bool:
-        """Whether no member can have data under the identity: agents may register long after the
-        look for an earlier life was over, and what is found then is the service still."""
-        if self.identity is None:
-            return True
-        places = [one.place for one in self.members.values() if one.place is not None]
-        return not self._identity_version and not self.identity.kept and not places
-
-    async def _adopt_place(self, name: str, identity: Identity, place: Place) -> None:
-        assert self.identity is not None
-        member = self.members.get(name)
-        if member is not None and member.place is not None:
-            return  # it is where it is known to be, nearly always
-        if self.identity.cluster_id != identity.cluster_id:
-            self.log.warning("%s on %s is another service's", name, place.hostname)
-            return
-        self._set_identity(self.identity.grown(self.count, identity.kept))
-        member = self.members[name]
-        self.log.info("%s is found again on %s", name, place.hostname)
-        member.place = place
-        await self._keep_identity()
-        member.version = await self.store.put(f"{MEMBER}{name}", member.entry(), member.version)
+            await self.roster.adopt(self.store, name, identity, place)
 
     async def _launch(self, offer: Offer) -> bool:
         """Launch the members whose volumes are here: they run nowhere."""
         there = {volume.volume_id for volume in offer.volumes}
-        tasks: list[Task] = []
+        tasks: dict[str, Task] = {}
         changes: dict[str, tuple[bytes, int]] = {}
         mending: list[CreateVolume] = []
-        for member in self._here(offer):
+        for member in self.roster.on(offer.agent_id):
             assert member.place is not None
-            kept_as = self._kept_as(member)
-            part = offer.resources.of_reservation(kept_as)
-            if kept_as not in there:
-                if (
-                    part.disk >= member.place.resources.disk
-                ):  # reserved, but its volume was not made
+            part = offer.resources.of_reservation(kept_as(self.name, member))
+            if kept_as(self.name, member) not in there:
+                # Reserved, but its volume was not made.
+                if part.disk >= member.place.resources.disk:
                     mending.append(self._volume(member, member.place))
                 continue
             if not part or self.why_not_yet(member) or time.monotonic() < member.not_before_s:
                 continue
             member.attempt += 1
             member.up = False
-            tasks.append(self._task(member, part))
-            changes[f"{MEMBER}{member.name}"] = (member.entry(), member.version)
+            tasks[member.name] = self._task(member, part)
+            changes |= self.roster.entries(member)
         if mending and not tasks:
             self.accept(offer, mending)
             return True
         if not tasks:
             return False
-        self.launch(offer, tasks, store=changes)
-        for member in self._here(offer):
-            if f"{MEMBER}{member.name}" in changes:
-                await self._read(member)
+        self.launch(offer, list(tasks.values()), store=changes)
+        for name in tasks:
+            await self.roster.read(self.store, self.members[name])
         return True
-
-    def _here(self, offer: Offer) -> list[Member]:
-        """The members whose places are on the agent of an offer."""
-        return [
-            member
-            for member in self.members.values()
-            if member.place is not None and member.place.agent_id == offer.agent_id
-        ]
 
     def _task(self, member: Member, part: Resources) -> Task:
         what = self.running(member)
@@ -304,17 +225,17 @@ class Service(Scheduler):
             environment=what.environment,
             uris=what.uris,
             kill_grace_ms=round(what.kill_grace_s * 1_000),
-            volumes=[VolumeMount(self._kept_as(member), self.volume_path)],
+            volumes=[VolumeMount(kept_as(self.name, member), self.volume_path)],
         )
 
     async def _place(self, offer: Offer) -> bool:
         """Reserve for the next member that has no place, with its volume, in one go with the word
         that it is there (D16)."""
-        member = self._next()
+        member = self.roster.next_to_place()
         free = offer.resources.unreserved()
         if self._looking or member is None or self.identity is None:
             return False
-        if self._on_agents_of_their_own and self._here(offer):
+        if self._on_agents_of_their_own and self.roster.on(offer.agent_id):
             return False
         if not free.covers(self.needs.amount):
             return False
@@ -322,25 +243,21 @@ class Service(Scheduler):
             ports = free.take_ports(self.needs.ports)
         except Shortfall:
             return False
-        address = await asyncio.to_thread(self._address, offer)
+        address = await asyncio.to_thread(address_of, offer, self.log)
         place = Place(
-            offer.agent_id, offer.hostname, address, _rack(offer), self.needs.amount + ports
+            offer.agent_id, offer.hostname, address, rack_of(offer), self.needs.amount + ports
         )
         labels = self.identity.labels(self.name, member, place)
         reserve = Reserve(
-            self._kept_as(member),
+            kept_as(self.name, member),
             place.resources,
             labels,
             operation_id=_operation(member, RESERVING),
         )
         member.place, member.reserving = place, reserve.operation_id
-        changes = {f"{MEMBER}{member.name}": (member.entry(), member.version)}
-        if not self._identity_version:
-            changes[IDENTITY] = (self.identity.entry(), 0)
-        self.accept(offer, [reserve, self._volume(member, place)], store=changes)
-        await self._read(member)
-        kept = await self.store.get(IDENTITY)
-        self._identity_version = kept.version if kept is not None else 0
+        making = self._volume(member, place)
+        self.accept(offer, [reserve, making], store=self.roster.entries(member))
+        await self.roster.read(self.store, member)
         if member.place is not None:
             self.log.info(
                 "%s has its place on %s: %s", member.name, offer.hostname, place.resources
@@ -350,46 +267,26 @@ class Service(Scheduler):
     def _volume(self, member: Member, place: Place) -> CreateVolume:
         size = Resources(disk=place.resources.disk)
         return CreateVolume(
-            self._kept_as(member),
+            kept_as(self.name, member),
             size,
-            self._kept_as(member),
+            kept_as(self.name, member),
             operation_id=_operation(member, MAKING),
         )
-
-    def _address(self, offer: Offer) -> str:
-        """What others reach an agent by. Looks its name up, so it blocks."""
-        if told := _attribute(offer, ADDRESS):
-            return told
-        try:
-            socket.getaddrinfo(offer.hostname, None)
-        except OSError:
-            self.log.warning(
-                "%s is no name that can be looked up here: it is taken for this machine. Else give "
-                "its agent --attributes 'address:...'", offer.hostname,
-            )  # fmt: skip
-            return LOOPBACK
-        return offer.hostname
 
     def _patience_s(self, offer: Offer) -> float | None:
         """For how long what is offered is of no use."""
         if self._looking:
             return LOOK_S
         now_s = time.monotonic()
-        waits_s = [one.not_before_s - now_s for one in self._here(offer) if not one.up]
+        waits_s = [one.not_before_s - now_s for one in self.roster.on(offer.agent_id) if not one.up]
         later_s = [each for each in waits_s if each > 0]
         return min(later_s) if later_s else BACKOFF_S_MIN
 
     # --- what is asked for ------------------------------------------------------------------------
 
-    def _next(self) -> Member | None:
-        """The first member that has no place. One that an earlier life had is not among them."""
-        kept = 0 if self.identity is None else self.identity.kept
-        members = self.members.values()
-        return next((one for one in members if one.place is None and one.index >= kept), None)
-
     def _place_next(self) -> None:
         """Ask for a place for the next member that has none, or for nothing."""
-        if self._looking or self._next() is None:
+        if self._looking or self.roster.next_to_place() is None:
             self._ask(None)
             return
         hosts = {one.place.hostname for one in self.members.values() if one.place is not None}
@@ -418,7 +315,7 @@ class Service(Scheduler):
             self._on_agents_of_their_own = False
             self.log.info("there are fewer agents than %ss: some share one", self.noun)
             self._place_next()
-        elif (member := self._next()) is not None:
+        elif (member := self.roster.next_to_place()) is not None:
             member.trouble = f"no agent can hold it: {message}"
         await self._tell()
 
@@ -435,7 +332,7 @@ class Service(Scheduler):
         # Of a volume that could not be made the disk stays reserved, and is offered. Of an earlier
         # place's end, which may be said again, the present one hears nothing.
         reserving = member.reserving == status.operation_id
-        if reserving and not member.attempt and await self._drop(member):
+        if reserving and not member.attempt and await self.roster.drop(self.store, member):
             self._place_next()
         await self._tell()
 
@@ -481,29 +378,7 @@ class Service(Scheduler):
         member.not_before_s = now_s + wait_s
         self.log.warning("%s ended: %s", member.name, why)
 
-    # --- the store --------------------------------------------------------------------------------
-
-    async def _keep_identity(self) -> None:
-        assert self.identity is not None
-        version = await self.store.put(IDENTITY, self.identity.entry(), self._identity_version)
-        self._identity_version = version
-
-    async def _read(self, member: Member) -> None:
-        """What became of what was written along with an accept: it was done, or nothing was."""
-        entry = await self.store.get(f"{MEMBER}{member.name}")
-        if entry is None:
-            member.place, member.version = None, 0
-        else:
-            member.restore(entry.value, entry.version)
-
-    async def _drop(self, member: Member) -> bool:
-        try:
-            await self.store.delete(f"{MEMBER}{member.name}", member.version)
-        except StoreConflict:
-            await self._read(member)
-            return False
-        member.place, member.version = None, 0
-        return True
+    # --- what people are told ---------------------------------------------------------------------
 
     async def _tell(self) -> None:
         """Keep what is waited for where people can see it, when it has changed."""
@@ -545,30 +420,8 @@ class Service(Scheduler):
         return f"{down[0].name}: {self.why_not_yet(down[0]) or 'its start'}"
 
 
-def _rack(offer: Offer) -> str:
-    return _attribute(offer, RACK) or offer.zone
-
-
-def _attribute(offer: Offer, name: str) -> str:
-    """What its agent says of itself under that name; empty: nothing."""
-    for attribute in offer.attributes:
-        if attribute.name == name:
-            value = attribute.value
-            return f"{value / 1_000:g}" if isinstance(value, int) else str(value)
-    return ""
-
-
 def _operation(member: Member, what: str) -> str:
     return f"{member.name}.{what}{uuid.uuid4().hex[:16]}"
-
-
-def _check_name(kept_as: str) -> None:
-    """Raises ValueError for a framework's name that no reservation can begin with."""
-    if _KEPT_AS.fullmatch(kept_as) is None:
-        raise ValueError(
-            f"its places would be called {kept_as!r}: give it a name of A-Z a-z 0-9 . _ -, and at "
-            f"most {KEPT_AS_MAX} characters with the member's"
-        )
 
 
 def _later(delay_s: float, function: Callable[[], None]) -> None:
@@ -577,12 +430,3 @@ def _later(delay_s: float, function: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(delay_s, function)
     except RuntimeError:
         function()
-
-
-def host_and_port(host: str, port: int) -> str:
-    """As addresses are written: an IPv6 address in brackets."""
-    try:
-        bare = ipaddress.ip_address(host)
-    except ValueError:
-        return f"{host}:{port}"
-    return f"[{host}]:{port}" if bare.version == 6 else f"{host}:{port}"

@@ -11,7 +11,8 @@ import pytest
 from mesoslite import CreateVolume, Offer, Reservation, Reserve, Resources, Task, TaskState
 from mesoslite.testing import AcceptOffers, Harness, offer, status
 from mesoslite_cassandra.scheduler import Cassandra
-from mesoslite_services.service import MEMBER, PLACING, WAITS_FOR
+from mesoslite_services.roster import MEMBER
+from mesoslite_services.service import PLACING, WAITS_FOR
 
 AGENTS = ("a1", "a2", "a3")
 

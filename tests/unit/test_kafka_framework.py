@@ -20,12 +20,15 @@ from mesoslite import (
     Task,
     TaskState,
 )
+from mesoslite.model import ID_PATTERN
 from mesoslite.scheduler.protocol import OnOperation
 from mesoslite.testing import AcceptOffers, Decisions, Harness, offer, status
 from mesoslite_kafka.scheduler import MAKING_TOPICS, Kafka
 from mesoslite_services.jars import LockList, locked
 from mesoslite_services.java import NO_JAVA
-from mesoslite_services.service import ENDPOINT, IDENTITY, MEMBER, PLACING, WAITS_FOR
+from mesoslite_services.members import Member
+from mesoslite_services.roster import IDENTITY, MEMBER, kept_as
+from mesoslite_services.service import ENDPOINT, PLACING, WAITS_FOR
 from mesoslite_services.sizes import heap_within, mem_for
 
 NEED = Resources(cpus=0.5, mem=768, disk=2048)
@@ -292,11 +295,15 @@ def test_the_end_of_an_earlier_place_takes_nothing_from_the_present_one() -> Non
 
 
 @pytest.mark.parametrize("name", ["my kafka", "k" * 120])
-def test_a_name_that_its_places_can_not_have_is_refused_at_the_start(name: str) -> None:
+def test_a_name_that_no_reservation_can_have_is_told_apart_by_its_hash(name: str) -> None:
     kafka = Kafka()
     kafka.name = name
-    with pytest.raises(ValueError, match="give it a name of"):
-        Harness(kafka).subscribed()
+    reserve = Bench(kafka).place("a1")
+    assert ID_PATTERN.fullmatch(reserve.reservation_id)
+    assert reserve.reservation_id.endswith(".broker-0")
+    assert reserve.labels["service"] == name
+    other = kept_as(name.replace(" ", "-") + "k", Member("broker-0", 0))
+    assert other != reserve.reservation_id
 
 
 def test_a_volume_that_was_not_made_is_asked_for_again() -> None:
