@@ -58,6 +58,8 @@ class OneByOne(Scheduler):
     """Launches one task after the other, each on the first offer after the end of the one before.
 
     Notes when, by `time.time_ns`: each launch, RUNNING, end, and the first offer after each end.
+    That offer may come before FINISHED, which waits until RUNNING is acknowledged, while the master
+    gives away what is free as soon as it is free (in Mesos too): then it is held until FINISHED.
     """
 
     failover_timeout_s = 10.0
@@ -71,21 +73,20 @@ class OneByOne(Scheduler):
         self._command = command
         self._tasks = tasks
         self._free = True
+        self._held: Offer | None = None
 
     def resource_offers(self, offers: Sequence[Offer]) -> None:
-        """Take the first; there is one agent."""
-        if not self._free:
-            return
-        if len(self.offered_ns) < self._tasks:
-            self._free = False
-            number = len(self.launched_ns)
-            self.offered_ns.append(time.time_ns())
-            self.launched_ns.append(time.time_ns())
-            task = Task(f"{self.name}-{number}", self._command, NEEDS)
-            self.launch(offers[0], task)
-        else:
-            self.offered_ns.append(time.time_ns())
-            self.teardown()
+        """There is one agent: what holds a task is offered again when the one before has ended."""
+        for offer in offers:
+            if offer.resources.covers(NEEDS):
+                self.offered_ns.append(time.time_ns())
+                self._held = offer
+                self.hold(offer)
+                self._go_on()
+
+    def offer_rescinded(self, offer_id: str) -> None:
+        """There is nobody else to give it to."""
+        raise AssertionError(f"offer {offer_id} was rescinded")
 
     def status_update(self, status: TaskStatus) -> None:
         """Go on at the end of the task; anything but a good end spoils the run."""
@@ -93,9 +94,21 @@ class OneByOne(Scheduler):
             self.running_ns.append(time.time_ns())
         elif status.state is TaskState.FINISHED:
             self._free = True
+            self._go_on()
         elif status.terminal:
             self.wrong = status
             self.teardown()
+
+    def _go_on(self) -> None:
+        if self._held is None or not self._free:
+            return
+        number = len(self.launched_ns)
+        if number == self._tasks:
+            self.teardown()
+            return
+        offer, self._held, self._free = self._held, None, False
+        self.launched_ns.append(time.time_ns())
+        self.launch(offer, Task(f"{self.name}-{number}", self._command, NEEDS))
 
     def check(self) -> None:
         """Assert that all that was to be done was done."""

@@ -147,6 +147,9 @@ class Scheduler:
         What is neither launched on nor held goes back, and is offered again after 5 seconds; after
         up to 60 while nothing is called but `decline`. `revive` asks for offers at once.
 
+        What a task leaves may be offered before `status_update` tells of its end, since resources
+        are given away as soon as they are free: who takes one task at a time holds such an offer.
+
         Who has called `request` is offered only what was requested, cut to whole units of it:
         `offer.request_id` tells of which request.
         """

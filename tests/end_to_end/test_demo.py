@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mesoslite.cli.frameworks import installed
 from tests.end_to_end.command import COMMAND, clean_environment, left_behind
 
 DEMO_S_MAX = 110.0
@@ -93,4 +94,5 @@ def test_a_framework_that_is_not_installed_is_named(home: Path) -> None:
     with start(home, "--framework", "nonesuch") as demo:
         out, err = demo.communicate(timeout=DEMO_S_MAX)
     assert (demo.returncode, out) == (3, "")
-    assert err == "mesoslite: no framework 'nonesuch' is installed; there are: demo\n"
+    there_are = ", ".join(sorted(installed()))
+    assert err == f"mesoslite: no framework 'nonesuch' is installed; there are: {there_are}\n"
