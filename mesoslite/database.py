@@ -289,11 +289,14 @@ class Database:
         what remains, it counts the commits. How far it was taken stands in the log's index, which
         is opened once and for as long as the connection: closing it drops SQLite's locks on it.
         """
+        log_path = Path(f"{self._path}-wal")
+        if (_size(log_path) or 0) <= LOG_HEADER.size:
+            return 0  # of a new file, or of one that was folded: nothing to ask its index about
         try:
             if self._index < 0:
                 self._index = os.open(f"{self._path}-shm", os.O_RDONLY | os.O_CLOEXEC)
             [taken] = INDEX_HEADER.unpack(os.pread(self._index, INDEX_HEADER.size, 0))
-            with Path(f"{self._path}-wal").open("rb") as file:
+            with log_path.open("rb") as file:
                 return commits_behind(file, taken)
         except FileNotFoundError:
             return 0
