@@ -6,9 +6,9 @@ TEXT is the kind to prefer: constraints compare only texts, as in Mesos. A key m
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 
+from mesoslite.immutable import dataclass
 from mesoslite.ranges import Ranges, normal, parse_ranges, ranges_text
 from mesoslite.spelling import SCALAR_MAX, THOUSANDTHS, scalar_text
 

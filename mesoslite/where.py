@@ -28,6 +28,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from mesoslite import immutable
 from mesoslite.attributes import Attribute
 from mesoslite.spelling import THOUSANDTHS, scalar_text
 
@@ -83,7 +84,7 @@ class InvalidWhere(ValueError):
         return f"{before}{shown}{after}\n{mark}^"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable.dataclass(frozen=True, slots=True)
 class Place:
     """Where an agent is: all that an expression can speak of."""
 

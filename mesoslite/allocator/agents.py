@@ -144,11 +144,13 @@ class Agent:
 
     def hold(self, client: Client, amount: Resources) -> None:
         """`client` has a task that holds this as well, whether or not so much is free."""
-        fits = not self.over and self.free.covers(amount)
         self._add_held(client, amount)
-        if fits:
+        if self.over:
+            self.count_anew()
+            return
+        try:
             self.free -= amount
-        else:
+        except Shortfall:
             self.count_anew()
 
     def offer(self, client: Client, amount: Resources) -> None:

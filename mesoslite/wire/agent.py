@@ -9,7 +9,6 @@ from itertools import chain, groupby
 from typing import Any, assert_never
 
 from mesoslite.files import FILE_CHUNK_BYTES_MAX, FILE_NAMES, POST_MORTEM, FileChunk, FileRead
-from mesoslite.immutable import twins
 from mesoslite.messages import (
     AcknowledgeOperation,
     AcknowledgeStatus,
@@ -60,7 +59,7 @@ from mesoslite.wire.nouns import (
     framework_reference_from_wire,
     nested_task,
     others_to_keep,
-    task_to_look_at,
+    tasks_to_look_at,
     write_agent_info,
     write_framework_reference,
     write_task,
@@ -221,8 +220,8 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
         case _End(register):
             end = slot.register_end
             end.SetInParent()
-            for counted in _COUNTED:
-                setattr(end, counted, _count(register, counted))
+            for counted, number in zip(_COUNTED, _counts(register), strict=True):
+                setattr(end, counted, number)
         case Register() | StatusReport():
             raise AssertionError(f"a {type(call).__name__} is opened before it is written")
         case _:
@@ -233,11 +232,15 @@ def _write_call(slot: pb.AgentCall, call: _Piece) -> None:
 _COUNTED = ("frameworks", "tasks", "reservations", "volumes", "operations")
 
 
-def _count(register: Register, what: str) -> int:
-    """Of one of _COUNTED: tasks are counted, not the groups in which they are told."""
-    if what == "tasks":
-        return sum([len(each.tasks) for each in register.tasks])
-    return len(getattr(register, what))
+def _counts(register: Register) -> tuple[int, int, int, int, int]:
+    """Of each in _COUNTED: tasks are counted, not the groups in which they are told."""
+    return (
+        len(register.frameworks),
+        sum([len(each.tasks) for each in register.tasks]),
+        len(register.reservations),
+        len(register.volumes),
+        len(register.operations),
+    )
 
 
 def _write_tasks(slot: pb.TasksOnAgent, each: TasksOnAgent) -> None:
@@ -324,24 +327,29 @@ class Registration:
         if self._begun is None:
             raise MalformedMessage("register_part", None, "came before its beginning")
         self._bytes += slot.ByteSize()
-        for have, most, what in (
-            (self._bytes, self._bytes_max, "bytes"),
-            (len(self._reservations) + len(slot.reservations), RESERVATIONS_MAX, "reservations"),
-            (len(self._volumes) + len(slot.volumes), VOLUMES_MAX, "volumes"),
-            (len(self._operations) + len(slot.operations), limit.LIST_MAX, "operations"),
-        ):
-            if have > most:
-                raise check.too_big("register_part", have, most, what)
+        if self._bytes > self._bytes_max:
+            raise check.too_big("register_part", self._bytes, self._bytes_max, "bytes")
         try:
             for one in slot.frameworks:
                 self._add_framework(framework_reference_from_wire(one))
             for each in slot.tasks:
                 self._add_tasks(each)
-            self._reservations += map(reservation_from_wire, slot.reservations)
-            self._volumes += map(volume_from_wire, slot.volumes)
-            self._operations += map(operation_status_from_wire, slot.operations)
+            if slot.reservations or slot.volumes or slot.operations:
+                self._add_estate(slot)
         except MalformedMessage as why:
             raise why.inside("register_part") from None
+
+    def _add_estate(self, slot: pb.RegisterPart) -> None:
+        for have, most, what in (
+            (len(self._reservations) + len(slot.reservations), RESERVATIONS_MAX, "reservations"),
+            (len(self._volumes) + len(slot.volumes), VOLUMES_MAX, "volumes"),
+            (len(self._operations) + len(slot.operations), limit.LIST_MAX, "operations"),
+        ):
+            if have > most:
+                raise check.too_big(what, have, most, what)
+        self._reservations += map(reservation_from_wire, slot.reservations)
+        self._volumes += map(volume_from_wire, slot.volumes)
+        self._operations += map(operation_status_from_wire, slot.operations)
 
     def _add_framework(self, framework: FrameworkReference) -> None:
         if framework.framework_id in self._frameworks:
@@ -359,8 +367,8 @@ class Registration:
             raise check.too_big("tasks", self._count, self._tasks_max, "tasks")
         framework_id = check.identifier(slot.framework_id, "framework_id")
         role = check.role(slot.role, "role")
-        first = task_to_look_at(slot.task)
-        task_ids = [first.task_id, *check.new_identifiers(list(more), "more_task_ids")]
+        tasks = tuple(tasks_to_look_at(slot.task, more))
+        task_ids = [task.task_id for task in tasks]
         known = self._task_ids.get(framework_id)
         if known is None:
             known = self._task_ids[framework_id] = set()
@@ -368,7 +376,6 @@ class Registration:
         known.update(task_ids)
         if len(known) < all_others:
             raise self._twice(framework_id, task_ids)
-        tasks = (first, *twins(first, "task_id", task_ids[1:]))
         states = columns.read(slot.states, size, 0, "states", TASK_STATES.member)
         self._tasks.append(TasksOnAgent(framework_id, role, tasks, tuple(states)))
 
@@ -394,11 +401,13 @@ class Registration:
             tuple(self._volumes),
             tuple(self._operations),
         )
-        for counted in _COUNTED:
-            said, came = getattr(slot, counted), _count(register, counted)
-            if said != came:
-                why = f"counts {said} {counted}, and {came} came"
-                raise MalformedMessage("register_end", None, why)
+        counted = (slot.frameworks, slot.tasks, slot.reservations, slot.volumes, slot.operations)
+        if counted != (counts := _counts(register)):
+            what, said, came = next(
+                each for each in zip(_COUNTED, counted, counts, strict=True) if each[1] != each[2]
+            )
+            why = f"counts {said} {what}, and {came} came"
+            raise MalformedMessage("register_end", None, why)
         self._begun = None
         self._forget()
         return register

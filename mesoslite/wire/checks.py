@@ -108,15 +108,6 @@ def identifier_or_empty(value: str, field: str) -> str:
     return identifier(value, field) if value else value
 
 
-def new_identifiers(values: Sequence[str], field: str) -> Sequence[str]:
-    """Ids that are mostly read for the first time and seldom again soon: 0.1 us each. They are not
-    remembered, so that those which do come again are."""
-    if not are_ids(values):
-        for value in values:
-            identifier(value, field)  # it says which
-    return values
-
-
 def identifiers(values: Sequence[str], field: str, most: int) -> tuple[str, ...]:
     """Several ids; one that is there twice is for the machines to judge."""
     bounded(values, field, most, "ids")

@@ -19,6 +19,7 @@ from mesoslite.model import (
     TaskReference,
     TaskStatus,
     Uri,
+    are_ids,
     shape_of,
 )
 from mesoslite.v1 import agent_pb2
@@ -313,16 +314,22 @@ def task_from_wire(slot: pb.Task) -> Task:
 
 
 def _read_task(slot: pb.Task, encoded: bytes) -> Task:
+    task_id = check.identifier(slot.task_id, "task_id")
+    like = _task_like(slot, task_id, encoded)
+    return like if like.task_id is task_id else twins(like, "task_id", (task_id,))[0]
+
+
+def _task_like(slot: pb.Task, task_id: str, encoded: bytes) -> Task:
+    """This task, or one read before that differs by its id alone. `task_id` is checked."""
     if (size := len(encoded)) > limit.TASK_BYTES_MAX:
         raise check.too_big("task", size, limit.TASK_BYTES_MAX, "bytes")
-    task_id = check.identifier(slot.task_id, "task_id")
     # The id is the first field: a tag, a byte of length up to 127, and ASCII. For an id of 128 this
     # is one byte off, so it is neither found nor kept: each field after the id begins with a tag.
     id_end = 2 + len(task_id)
     body = encoded[id_end:]
     like = _LIKE.get(body)
     if like is not None:
-        return another(like, task_id, "task_id")
+        return like
     task = _checked_task(slot)
     if encoded[2:id_end] == task_id.encode() and size <= SHAPE_BYTES_MAX:
         if len(_LIKE) >= SHAPES_MAX:
@@ -500,12 +507,22 @@ def nested_task(slot: pb.Task) -> Task:
         raise why.inside("task") from None
 
 
-def task_to_look_at(slot: pb.Task) -> Task:
-    """`nested_task` for who does not write it down again, so that its encoding is not kept."""
+def tasks_to_look_at(slot: pb.Task, more_ids: Sequence[str]) -> list[Task]:
+    """The task, and those that differ from it by their ids alone, for who does not write them down
+    again, so that no encoding is kept. ~2 us, and 0.3 us for each. Raises MalformedMessage.
+
+    The ids are mostly read for the first time and seldom again soon: they are not remembered, so
+    that those which do come again are.
+    """
+    task_ids = [slot.task_id, *more_ids]
+    if not are_ids(task_ids):
+        check.identifier(task_ids[0], "task.task_id")
+        check.identifiers_at_once(task_ids[1:], "more_task_ids")
     try:
-        return _read_task(slot, slot.SerializeToString())
+        like = _task_like(slot, task_ids[0], slot.SerializeToString())
     except MalformedMessage as why:
         raise why.inside("task") from None
+    return twins(like, "task_id", task_ids)
 
 
 def references_from_wire(slots: Sequence[pb.TaskReference]) -> tuple[TaskReference, ...]:
