@@ -17,6 +17,7 @@ from mesoslite import FrameworkError, Refusal, Scheduler, run_async
 from mesoslite.cli import frameworks, tables
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Code, Failure, note, one_line
+from mesoslite.cli.framework_places import wait_for_places
 from mesoslite.cli.options import Chosen
 from mesoslite.cli.outcome import SIGNAL_BASE
 from mesoslite.credentials import TOKEN_FILE_VARIABLE, find_token_file
@@ -93,6 +94,8 @@ class _Run:
         return self._scheduler.failover_timeout_s >= LIVES_ON_S_MIN
 
     async def run(self) -> int:
+        if self._lives_on:
+            await wait_for_places(self._operator, self._scheduler.name)
         session = asyncio.create_task(
             run_async(
                 self._scheduler,
