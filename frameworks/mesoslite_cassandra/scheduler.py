@@ -17,6 +17,7 @@ from mesoslite_cassandra.settings import (
     LOGBACK,
     NATIVE,
     NODE,
+    NODETOOL,
     SEEDS_MAX,
     rack_properties,
     yaml,
@@ -119,4 +120,6 @@ class Cassandra(Service):
             "DIRECT": f"{heap // 2}m",
             "JAVA_OPTIONS": self.java_options,
         }
-        return Running(["sh", "-c", NODE], environment, self.jars, STOP_GRACE_S)
+        return Running(
+            ["sh", "-c", NODE], environment, self.jars, STOP_GRACE_S, {"nodetool": NODETOOL}
+        )

@@ -82,6 +82,13 @@ exec java {JVM} -Xms"$HEAP" -Xmx"$HEAP" -XX:MaxDirectMemorySize="$DIRECT" \\
 )
 
 
+#: On the node's own host, for JMX is on the loopback alone. Its history is written below HOME.
+NODETOOL = (
+    "HOME=$PWD exec java -Xmx64m -cp 'jars/*' org.apache.cassandra.tools.NodeTool "
+    '-h 127.0.0.1 -p "$JMX_PORT" "$@"'
+)
+
+
 def yaml(name: str, member: Member, seeds: Sequence[Member], config: Mapping[str, str]) -> str:
     """A node's cassandra.yaml. What `config` says goes before what is chosen here."""
     place = member.place

@@ -18,7 +18,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mesoslite import (
     CreateVolume,
@@ -42,10 +42,12 @@ from mesoslite_services.roster import Roster, kept_as
 
 PLACING = "place"  # the one request: for the next member that has no place
 ENDPOINT, WAITS_FOR = "endpoint/", "waits-for"  # keys of the store that people are shown
+TOOL = "exec/"  # labels of tasks: what people may run beside them
 RESERVING, MAKING = "r-", "v-"  # what the ids of operations begin with, behind their member
 MEMBERS_MAX = 100  # of one service; each is two entries of the store
 #: For offers of what an earlier life of the framework has left to arrive, before anything is placed
-#: anew: a master sends them at once to who has just subscribed.
+#: anew: a master sends them at once to who has just subscribed. For agents that are away
+#: `mesoslite framework run` has waited by then.
 LOOK_S = 5.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 1.0, 60.0
 #: Who ran for so long had nothing wrong with its start: its next end is the first again.
@@ -78,6 +80,8 @@ class Running:
     environment: Mapping[str, str]
     uris: Sequence[Uri]
     kill_grace_s: float
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """What `mesoslite framework exec` runs beside it: a line for `sh` by name, words as "$@"."""
 
 
 class Service(Scheduler):
@@ -226,6 +230,7 @@ class Service(Scheduler):
             uris=what.uris,
             kill_grace_ms=round(what.kill_grace_s * 1_000),
             volumes=[VolumeMount(kept_as(self.name, member), self.volume_path)],
+            labels={f"{TOOL}{name}": line for name, line in what.tools.items()},
         )
 
     async def _place(self, offer: Offer) -> bool:

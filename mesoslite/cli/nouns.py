@@ -220,6 +220,27 @@ def framework_run(
     raise typer.Exit(run(name, context.args, chosen(context, master, token_file)))
 
 
+@framework_app.command("exec", context_settings={"allow_interspersed_args": False})
+def framework_exec(
+    context: typer.Context,
+    framework: _Some,
+    words: Annotated[
+        list[str], typer.Argument(metavar="TOOL [WORDS...]", help="The tool and its words.")
+    ],
+    task: Annotated[
+        str, typer.Option("--task", metavar="TASK", help="Beside this task: its name or id.")
+    ] = "",
+    master: Master = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Run a tool of a framework beside one of its tasks, as if it ran here:
+    [b]mesoslite framework exec cassandra nodetool status[/b]
+    """
+    from mesoslite.cli.framework_exec import execute
+
+    raise typer.Exit(execute(framework, task, words, chosen(context, master, token_file)))
+
+
 @framework_app.command("status")
 def framework_status(
     context: typer.Context,

@@ -26,7 +26,7 @@ TASK_BYTES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The command line of `mesoslite run`."""
+    """What `mesoslite run` is told."""
 
     command: tuple[str, ...]
     cpus: str = "0.1"
@@ -38,6 +38,8 @@ class RunOptions:
     image: str | None = None
     env: tuple[str, ...] = ()
     uris: tuple[str, ...] = ()
+    files: tuple[Uri, ...] = ()
+    """Beside those, with all that a `Uri` can say."""
     user: str | None = None
     role: str = "*"
     attributes: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ class Plan:
                 name=self.name,
                 environment=dict(environment(options.env)),
                 user=options.user,
-                uris=tuple(map(uri, options.uris)),
+                uris=(*map(uri, options.uris), *options.files),
                 image=options.image,
                 containerizer=self.containerizer,
                 kill_grace_ms=round(options.grace_s * 1_000),
