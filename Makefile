@@ -17,10 +17,10 @@ help: ## Print this list
 demo: venv-containers ## Start a master and three agents, run a framework, watch, clean up
 	@$(BIN)/mesoslite demo
 
-test: venv-tests ## Run the test suite, containers included; test-services has the data services
-	@$(BIN)/python -m pytest --ignore=tests/services
+test: venv-services ## Run the test suite, containers and data services included
+	@$(BIN)/python -m pytest
 
-test-services: venv-services ## Test real data services, or with LONG=1 as long as it takes
+test-services: venv-services ## Test real data services alone, or with LONG=1 as long as it takes
 	@MESOSLITE_LONG=$(LONG) $(BIN)/python -m pytest tests/services
 
 check: venv ## Format, lint, types, import rules, protos, quick tests: under a minute

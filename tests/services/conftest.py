@@ -1,20 +1,19 @@
 """Clusters for real data services, which share what was fetched for an earlier run of the tests.
 
-`make test-services` runs them in their short forms, with LONG=1 in their long ones.
+`make test` runs their short forms, `make test-services LONG=1` their long ones.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mesoslite.daemon import cache_dir
-from tests.end_to_end.command import Dev, left_behind
+from tests.end_to_end.cluster import running_cluster
+from tests.services.hosts import Hosts
+from tests.services.requirements import need, why_no_jars, why_no_java
 
 AGENTS = 3
 
@@ -33,19 +32,32 @@ def long() -> bool:
     return os.environ.get("MESOSLITE_LONG") == "1"
 
 
+@pytest.fixture(scope="session")
+def why_no_kafka() -> str:
+    """Why Kafka can not run here; empty: its jars are here, too."""
+    return why_no_java(17) or why_no_jars("mesoslite_kafka")
+
+
+@pytest.fixture(scope="session")
+def why_no_cassandra() -> str:
+    """Why Cassandra can not run here; empty: its jars are here, too."""
+    return why_no_java(17, 17) or why_no_jars("mesoslite_cassandra")
+
+
 @pytest.fixture
-def cluster() -> Iterator[Dev]:
-    """Three agents with room for a service, which must leave nothing behind."""
-    if shutil.which("java") is None:
-        pytest.skip("there is no java on this host")
-    with tempfile.TemporaryDirectory(prefix="services-home-") as folder:
-        dev = Dev(
-            Path(folder),
-            *("--agents", str(AGENTS), "--cpus", "6", "--mem", "6GiB", "--disk", "12GiB"),
-            environment={"MESOSLITE_FETCH_CACHE": str(cache_dir("fetched"))},
-        )
-        try:
-            yield dev.ready()
-        finally:
-            dev.stop()
-        assert left_behind(dev.home, dev.agent_ids) == []
+def kafka(why_no_kafka: str) -> None:
+    """Skip where Kafka can not run."""
+    need(why_no_kafka)
+
+
+@pytest.fixture
+def cassandra(why_no_cassandra: str) -> None:
+    """Skip where Cassandra can not run."""
+    need(why_no_cassandra)
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    """A master and as many agents with room for a service, which must leave nothing behind."""
+    with running_cluster() as cluster:
+        yield Hosts(cluster, AGENTS, "cpus:2;mem:2048;disk:4096")

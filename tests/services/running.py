@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.end_to_end.command import COMMAND, Dev
+from mesoslite.credentials import find_token_file
+from tests.end_to_end.command import COMMAND
 from tests.end_to_end.waiting import wait_until
+from tests.services.hosts import Hosts
 
 READY_S_MAX = 600.0  # for jars to come, and three virtual machines to start on a busy host
 
@@ -21,18 +25,25 @@ READY_S_MAX = 600.0  # for jars to come, and three virtual machines to start on 
 class Framework:
     """`mesoslite framework run NAME ...` against a cluster. Use as a context."""
 
-    def __init__(self, dev: Dev, *words: str) -> None:
-        self.dev = dev
+    def __init__(self, hosts: Hosts, *words: str) -> None:
+        self.hosts = hosts
         self.words = words
         self.name = words[0]
-        self.log = dev.home / f"{self.name}.log"
+        self.log = hosts.home / f"{self.name}.log"
+        self._places = itertools.count(1)
         self.scheduler = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        """As on a host where it never was: with the cluster's address and its token alone."""
+        elsewhere = self.hosts.home / f"{self.name}-scheduler-{next(self._places)}"
+        elsewhere.mkdir()
+        token_file = find_token_file(None, self.hosts.environment)
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [COMMAND, "framework", "run", *self.words],
-                env=self.dev.environment,
+                cwd=elsewhere,
+                env=self.hosts.environment
+                | {"HOME": str(elsewhere), "MESOSLITE_TOKEN_FILE": str(token_file)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -47,11 +58,21 @@ class Framework:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:
+            error.add_note(f"{self.name} said:\n{self.said()[-4_000:]}")
+            error.add_note(self._what_failed())
         if self.scheduler.poll() is None:
             self.scheduler.kill()
         self.scheduler.wait()
-        if error is not None:
-            error.add_note(f"{self.name} said:\n{self.said()[-4_000:]}")
+
+    def _what_failed(self) -> str:
+        """The last words of the tasks of it that failed."""
+        told = ""
+        for row in json.loads(self.hosts.command("task", "ls", "--all", "-o", "json").out or "[]"):
+            if row["state"] == "FAILED":
+                task = row["task"]["taskId"]
+                told += f"{task}: {self.hosts.command('logs', '--stderr', task).out[-3_000:]}\n"
+        return told
 
     def said(self) -> str:
         """All that its schedulers have said."""
@@ -68,7 +89,7 @@ class Framework:
 
     def status(self) -> dict[str, Any]:
         """What `mesoslite framework status` tells; empty: nothing yet."""
-        done = self.dev.command("framework", "status", self.name, "-o", "json")
+        done = self.hosts.command("framework", "status", self.name, "-o", "json")
         return json.loads(done.out) if done.code == 0 else {}
 
     def until_all_run(self, members: int) -> dict[str, str]:
@@ -84,15 +105,15 @@ class Framework:
 
     def stop(self, *words: str) -> None:
         """End it for good, with all of its tasks; with `--release` until nothing is left of it."""
-        done = self.dev.command("framework", "stop", self.name, *words)
+        done = self.hosts.command("framework", "stop", self.name, *words)
         assert done.code == 0, done.err
         self.scheduler.wait(READY_S_MAX)  # it hears that it was removed
-        wait_until(lambda: not self.dev.json("task", "ls"), "its tasks have ended", READY_S_MAX)
+        wait_until(lambda: not self.hosts.json("task", "ls"), "its tasks have ended", READY_S_MAX)
         if "--release" in words:
             wait_until(self._nothing_is_left, "nothing is reserved", READY_S_MAX)
 
     def _nothing_is_left(self) -> bool:
-        return not self.dev.json("reservation", "ls") and not self.dev.json("volume", "ls")
+        return not self.hosts.json("reservation", "ls") and not self.hosts.json("volume", "ls")
 
     # --- its tasks, and what may happen to them ---------------------------------------------------
 
@@ -123,53 +144,19 @@ class Framework:
     @contextlib.contextmanager
     def host_down(self, member: str) -> Iterator[None]:
         """A power cut of the host that a member is on; at the end it starts, as after a reboot."""
-        agent_id, hostname = self._host_of(member)
-        number = hostname.removeprefix("agent-")
-        self.dev.type(f"kill-host {number}")
-        self._until_away(agent_id)
-        yield
-        self.dev.type(f"start-host {number}")
+        with self.hosts.host_down(self.agent_of(member)):
+            yield
 
     @contextlib.contextmanager
     def agent_down(self, member: str) -> Iterator[None]:
-        """kill -9 of the agent that a member is on, and of nothing else; then its host starts."""
-        agent_id, hostname = self._host_of(member)
-        os.kill(_agent_process(self.dev, hostname), signal.SIGKILL)
-        self._until_away(agent_id)
-        yield
-        self.dev.type(f"start-host {hostname.removeprefix('agent-')}")
-
-    def _host_of(self, member: str) -> tuple[str, str]:
-        agent_id = self.agent_of(member)
-        rows = self.dev.json("agent", "ls")
-        infos = [row["info"] for row in rows]
-        return agent_id, next(i["hostname"] for i in infos if i["agentId"] == agent_id)
-
-    def _until_away(self, agent_id: str) -> None:
-        def away() -> bool:
-            rows = self.dev.json("agent", "ls")
-            return any(
-                row["info"]["agentId"] == agent_id and row["state"] != "active" for row in rows
-            )
-
-        wait_until(away, f"{agent_id} is away", READY_S_MAX)
+        """kill -9 of the agent that a member is on, and of nothing else; at the end it is back."""
+        with self.hosts.agent_down(self.agent_of(member)):
+            yield
 
 
-def _agent_process(dev: Dev, hostname: str) -> int:
-    """The process of an agent of this cluster."""
-    needles = (f"--hostname={hostname}".encode(), os.fsencode(dev.home))
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_bytes()
-                if needles[0] in words.split(b"\0") and needles[1] in words:
-                    return int(entry.name)
-    raise AssertionError(f"{hostname} has no agent")
-
-
-def processes_of(task_id: str, dev: Dev) -> list[int]:
+def processes_of(task_id: str, hosts: Hosts) -> list[int]:
     """The processes of a task of this cluster, in containers or not."""
-    agents = {f"MESOSLITE_AGENT_ID={agent_id}".encode() for agent_id in dev.agent_ids}
+    agents = {f"MESOSLITE_AGENT_ID={agent_id}".encode() for agent_id in hosts.agent_ids}
     task = f"MESOSLITE_TASK_ID={task_id}".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -181,9 +168,34 @@ def processes_of(task_id: str, dev: Dev) -> list[int]:
     return found
 
 
-def kill_task(task_id: str, dev: Dev) -> None:
+def kill_task(task_id: str, hosts: Hosts) -> None:
     """kill -9, all of it at once."""
-    pids = wait_until(lambda: processes_of(task_id, dev), f"{task_id} has processes")
+    pids = wait_until(lambda: processes_of(task_id, hosts), f"{task_id} has processes")
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def until_serve(endpoints: Mapping[str, str]) -> None:
+    """Wait until each takes clients: a process that has started reads its data first."""
+
+    def all_serve() -> bool:
+        for address in endpoints.values():
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), 1).close()
+            except OSError:
+                return False
+        return True
+
+    wait_until(all_serve, "all of them serve", READY_S_MAX)
+
+
+def until_topic(kafka: Framework, topic: str) -> None:
+    """Wait until a topic that Kafka was asked for is made."""
+
+    def made() -> bool:
+        rows = kafka.hosts.json("framework", "store", "ls", kafka.name)
+        return any(row["key"] == f"topic/{topic}" for row in rows)
+
+    wait_until(made, f"{topic} is there", READY_S_MAX)

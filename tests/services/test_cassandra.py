@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.command import Dev
-from tests.end_to_end.waiting import wait_until
 from tests.services.conftest import AGENTS
-from tests.services.running import READY_S_MAX, Framework, kill_task
+from tests.services.hosts import Hosts
+from tests.services.running import READY_S_MAX, Framework, kill_task, until_serve
 
 WORDS = (
     "cassandra", "--heap", "512MiB", "--disk", "1GiB",
@@ -82,7 +79,7 @@ def write_and_read(made: Any, numbers: range) -> None:
 def node_killed(cassandra: Framework) -> None:
     """kill -9 of a node, which comes back on its data."""
     before, agent = cassandra.task_of("node-2"), cassandra.agent_of("node-2")
-    kill_task(before, cassandra.dev)
+    kill_task(before, cassandra.hosts)
     cassandra.until_back("node-2", before)
     assert cassandra.agent_of("node-2") == agent
 
@@ -95,12 +92,15 @@ def host_killed(cassandra: Framework) -> None:
     cassandra.until_back("node-0", before)
 
 
-def all_hosts_killed(cassandra: Framework) -> None:
-    """A power cut of all of them at once."""
+def all_of_it_killed(cassandra: Framework, hosts: Hosts) -> None:
+    """A power cut of all agents' hosts and of the master's, at once."""
     before = {f"node-{n}": cassandra.task_of(f"node-{n}") for n in range(AGENTS)}
-    with contextlib.ExitStack() as down:
-        for member in before:
-            down.enter_context(cassandra.host_down(member))
+    hosts.cluster.kill_master()
+    for agent in hosts.cluster.agents:
+        hosts.cut(agent)
+    hosts.cluster.start_master()
+    for agent in hosts.cluster.agents:
+        hosts.power(agent)
     for member, task_id in before.items():
         cassandra.until_back(member, task_id)
 
@@ -122,37 +122,34 @@ def quorum_all_along(
             until_serve(endpoints)
 
 
-def until_serve(endpoints: dict[str, str]) -> None:
-    """Wait until each node takes clients: one that was killed reads its log first."""
-
-    def all_serve() -> bool:
-        for address in endpoints.values():
-            host, _, port = address.rpartition(":")
-            try:
-                socket.create_connection((host, int(port)), 1).close()
-            except OSError:
-                return False
-        return True
-
-    wait_until(all_serve, "all nodes serve", READY_S_MAX)
-
-
 def all_rows_are_there(endpoints: dict[str, str], rows: int) -> None:
     with session(endpoints) as made:
         found = {row.n: row.twice for row in done(made, "SELECT n, twice FROM k.t")}
     assert found == {n: 2 * n for n in range(rows)}
 
 
+def all_are_up_and_normal(hosts: Hosts) -> None:
+    """By nodetool, as people use it."""
+    tool = ("framework", "exec", "--task", "node-1", "cassandra", "nodetool", "status")
+    done = hosts.command(*tool, timeout_s=READY_S_MAX)
+    assert done.code == 0, done.err
+    assert [line[:2] for line in done.out.splitlines()].count("UN") == AGENTS, done.out
+
+
 @pytest.mark.timeout(2_400)
-async def test_quorum_is_there_while_one_node_or_host_is_not(cluster: Dev, long: bool) -> None:
-    with Framework(cluster, *WORDS) as cassandra:
-        endpoints = await asyncio.to_thread(cassandra.until_all_run, AGENTS)
-        await asyncio.to_thread(until_serve, endpoints)
+@pytest.mark.usefixtures("cassandra")
+def test_quorum_is_there_while_one_is_not_and_all_rows_when_all_were_away(
+    hosts: Hosts, long: bool
+) -> None:
+    with Framework(hosts, *WORDS) as cassandra:
+        endpoints = cassandra.until_all_run(AGENTS)
+        until_serve(endpoints)
         faults = [node_killed, host_killed] if long else [node_killed]
         rows = ROWS_LONG if long else ROWS
-        await asyncio.to_thread(quorum_all_along, cassandra, endpoints, faults, rows)
+        quorum_all_along(cassandra, endpoints, faults, rows)
         if long:
-            await asyncio.to_thread(all_hosts_killed, cassandra)
-            await asyncio.to_thread(until_serve, endpoints)
-        await asyncio.to_thread(all_rows_are_there, endpoints, rows)
-        await asyncio.to_thread(cassandra.stop, "--release")
+            all_of_it_killed(cassandra, hosts)
+            until_serve(endpoints)
+        all_rows_are_there(endpoints, rows)
+        all_are_up_and_normal(hosts)
+        cassandra.stop("--release")

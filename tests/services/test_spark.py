@@ -23,6 +23,7 @@ from mesoslite_spark.host import check_java, find_spark
 from tests.end_to_end.cluster import Agent, Cluster, Program, running_cluster
 from tests.end_to_end.waiting import wait_until
 from tests.integration.containers import need_root
+from tests.services.requirements import need
 from tests.services.spark_apps import SAMPLES, SLICES, hits
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1_800)]
@@ -39,9 +40,7 @@ def _spark() -> None:
         check_java()
         find_spark()
     except SparkError as error:
-        if os.environ.get("MESOSLITE_REQUIRE_SERVICES") == "1":
-            pytest.fail(f"MESOSLITE_REQUIRE_SERVICES=1, but {error}")
-        pytest.skip(str(error))
+        need(str(error))
 
 
 class App:
