@@ -36,6 +36,7 @@ from mesoslite.lifecycle import TaskState
 from mesoslite.master.protocol import (
     AgentCalled,
     AgentRecord,
+    Effect,
     FrameworkRecord,
     Recovered,
     Tick,
@@ -55,7 +56,8 @@ POLL_S = 0.01
 BACK_S_MAX = 120.0
 SESSION_NOTE = "Three masters, and a ZooKeeper session of 4 s, which the election waits for."
 STEADY_S = 3.0  # between two runs: a stream must have lasted for its loss to be a master's
-SWARMS = 2  # processes in which all agents are
+SWARMS = 2  # processes in which all agents are, or more, of
+SWARM_AGENTS_MAX = 2_500  # each: an agent has four to seven files open, and 20,000 may be
 MASTERS = 3
 SESSION_S = 4.0
 
@@ -167,9 +169,10 @@ def restart_master(sizes: Members) -> list[Figure]:
 
 
 def _start_agents(cluster: Cluster, agents: int) -> None:
-    """In SWARMS processes, since one is busy for 2 ms of CPU with each agent that comes back, the
+    """In several processes, since one is busy for 2 ms of CPU with each agent that comes back, the
     master for 1: with all in one process it would be that which is measured."""
-    shares = [(agents + number) // SWARMS for number in range(SWARMS)]
+    processes = max(SWARMS, -(-agents // SWARM_AGENTS_MAX))
+    shares = [(agents + number) // processes for number in range(processes)]
     swarms = [
         start_swarm(cluster, f"swarm-{number}", share, RESOURCES)
         for number, share in enumerate(shares)
@@ -235,7 +238,7 @@ def _rebuilt_us(count: int) -> float:
     master = Master(recovered)
     master.handle(Tick(1_000))
     settle_memory()
-    registered = 0
+    effects: list[Effect] = []
     began_ns = time.process_time_ns()
     for number, parts in enumerate(messages):
         reader = Registration()
@@ -243,10 +246,11 @@ def _rebuilt_us(count: int) -> float:
             request = agent_pb2.ConnectRequest.FromString(data)
             for call in agent_calls_from_wire(request, reader):
                 assert not isinstance(call, FileChunk)
-                for effect in master.handle(AgentCalled(f"a{number}", call)):
-                    if isinstance(effect, ToAgent) and isinstance(effect.event, Registered):
-                        registered += 1
+                effects += master.handle(AgentCalled(f"a{number}", call))
     took_ns = time.process_time_ns() - began_ns
+    registered = sum(
+        isinstance(effect, ToAgent) and isinstance(effect.event, Registered) for effect in effects
+    )
     assert registered == count
     assert sum(len(agent.tasks) for agent in master.tables.agents.values()) == TASKS * count
     return took_ns / count / 1e3

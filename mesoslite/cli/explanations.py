@@ -11,15 +11,18 @@ from rich.text import Text
 from mesoslite.cli import documents, layout, tables
 from mesoslite.cli.amounts import text_of
 from mesoslite.cli.connection import Operator
-from mesoslite.cli.console import Format, emit, one_line, show
+from mesoslite.cli.console import Code, Failure, Format, emit, one_line, show
 from mesoslite.cli.options import Chosen
 from mesoslite.v1 import operator_pb2
 
 
 def explain(chosen: Chosen, subject: str, *, framework: str, role: str, request: str) -> None:
-    """Ask the master why, and print what it says: the whole in one line first."""
+    """Ask the master why, and print what it says: the whole in one line first. Raises Failure."""
     with Operator(chosen.master, chosen.token_file) as operator:
         reply = operator.explain(subject, framework=framework, role=role, request=request)
+    if reply.HasField("task") and (role or request):
+        given = "--role" if role else "--request"
+        raise Failure(Code.USAGE, f"{one_line(subject)} is a task: {given} is of a framework")
     if chosen.output is Format.JSON:
         emit(documents.text_of(documents.document_of(reply)))
     else:

@@ -57,7 +57,7 @@ class Plan:
         self.count = options.count
         self.role = options.role
         self.containerizer = options.containerizer or ("oci" if options.image else None)
-        self.name = options.name or default_name(options.command)
+        self.name = default_name(options.command) if options.name is None else options.name
         self.where_text = where(options, self.containerizer)
         self.where = Where.parse(self.where_text)
         #: Two runs of the same command are two frameworks (docs/decisions.md D4).
@@ -88,8 +88,9 @@ class Plan:
             raise Failure(Code.USAGE, f"--role: {why_not}")
         if not (self.needs.cpus or self.needs.mem):
             raise Failure(Code.USAGE, "a task needs some --cpus or --mem to run on")
-        if self.name != _NOT_IN_IDS.sub("-", self.name) or len(self.name) > NAME_LENGTH_MAX:
-            raise Failure(Code.USAGE, f"--name has at most {NAME_LENGTH_MAX} of A-Z a-z 0-9 . _ -")
+        strange = self.name != _NOT_IN_IDS.sub("-", self.name)
+        if strange or not 1 <= len(self.name) <= NAME_LENGTH_MAX:
+            raise Failure(Code.USAGE, f"--name has 1 to {NAME_LENGTH_MAX} of A-Z a-z 0-9 . _ -")
         if self.name in (".", ".."):
             raise Failure(Code.USAGE, f"--name {self.name} is what directories are called")
 

@@ -151,7 +151,8 @@ def _returns(t: Tables, agent: AgentEntry, call: Register) -> None:
     if agent.stream is not None:
         t.emit(CloseStream(agent.stream))
         t.part(agent.stream)
-    offers.rescind(t, agent.offers.values())
+    if agent.offers:
+        offers.rescind(t, agent.offers.values())
     if agent.state is AgentState.AWAITED:
         _one_less_awaited(t)
     elif agent.state is not AgentState.UNREACHABLE:

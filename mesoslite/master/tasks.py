@@ -204,7 +204,8 @@ def kill(t: Tables, framework: FrameworkEntry, call: Kill) -> None:
     if entry is None:
         t.no(Refusal.UNKNOWN_TASK)
         asked = TaskReference(call.task_id, call.agent_id)
-        if _state_of(t, framework, asked) is None and len(framework.kills) < KILLS_MAX:
+        away = _state_of(t, framework, asked) in (None, TaskState.UNREACHABLE)
+        if away and len(framework.kills) < KILLS_MAX:
             framework.kills[call.task_id] = call.grace_ms  # until its agent is back
         answer(t, framework, asked)
         return

@@ -114,3 +114,6 @@ def test_a_full_agent_a_refused_launch_and_a_name_that_nobody_has() -> None:
         nobody = command(cluster, "nobody")
         assert (nobody.returncode, nobody.stdout) == (3, "")
         assert nobody.stderr == "mesoslite: 'nobody' is no framework or task that is known here\n"
+        of_a_task = command(cluster, "whole", "--role", "*")
+        assert of_a_task.returncode == 2
+        assert of_a_task.stderr == "mesoslite: whole is a task: --role is of a framework\n"

@@ -72,6 +72,7 @@ def test_attributes_are_matched_as_they_are_spelled() -> None:
         ({"env": ("=x",)}, "NAME=VALUE"),
         ({"role": "a b"}, "--role"),
         ({"name": "a/b"}, "--name"),
+        ({"name": ""}, "--name"),
         ({"name": "x" * 65}, "--name"),
         ({"name": ".."}, "--name"),
     ],

@@ -211,6 +211,20 @@ def test_a_kill_that_comes_before_the_agent_is_back_is_not_lost() -> None:
     assert world.heard("a1", KillTask) == [KillTask("1-F1", "t1", 700)]
 
 
+def test_a_kill_that_comes_while_the_agent_is_unreachable_is_not_lost_with_the_master() -> None:
+    """A new master knows from its registry that the agent was given up, and nothing of its tasks:
+    seed 6014 of the simulation."""
+    world = _running()
+    world.close("a1")
+    world.wait(world.config.silence_ms)
+    world.restart()
+    world.framework(resuming=True, framework_id="1-F1")
+    world.call("f", Kill("t1", "a1", 700))
+    assert [status.state for status in world.updates()][-1] is TaskState.UNREACHABLE
+    world.agent(epoch_seen=1, tasks=[on_agent("t1")])
+    assert world.heard("a1", KillTask) == [KillTask("1-F1", "t1", 700)]
+
+
 # --- reconciliation: docs/semantics.md 3.3 --------------------------------------------------------
 
 
