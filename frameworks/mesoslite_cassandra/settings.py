@@ -50,11 +50,16 @@ OPENS = (
     "java.base/java.util", "jdk.management/com.sun.management.internal",
     "jdk.compiler/com.sun.tools.javac",
 )  # fmt: skip
-#: As Cassandra's own jvm17-server.options has them.
-JVM = " ".join(
+#: As Cassandra's own jvm17-server.options has them; its tools need them as well.
+MODULES = " ".join(
     (
         *(f"--add-exports {name}{_UNNAMED}" for name in EXPORTS),
         *(f"--add-opens {name}{_UNNAMED}" for name in OPENS),
+    )
+)
+JVM = " ".join(
+    (
+        MODULES,
         "-Djdk.attach.allowAttachSelf=true",
         "-Dio.netty.tryReflectionSetAccessible=true",
         "-Djava.net.preferIPv4Stack=true",
@@ -82,9 +87,12 @@ exec java {JVM} -Xms"$HEAP" -Xmx"$HEAP" -XX:MaxDirectMemorySize="$DIRECT" \\
 )
 
 
-#: On the node's own host, for JMX is on the loopback alone. Its history is written below HOME.
+#: On the node's own host: JMX is on the loopback alone. Its history is written below HOME; a log
+#: without a configuration would be in the middle of what it prints.
 NODETOOL = (
-    "HOME=$PWD exec java -Xmx64m -cp 'jars/*' org.apache.cassandra.tools.NodeTool "
+    "echo '<configuration/>' >logback.xml; "
+    f"HOME=$PWD exec java {MODULES} -Xmx64m -Dlogback.configurationFile=logback.xml "
+    "-cp 'jars/*' org.apache.cassandra.tools.NodeTool "
     '-h 127.0.0.1 -p "$JMX_PORT" "$@"'
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.end_to_end.waiting import wait_until
 from tests.services.conftest import AGENTS
 from tests.services.hosts import Hosts
 from tests.services.running import READY_S_MAX, Framework, kill_task, until_serve
@@ -128,12 +129,16 @@ def all_rows_are_there(endpoints: dict[str, str], rows: int) -> None:
     assert found == {n: 2 * n for n in range(rows)}
 
 
-def all_are_up_and_normal(hosts: Hosts) -> None:
-    """By nodetool, as people use it."""
-    tool = ("framework", "exec", "--task", "node-1", "cassandra", "nodetool", "status")
-    done = hosts.command(*tool, timeout_s=READY_S_MAX)
-    assert done.code == 0, done.err
-    assert [line[:2] for line in done.out.splitlines()].count("UN") == AGENTS, done.out
+def until_all_are_up_and_normal(hosts: Hosts) -> None:
+    """By nodetool, as people use it: of another's return a node hears by gossip, a bit later."""
+
+    def so() -> bool:
+        tool = ("framework", "exec", "--task", "node-1", "cassandra", "nodetool", "status")
+        done = hosts.command(*tool, timeout_s=READY_S_MAX)
+        assert done.code == 0, done.out + done.err
+        return [line[:2] for line in done.out.splitlines()].count("UN") == AGENTS
+
+    wait_until(so, "all are up and normal", READY_S_MAX)
 
 
 @pytest.mark.timeout(2_400)
@@ -151,5 +156,5 @@ def test_quorum_is_there_while_one_is_not_and_all_rows_when_all_were_away(
             all_of_it_killed(cassandra, hosts)
             until_serve(endpoints)
         all_rows_are_there(endpoints, rows)
-        all_are_up_and_normal(hosts)
+        until_all_are_up_and_normal(hosts)
         cassandra.stop("--release")
