@@ -8,13 +8,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mesoslite.cli.amounts import amount, size
 from mesoslite.cli.cluster import Cluster, ClusterOptions, Host
 from mesoslite.cli.console import Code, Failure, console, emit, note, write
+from mesoslite.cli.inside import check_command, open_pipe, run_inside
 from mesoslite.cli.relay import Relay
 from mesoslite.credentials import find_token_file
 from mesoslite.logs import FORMATS
@@ -47,12 +48,18 @@ class DevOptions:
     containerizer: str | None
     log_format: str
     verbose: bool
+    command: Sequence[str] = ()
+    """What to run in it; empty: it runs until it is told to stop."""
 
 
 def dev(options: DevOptions) -> int:
-    """Run the cluster until it is told to stop; 1 when it could not go on."""
+    """Run the cluster until it is told to stop, or as long as its command runs: then the exit code
+    is the command's. 1 when it could not go on."""
     if options.log_format not in FORMATS:
         raise Failure(Code.USAGE, f"--log-format is one of {', '.join(FORMATS)}")
+    if options.command:
+        check_command(options.command)
+        return asyncio.run(_dev(options))
     # In the background of a shell a read from the terminal would stop us; ignored, the read fails.
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     return asyncio.run(_dev(options))
@@ -77,6 +84,7 @@ async def _dev(options: DevOptions) -> int:
     cluster.on_agent_lost = _agent_lost
     if options.port_file is not None:
         options.port_file.unlink(missing_ok=True)  # of one that was killed
+    code: int = Code.OK
     with stop_signals(cluster.hurry) as stopped:
         noun = "1 agent" if options.agents == 1 else f"{options.agents} agents"
         note(f"starting a master and {noun} ...")
@@ -84,16 +92,33 @@ async def _dev(options: DevOptions) -> int:
             if not stopped.done():
                 if options.port_file is not None:
                     _write_port(options.port_file, cluster.port)
-                _introduce(cluster)
-                reading = asyncio.create_task(_obey(cluster))
-                await asyncio.wait((stopped, cluster.lost), return_when=asyncio.FIRST_COMPLETED)
-                reading.cancel()
+                code = await _use(cluster, options, stopped, relay)
                 note("stopping ...")
     if options.port_file is not None:
         options.port_file.unlink(missing_ok=True)
     if cluster.lost.done():
         raise Failure(Code.FAILED, cluster.lost.result())
-    return Code.OK
+    return code
+
+
+async def _use(
+    cluster: Cluster, options: DevOptions, stopped: asyncio.Future[int], relay: Relay
+) -> int:
+    """Be there for whoever types, or for the command; the exit code."""
+    _introduce(cluster)
+    if not options.command:
+        _tell_how(cluster)
+        reading = asyncio.create_task(_obey(cluster, 0, note))
+        await asyncio.wait((stopped, cluster.lost), return_when=asyncio.FIRST_COMPLETED)
+        reading.cancel()
+        return Code.OK
+    relay.muted = not options.verbose  # the terminal is the command's
+    pipe, reading_end = open_pipe(cluster)
+    reading = asyncio.create_task(_obey(cluster, reading_end, lambda told: None))
+    try:
+        return await run_inside(cluster, options.command, pipe, stopped)
+    finally:
+        reading.cancel()
 
 
 def _http_port(options: DevOptions) -> str:
@@ -161,7 +186,7 @@ def _write_port(path: Path, port: int) -> None:
 
 
 def _introduce(cluster: Cluster) -> None:
-    """How to use it: on stdout what a shell may evaluate, on stderr the rest."""
+    """What there is."""
     from rich.text import Text
 
     out = console(sys.stderr)
@@ -185,6 +210,13 @@ def _introduce(cluster: Cluster) -> None:
             ),
             soft_wrap=True,
         )
+
+
+def _tell_how(cluster: Cluster) -> None:
+    """How to use it: on stdout what a shell may evaluate, on stderr the rest."""
+    from rich.text import Text
+
+    out = console(sys.stderr)
     emit(f"export MESOSLITE_MASTER={cluster.master}")
     emit(f"export MESOSLITE_TOKEN_FILE={cluster.token_file}")
     out.print(
@@ -201,27 +233,27 @@ def _introduce(cluster: Cluster) -> None:
 # --- commands on stdin ----------------------------------------------------------------------------
 
 
-async def _obey(cluster: Cluster) -> None:
+async def _obey(cluster: Cluster, source: int, tell: Callable[[str], None]) -> None:
     """Carry out what is typed, one line after another, as long as there is somebody who types."""
     lines: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    threading.Thread(target=_read_lines, args=(loop, lines), daemon=True).start()
+    threading.Thread(target=_read_lines, args=(loop, lines, source), daemon=True).start()
     while True:
         words = (await lines.get()).split()
         if words:
             try:
-                await _carry_out(cluster, words)
+                await _carry_out(cluster, words, tell)
             except Failure as failure:
                 note(f"mesoslite: {failure}")
             except TimeoutError as error:
                 note(f"mesoslite: {error}")
 
 
-def _read_lines(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str]) -> None:
+def _read_lines(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str], source: int) -> None:
     rest = b""
     while True:
         try:
-            data = os.read(0, COMMAND_BYTES_MAX)
+            data = os.read(source, COMMAND_BYTES_MAX)
         except OSError:
             return
         if not data or len(rest) > COMMAND_BYTES_MAX:
@@ -232,8 +264,8 @@ def _read_lines(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str]) -> N
                 loop.call_soon_threadsafe(lines.put_nowait, line.decode(errors="replace"))
 
 
-async def _carry_out(cluster: Cluster, words: list[str]) -> None:
-    commands: dict[str, Callable[[Cluster, int], Awaitable[None]]] = {
+async def _carry_out(cluster: Cluster, words: list[str], tell: Callable[[str], None]) -> None:
+    commands: dict[str, Callable[[Cluster, int], Awaitable[str]]] = {
         "kill-host": _kill_host,
         "start-host": _start_host,
     }
@@ -245,21 +277,21 @@ async def _carry_out(cluster: Cluster, words: list[str]) -> None:
                 state = f"up, pid {host.process.pid}" if host.process and host.up else "down"
                 at = NO_PORT if host.http_port is None else host.http_port
                 told = f"{host.agent_id}  http {at}  {host.resources}"
-                note(f"{host.number}  {host.name}  {state}  {told}")
+                tell(f"{host.number}  {host.name}  {state}  {told}")
         case [("kill-host" | "start-host") as verb, number] if number.isdecimal():
-            await commands[verb](cluster, int(number))
+            tell(await commands[verb](cluster, int(number)))
         case ["kill-host" | "start-host" as verb, *_]:
             raise Failure(Code.USAGE, f"{verb} takes the number of a host; `hosts` lists them")
         case _:
             raise Failure(Code.USAGE, f"{words[0]!r} is no command; `help` lists them")
 
 
-async def _kill_host(cluster: Cluster, number: int) -> None:
+async def _kill_host(cluster: Cluster, number: int) -> str:
     count = await cluster.kill_host(number)
     noun = "1 process" if count == 1 else f"{count} processes"
-    note(f"host {number} is down: {noun} killed")
+    return f"host {number} is down: {noun} killed"
 
 
-async def _start_host(cluster: Cluster, number: int) -> None:
+async def _start_host(cluster: Cluster, number: int) -> str:
     await cluster.start_host(number)
-    note(f"host {number} is up again")
+    return f"host {number} is up again"

@@ -137,8 +137,16 @@ def dev(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="All logs, not only warnings.")
     ] = False,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND...]",
+            help="Run this in it, then end it: the exit code is the command's.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """A whole cluster on this machine, until Ctrl-C."""
+    """A whole cluster on this machine, until Ctrl-C, or for as long as a command runs."""
     from mesoslite.cli.dev import DevOptions, dev
 
     options = DevOptions(
@@ -154,6 +162,7 @@ def dev(
         containerizer=containerizer,
         log_format=log_format,
         verbose=verbose,
+        command=tuple(command or ()),
     )
     raise typer.Exit(dev(options))
 

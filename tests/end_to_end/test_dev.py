@@ -1,13 +1,22 @@
 """`mesoslite dev`: a cluster that comes with one command and leaves nothing behind."""
 
 import os
+import shlex
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.command import Dev, left_behind, nap, running
+from tests.end_to_end.command import (
+    COMMAND,
+    Dev,
+    clean_environment,
+    left_behind,
+    nap,
+    running,
+)
 from tests.end_to_end.conftest import StartDev
 from tests.end_to_end.waiting import wait_until
 
@@ -216,3 +225,61 @@ def test_the_machine_of_the_drf_paper_is_one_agent(start_dev: StartDev) -> None:
     dev = start_dev("--cpus", "9", "--mem", "18GiB").ready()
     [row] = dev.json("agent", "ls")
     assert (row["info"]["resources"]["cpus"], row["info"]["resources"]["mem"]) == (9, 18 * 1_024)
+
+
+def inside(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`mesoslite dev -- COMMAND` to its end."""
+    return subprocess.run(
+        [COMMAND, "dev", "--port", "0", "--agents", "2", *words],
+        env=clean_environment(home),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_a_command_finds_the_cluster_that_it_runs_in_and_its_exit_code_is_passed_on(
+    tmp_path: Path,
+) -> None:
+    done = inside(tmp_path, "--", str(COMMAND), "run", "--", "sh", "-c", "echo hello; exit 7")
+    assert (done.returncode, done.stdout) == (7, "hello\n")
+    assert "ready: master at" in done.stderr
+    assert left_behind(tmp_path, []) == []
+
+
+def test_a_command_cuts_the_power_of_a_host_by_a_line_in_a_file(tmp_path: Path) -> None:
+    command = shlex.quote(str(COMMAND))
+    script = f"""
+        echo kill-host 2 >"$MESOSLITE_DEV_COMMANDS"
+        until {command} agent ls | grep -q 'agent-2.*disconnected'; do sleep 0.1; done
+        echo start-host 2 >"$MESOSLITE_DEV_COMMANDS"
+        while {command} agent ls | grep -q 'agent-2.*disconnected'; do sleep 0.1; done
+    """
+    done = inside(tmp_path, "--", "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert left_behind(tmp_path, []) == []
+
+
+def test_a_command_that_is_not_there_is_said_before_anything_starts(tmp_path: Path) -> None:
+    done = inside(tmp_path, "--", "no-such-program")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "mesoslite: there is no program 'no-such-program' to run\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_lets_the_command_end_before_its_cluster_does(
+    start_dev: StartDev, number: signal.Signals
+) -> None:
+    words = nap()
+    script = f"trap 'kill $!; exit 2' TERM INT; echo here >&2; {words} & wait"
+    dev = start_dev("--", "sh", "-c", script)
+    wait_until(lambda: running(words), "the command runs")
+    # As a terminal does: Ctrl-C is for all of its foreground.
+    if number is signal.SIGINT:
+        os.killpg(dev.process.pid, number)
+    else:
+        dev.process.send_signal(number)
+    assert dev.process.wait(60) == 2
+    assert running(words) == []
