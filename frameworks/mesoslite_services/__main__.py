@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -25,7 +26,7 @@ _RESOLVED = re.compile(
 )
 
 
-def resolve(roots: Sequence[str]) -> tuple[Jar, ...]:
+def resolve(roots: Sequence[str], without: Sequence[str] = ()) -> tuple[Jar, ...]:
     """All jars that the roots need to run, by name. Raises SystemExit with what Maven says."""
     with tempfile.TemporaryDirectory(prefix="mesoslite-lock-") as folder:
         pom, told = Path(folder) / "pom.xml", Path(folder) / "told"
@@ -39,7 +40,8 @@ def resolve(roots: Sequence[str]) -> tuple[Jar, ...]:
             raise SystemExit(done.stdout + done.stderr)
         lines = told.read_text(encoding="utf-8").splitlines()
     found = [match for line in lines if (match := _RESOLVED.match(line)) is not None]
-    return tuple(sorted((_jar(match) for match in found), key=lambda jar: jar.uri))
+    jars = [_jar(one) for one in found if f"{one['group']}:{one['name']}" not in without]
+    return tuple(sorted(jars, key=lambda jar: jar.uri))
 
 
 def _jar(found: re.Match[str]) -> Jar:
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in (each for each in arguments if each != "--check"):
         path = Path(name)
         before = LockList.parse(path.read_text(encoding="utf-8"))
-        after = LockList(before.comments, before.roots, resolve(before.roots))
+        after = replace(before, jars=resolve(before.roots, before.without))
         if "--check" not in arguments:
             path.write_text(after.text, encoding="utf-8")
         elif after != before:

@@ -2,10 +2,12 @@
 
     # what it is
     root org.apache.kafka:kafka_2.13:4.1.0
+    without org.slf4j:slf4j-api
     SHA256 maven:org.apache.kafka:kafka_2.13:4.1.0
 
-The roots are what somebody chose; the other lines are what Maven resolves them to, written by
-`python -m mesoslite_services FILE`. Agents fetch by the checksum, so what runs is what was locked.
+The roots are what somebody chose, and what they are to be without; the other lines are what Maven
+resolves them to, written by `python -m mesoslite_services FILE`. Agents fetch by the checksum, so
+what runs is what was locked.
 """
 
 from __future__ import annotations
@@ -35,26 +37,31 @@ class LockList:
     comments: tuple[str, ...]
     roots: tuple[str, ...]
     jars: tuple[Jar, ...]
+    without: tuple[str, ...] = ()
+    """GROUP:ARTIFACT of what Maven finds and whoever loads the jars has already."""
 
     @classmethod
     def parse(cls, text: str) -> LockList:
         """Raises ValueError, which names the line."""
-        comments, roots, jars = [], [], []
+        comments, roots, jars, without = [], [], [], []
         for number, line in enumerate(text.splitlines(), 1):
             if line.startswith("#"):
                 comments.append(line)
             elif line.startswith("root "):
                 roots.append(line.removeprefix("root "))
+            elif line.startswith("without "):
+                without.append(line.removeprefix("without "))
             elif (found := _LINE.match(line)) is not None:
                 jars.append(Jar(found[2], found[1]))
             elif line:
                 raise ValueError(f"line {number} is neither a root nor a jar: {line[:80]!r}")
-        return cls(tuple(comments), tuple(roots), tuple(jars))
+        return cls(tuple(comments), tuple(roots), tuple(jars), tuple(without))
 
     @property
     def text(self) -> str:
         """As `parse` reads it."""
         lines = [*self.comments, *(f"root {root}" for root in self.roots)]
+        lines += [f"without {name}" for name in self.without]
         lines += [f"{jar.sha256} {jar.uri}" for jar in self.jars]
         return "\n".join(lines) + "\n"
 

@@ -29,6 +29,7 @@ from mesoslite import (
     Uri,
     take_fitting,
 )
+from mesoslite_services.jars import LockList
 from mesoslite_spark import defaults, program
 from mesoslite_spark.defaults import Defaults, check_settings
 from mesoslite_spark.sizes import OVERHEAD_MIB_MIN, OVERHEAD_PERCENT, mib, size_of
@@ -43,8 +44,9 @@ DRAIN_S_MAX = 60.0
 KILL_GRACE_MS = 20_000  # a session that is ended gives back its executors
 NAME_LENGTH_MAX = 60
 SIGNAL_BASE = 128
+JARS = "spark.jars"  # the driver loads them, and gives them to its executors
 #: What it finds the cluster by: said to this process by `framework run`, and passed on.
-PASSED_ON = ("MESOSLITE_MASTER", "MESOSLITE_TOKEN_FILE")
+MASTER_VARIABLE = "MESOSLITE_MASTER"
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +57,7 @@ class Driver(Scheduler):
     Behind -- stands a Python program and its arguments: a file of this host, which travels with
     the task, or an address that agents can fetch from. It makes its session with
     mesoslite_spark.session, and what is said here holds for what it leaves open. The agents need
-    mesoslite[spark], Java, and the token file at the same path. When the driver's agent dies, so
-    does the application.
+    mesoslite[spark] and Java. When the driver's agent dies, so does the application.
     """
 
     failover_timeout_s = 10.0  # nobody else would read its output
@@ -72,6 +73,9 @@ class Driver(Scheduler):
         role: Annotated[str, "Whose share to use."] = "*",
         where: Annotated[str, "On which agents: 'rack != r1'."] = "",
         python: Annotated[str, "The Python on the agents; else the path of this one."] = "",
+        jars: Annotated[
+            str, "A lock list of jars that it needs, each fetched once to a host."
+        ] = "",
         conf: Annotated[Mapping[str, str], "A setting of Spark's."] = {},
     ) -> None:
         if not words:
@@ -85,6 +89,10 @@ class Driver(Scheduler):
         size_of(executor_cores, executor_memory)
         heap_mib = mib(driver_memory, "driver_memory")
         overhead_mib = max(OVERHEAD_MIB_MIN, heap_mib * OVERHEAD_PERCENT // 100)
+        self._uris: tuple[Uri, ...] = _jars(jars) if jars else ()
+        if self._uris:
+            paths = [uri.output_file for uri in self._uris]
+            conf = {**conf, JARS: ",".join(filter(None, [*paths, conf.get(JARS)]))}
         self._needs = Resources(cpus=driver_cores, mem=heap_mib + overhead_mib + PYTHON_MIB)
         self._where = where
         self._python = python or sys.executable
@@ -100,7 +108,6 @@ class Driver(Scheduler):
             conf=conf,
         )
         self._environment = {defaults.VARIABLE: said.text, "PYTHONUNBUFFERED": "1"}
-        self._uris: tuple[Uri, ...] = ()
         self._words = words
         self._carry(words[0])
         self._attempt = 0
@@ -111,7 +118,7 @@ class Driver(Scheduler):
     def _carry(self, named: str) -> None:
         """Have the program where the task can run it. Raises ValueError."""
         if "://" in named:
-            self._uris = (Uri(named, extract=False),)
+            self._uris += (Uri(named, extract=False),)
             return
         try:
             self._environment[program.VARIABLE] = program.pack(Path(named).read_bytes())
@@ -141,7 +148,9 @@ class Driver(Scheduler):
 
     def _task(self) -> Task:
         number = self._attempt + 1
-        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        passed_on = program.token_of(os.environ)
+        if MASTER_VARIABLE in os.environ:
+            passed_on[MASTER_VARIABLE] = os.environ[MASTER_VARIABLE]
         name = PurePosixPath(self._words[0]).name
         return Task(
             "driver" if number == 1 else f"driver.{number}",
@@ -201,6 +210,16 @@ class Driver(Scheduler):
             for follower in self._followers:
                 with contextlib.suppress(ProcessLookupError):
                     follower.kill()
+
+
+def _jars(path: str) -> tuple[Uri, ...]:
+    """The jars of a lock list, for the driver's sandbox. Raises ValueError."""
+    try:
+        return LockList.parse(Path(path).read_text(encoding="utf-8")).uris()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def code_of(status: TaskStatus) -> int:

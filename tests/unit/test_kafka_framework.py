@@ -405,3 +405,9 @@ def test_its_lock_list_reads_back_and_each_jar_has_a_name_of_its_own() -> None:
     assert "jars/kafka_2.13-4.1.0.jar" in {uri.output_file for uri in uris}
     with pytest.raises(ValueError, match="line 2 is neither"):
         LockList.parse("root a:b:1\nrubbish\n")
+
+
+def test_a_lock_list_says_what_its_roots_are_to_be_without() -> None:
+    text = f"# why\nroot a:b:1\nwithout c:d\n{'0' * 64} maven:a:b:1\n"
+    assert LockList.parse(text).without == ("c:d",)
+    assert LockList.parse(text).text == text

@@ -160,3 +160,50 @@ def test_what_a_session_is_told_is_checked() -> None:
     for wrong in ("", "[]", "{"):
         with pytest.raises(SparkError, match="MESOSLITE_SPARK_DEFAULTS is not"):
             defaults.defaults({defaults.VARIABLE: wrong})
+
+
+JARS = f"root a:b:1\nwithout c:d\n{'0' * 64} maven:a:b:1\n{'1' * 64} maven:e:f:2\n"
+
+
+def test_jars_of_a_lock_list_are_fetched_and_given_to_spark(app: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "jars.lock"
+    lock.write_text(JARS)
+    conf = {"spark.jars": "more.jar", "spark.ui.enabled": "false"}
+    bench = Harness(Unread(str(app), jars=str(lock), conf=conf))
+    [task] = launched(bench).launched
+    assert [(uri.value, uri.sha256) for uri in task.uris] == [
+        ("maven:a:b:1", "0" * 64),
+        ("maven:e:f:2", "1" * 64),
+    ]
+    said = json.loads(task.environment[defaults.VARIABLE])["conf"]
+    assert said == {**conf, "spark.jars": "jars/b-1.jar,jars/f-2.jar,more.jar"}
+    lock.write_text("rubbish\n")
+    with pytest.raises(ValueError, match="line 1 is neither a root nor a jar"):
+        Unread(str(app), jars=str(lock))
+    with pytest.raises(ValueError, match="cannot read"):
+        Unread(str(app), jars=str(tmp_path / "none"))
+
+
+def test_the_token_travels_with_it_for_nobody_else_to_read(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("# of the cluster\n\nlocal 5ecret # mine\nother 1234\n")
+    monkeypatch.setenv("MESOSLITE_TOKEN_FILE", str(token))
+    [task] = launched(Harness(Unread(str(app)))).launched
+    sandbox = tmp_path / "sandbox"
+    sandbox.mkdir()
+    app.write_text("import os; print(*(k + '=' + v for k, v in os.environ.items()), sep='\\n')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mesoslite_spark.program", "job.py"],
+        env={**task.environment, program.VARIABLE: program.pack(app.read_bytes())},
+        cwd=sandbox,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept = sandbox / "token"
+    assert kept.read_text() == "local 5ecret\n"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert f"MESOSLITE_TOKEN_FILE={kept}\n" in done.stdout
+    assert "5ecret" not in done.stdout
