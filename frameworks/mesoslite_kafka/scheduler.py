@@ -27,7 +27,7 @@ STOP_GRACE_S = 60.0  # a controlled shutdown hands its partitions over
 BESIDE_HEAP_MIB = 256
 MAKING_TOPICS = "topics"
 TOPIC = "topic/"  # in the store: topics that were made
-TOPIC_NEEDS = Resources(cpus=0.2, mem=256)
+TOPIC_NEEDS = Resources(cpus=0.5, mem=256)  # of less a Java takes a minute only to start
 TOPICS_MAX = 500  # from the command line; each is an entry of the store
 _TOPIC = re.compile(r"([A-Za-z0-9._-]{1,249})(?::([1-9]\d{0,4}))?(?::([1-9]\d?))?\Z")
 
@@ -109,12 +109,13 @@ class Kafka(Service):
         self._topics_made = {key.removeprefix(TOPIC) for key in keys}
         await super().subscribed(framework_id)
 
-    def _wanted(self) -> list[str]:
+    def missing_topics(self) -> list[str]:
+        """Those that are to be there and are not."""
         return [name for name in self.topics if name not in self._topics_made]
 
     async def all_up(self) -> None:
         """Now topics can be made."""
-        if self._wanted() and not self._making:
+        if self.missing_topics() and not self._making:
             self._ask_to_make_topics(1)
 
     def _ask_to_make_topics(self, count: int) -> None:
@@ -126,7 +127,7 @@ class Kafka(Service):
         for offer in offers:
             if offer.request_id != MAKING_TOPICS:
                 rest.append(offer)
-            elif self._making or not self._wanted():
+            elif self._making or not self.missing_topics():
                 self.decline(offer)
             elif (wait_s := self._topics_not_before_s - time.monotonic()) > 0:
                 self.decline(offer, refuse_s=wait_s)
@@ -136,7 +137,7 @@ class Kafka(Service):
 
     def _make_topics(self, offer: Offer) -> None:
         self._making = f"topics.{uuid.uuid4().hex[:8]}"
-        wanted = {name: self.topics[name] for name in self._wanted()}
+        wanted = {name: self.topics[name] for name in self.missing_topics()}
         environment = {
             "TOPICS": " ".join(f"{name}:{shape}" for name, shape in wanted.items()),
             "BOOTSTRAP": self.endpoints(),
@@ -157,7 +158,7 @@ class Kafka(Service):
             return
         self._making = ""
         if status.state is TaskState.FINISHED:
-            for name in self._wanted():
+            for name in self.missing_topics():
                 await self.store.put(f"{TOPIC}{name}", self.topics[name].encode())
                 self._topics_made.add(name)
                 self.log.info("topic %s is there", name)
