@@ -6,7 +6,7 @@ BIN := .venv/bin
 CODE := mesoslite agents frameworks benchmarks protos tests
 QUICK_TESTS := tests/unit tests/properties tests/scenarios tests/planted
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services check bench protos simulate chaos simulate-long scenarios-rewrite planted clean venv venv-containers venv-tests venv-services
+.PHONY: help demo smack test test-services check bench protos simulate chaos simulate-long scenarios-rewrite planted clean venv venv-containers venv-tests venv-services
 
 # Somebody else's environment must not leak into this one.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -16,6 +16,11 @@ help: ## Print this list
 
 demo: venv-containers ## Start a master and three agents, run a framework, watch, clean up
 	@$(BIN)/mesoslite demo
+
+smack: venv-services ## Kafka, Spark and Cassandra count events: EVENTS=n KILL_HOST=1 SEED=n
+	@$(BIN)/mesoslite dev --port 0 --agents 3 --cpus 9 --mem 8GiB --disk 9GiB -- \
+	    $(BIN)/mesoslite framework run pipeline $(if $(EVENTS),--events $(EVENTS)) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(KILL_HOST),--kill-host)
 
 test: venv-services ## Run the test suite, containers and data services included
 	@$(BIN)/python -m pytest

@@ -129,6 +129,20 @@ class Service(Scheduler):
         """All members run. Called whenever that becomes true."""
 
     @property
+    def all_run(self) -> bool:
+        """Whether there are members, and none of them is down."""
+        return bool(self.members) and all(member.up for member in self.members.values())
+
+    @property
+    def needs_people(self) -> str:
+        """What keeps a member from running until somebody does something; empty: nothing."""
+        wrong = set(self.exits.values())
+        found = (
+            f"{one.name}: {one.trouble}" for one in self.members.values() if one.trouble in wrong
+        )
+        return next(found, "")
+
+    @property
     def identity(self) -> Identity | None:
         """What all members share; None: it is not known yet."""
         return self.roster.identity

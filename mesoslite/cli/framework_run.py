@@ -166,10 +166,10 @@ class _Run:
 
     def _fetches(self) -> list[str]:
         said = []
-        try:
-            rows = self._operator.tasks(framework=self._scheduler.name)
-        except Failure:
-            return []  # the session notices as well
+        rows = []
+        for name in (self._scheduler.name, *getattr(self._scheduler, "runs_beside", ())):
+            with contextlib.suppress(Failure):  # the session notices as well
+                rows += self._operator.tasks(framework=name)
         starting = [row for row in rows if tables.task_state(row) in {"STAGING", "STARTING"}]
         for row in starting[:FETCHING_SHOWN_MAX]:
             try:

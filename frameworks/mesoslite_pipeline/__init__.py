@@ -1,0 +1,1 @@
+"""The pipeline of the SMACK talk: events -> Kafka -> Spark -> Cassandra, counted exactly."""

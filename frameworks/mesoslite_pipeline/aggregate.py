@@ -1,0 +1,94 @@
+"""What Spark runs: Structured Streaming from Kafka, totals into Cassandra.
+
+Its executors read, check offsets and add up; the driver writes what a micro-batch came to. It
+begins where the totals in Cassandra end, and never ends by itself. `totals.py` tells why each event
+is counted once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mesoslite_spark
+from mesoslite_pipeline.events import Total
+from mesoslite_pipeline.totals import Totals, connected
+
+#: After a host was away there is much to count: in pieces that a small executor holds.
+BATCH_EVENTS_MAX = 100_000
+TRIGGER = "1 second"
+EVENT = "key STRING, amount BIGINT"
+
+
+def main(words: Sequence[str]) -> None:
+    """Count until it is told to end."""
+    asked = _parser().parse_args(words)
+    with (
+        connected(asked.cassandra) as cassandra,
+        mesoslite_spark.session(app_name="pipeline") as spark,
+    ):
+        totals = Totals(cassandra, asked.keyspace)
+        totals.use()
+        totals.read(asked.partitions)
+        query = (
+            events(spark, asked.kafka, asked.topic, totals)
+            .writeStream.foreachBatch(lambda batch, _number: count(batch, totals))
+            # Spark wants one; what it would tell stands in Cassandra, with the totals.
+            .option("checkpointLocation", (Path.cwd() / "checkpoint").as_uri())
+            .trigger(processingTime=TRIGGER)
+            .start()
+        )
+        query.awaitTermination()
+
+
+def events(spark: Any, kafka: str, topic: str, totals: Totals) -> Any:
+    """The events that are not in the totals, as they come: partition, offset, event."""
+    begin = {topic: {str(partition): offset for partition, offset in totals.next.items()}}
+    source = (
+        spark.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", kafka)
+        .option("kafka.isolation.level", "read_committed")
+        .option("subscribe", topic)
+        .option("startingOffsets", json.dumps(begin))
+        .option("maxOffsetsPerTrigger", BATCH_EVENTS_MAX)
+        .load()
+    )
+    text = f"from_json(CAST(value AS STRING), '{EVENT}')"
+    return source.selectExpr("partition", "offset", f"{text} AS event")
+
+
+def count(batch: Any, totals: Totals) -> None:
+    """Add one micro-batch to the totals. Raises Superseded."""
+    # A batch that was counted already adds nothing: Spark may run one again.
+    new = " OR ".join(f"(partition = {p} AND offset >= {n})" for p, n in totals.next.items())
+    rows = (
+        batch.where(new)
+        .selectExpr("partition", "offset", "event.key AS key", "event.amount AS amount")
+        .groupBy("partition", "key")
+        .agg({"*": "count", "amount": "sum", "offset": "max"})
+        .collect()
+    )
+    upto: dict[int, int] = {}
+    counted: dict[int, dict[str, Total]] = {}
+    for row in rows:
+        partition, last = row["partition"], row["max(offset)"]
+        upto[partition] = max(upto.get(partition, 0), last + 1)
+        counted.setdefault(partition, {})[row["key"]] = Total(row["count(1)"], row["sum(amount)"])
+    for partition, found in counted.items():
+        totals.add(partition, upto[partition], found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mesoslite_pipeline.aggregate")
+    for name in ("kafka", "topic", "cassandra", "keyspace"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--partitions", required=True, type=int)
+    return parser
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
