@@ -21,7 +21,7 @@ from mesoslite.where import spelled
 from mesoslite.wire import task_from_wire
 
 LABEL = "exec/"
-CPUS, MEM = "0.1", "256MiB"  # a tool on Java takes half of that
+CPUS, MEM = "0.5", "256MiB"  # of fewer cpus a Java takes half a minute only to start
 
 
 def execute(some: str, task: str, words: Sequence[str], chosen: Chosen) -> int:

@@ -17,6 +17,7 @@ from tests.services.running import READY_S_MAX, Framework, kill_task, until_serv
 
 WORDS = (
     "cassandra", "--heap", "512MiB", "--disk", "1GiB",
+    "--cpus", "1.5",  # of 2: nodes start one after another, and a Java takes what it gets
     # What is waited for among many hosts in many places; here they are all in one.
     "--java-option", "-Dcassandra.ring_delay_ms=2000",
     "--java-option", "-Dcassandra.skip_wait_for_gossip_to_settle=0",

@@ -15,8 +15,8 @@ from tests.services.running import Framework, kill_task, processes_of, until_ser
 
 TOPIC = "events"
 WORDS = (
-    "kafka", "--heap", "256MiB", "--disk", "512MiB", "--topic", f"{TOPIC}:{PARTITIONS}:3",
-    "--config", "num.network.threads=2",
+    "kafka", "--heap", "256MiB", "--disk", "512MiB", "--cpus", "1",
+    "--topic", f"{TOPIC}:{PARTITIONS}:3", "--config", "num.network.threads=2",
 )  # fmt: skip
 MESSAGES, MESSAGES_LONG = 6_000, 100_000
 

@@ -22,7 +22,7 @@ from tests.services.running import READY_S_MAX, Framework, processes_of, until_s
 TOPIC = "kept"
 BROKERS = 2
 WORDS = (
-    "kafka", "--brokers", str(BROKERS), "--heap", "192MiB", "--disk", "256MiB",
+    "kafka", "--brokers", str(BROKERS), "--heap", "192MiB", "--disk", "256MiB", "--cpus", "1",
     "--topic", f"{TOPIC}:{PARTITIONS}:{BROKERS}", "--config", "num.network.threads=2",
 )  # fmt: skip
 MESSAGES = 600

@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(1_800)]
 
 APP_S_MAX = 600.0
 EXECUTOR_MIB = 480 + 384
+#: What a dead host has had is replaced when it counts as unreachable: else that were 75 s.
+NOTICED_SOON = ("--heartbeat-s=5", "--silence-s=20")
 WORDS = ("spark", "mesos", "akka", "cassandra", "kafka")
 
 
@@ -120,8 +122,9 @@ def test_executors_come_with_the_work_and_go_when_there_is_none(tmp_path: Path) 
 
 
 def test_the_job_outlives_the_host_of_an_executor(tmp_path: Path) -> None:
-    with running_cluster() as cluster, cluster.operator() as operator:
-        agents = [cluster.start_agent(f"cpus:2;mem:{2 * EXECUTOR_MIB}") for _ in range(2)]
+    with running_cluster(*NOTICED_SOON) as cluster, cluster.operator() as operator:
+        has = f"cpus:2;mem:{2 * EXECUTOR_MIB}"
+        agents = [cluster.start_agent(has, *NOTICED_SOON) for _ in range(2)]
         app = App(cluster, "survivor", tmp_path / "survivor")
         app.until(lambda: len(executors(operator)) == 2, "both executors run")
         before = executors(operator)
