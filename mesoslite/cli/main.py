@@ -50,6 +50,15 @@ _Containerizer = Annotated[
     ),
 ]
 
+_Command = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[-- COMMAND...]",
+        help="Run this in it, then end it: the exit code is the command's.",
+        show_default=False,
+    ),
+]
+
 _HttpPort = Annotated[
     str | None,
     typer.Option(
@@ -137,14 +146,7 @@ def dev(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="All logs, not only warnings.")
     ] = False,
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[-- COMMAND...]",
-            help="Run this in it, then end it: the exit code is the command's.",
-            show_default=False,
-        ),
-    ] = None,
+    command: _Command = None,
 ) -> None:
     """A whole cluster on this machine, until Ctrl-C, or for as long as a command runs."""
     from mesoslite.cli.dev import DevOptions, dev
