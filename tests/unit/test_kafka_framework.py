@@ -323,6 +323,7 @@ def test_a_host_without_java_is_told_what_to_install(caplog: pytest.LogCaptureFi
     bench.bench.status(status(tasks[0], TaskState.FAILED, agent_id="a1", exit_code=NO_JAVA))
     assert "apt-get install openjdk-17-jre-headless" in caplog.text
     assert b"there is no Java on its host" in bench.bench.entries[WAITS_FOR].value
+    assert bench.kafka.needs_people.startswith("broker-0: there is no Java on its host: install")
 
 
 def test_one_broker_is_its_own_controller_and_more_join_it_later() -> None:
