@@ -9,8 +9,10 @@ from __future__ import annotations
 from mesoslite.immutable import dataclass
 from mesoslite.model import Refusal
 
-#: What can be read: the outputs that every task has.
-FILE_NAMES = ("stdout", "stderr")
+#: What its agent's fetcher tells of a task's files while they are on their way: a line.
+FETCHING = ".fetching"
+#: What can be read: the outputs that every task has, and that.
+FILE_NAMES = ("stdout", "stderr", FETCHING)
 #: Read in the same way: what the agent keeps of the attempts to run a task, whether their sandboxes
 #: are still there or not. As the protobuf message PostMortems; offset and length mean nothing.
 POST_MORTEM = "post-mortem"

@@ -21,6 +21,7 @@ from mesoslite.cli.framework_places import wait_for_places
 from mesoslite.cli.options import Chosen
 from mesoslite.cli.outcome import SIGNAL_BASE
 from mesoslite.credentials import TOKEN_FILE_VARIABLE, find_token_file
+from mesoslite.files import FETCHING
 from mesoslite.logs import set_up_logs
 from mesoslite.masters import MASTER_VARIABLE
 
@@ -28,7 +29,6 @@ from mesoslite.masters import MASTER_VARIABLE
 #: anyway, and nobody could come back in time.
 LIVES_ON_S_MIN = 60.0
 FETCH_LOOK_S = 2.0
-FETCH_FILE = ".fetching"  # what the agents' fetcher tells of itself
 FETCH_BYTES_MAX = 200
 FETCHING_SHOWN_MAX = 10  # tasks whose files are on their way, each looked up by itself
 STOP_S_MAX = 12.0  # the session itself waits 10 s for the master's word
@@ -173,7 +173,7 @@ class _Run:
         starting = [row for row in rows if tables.task_state(row) in {"STAGING", "STARTING"}]
         for row in starting[:FETCHING_SHOWN_MAX]:
             try:
-                pieces = self._operator.read_log(row.task.task_id, row.framework_id, FETCH_FILE)
+                pieces = self._operator.read_log(row.task.task_id, row.framework_id, FETCHING)
                 text = b"".join(pieces)[:FETCH_BYTES_MAX].decode(errors="replace").strip()
             except Failure:
                 continue  # it fetches nothing, or no more

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from mesoslite.files import FETCHING, FILE_NAMES
 from mesoslite.model import Uri
 from mesoslite_agent.downloads import FetchFailed
 from mesoslite_agent.fetch_cache import FetchCache, Origin
 from mesoslite_agent.fetcher import command, environment, request
+from mesoslite_agent.supply import PROGRESS_FILE
 from tests.integration.containers import Place, need_root
 
 SMALL = b"a small jar\n"
@@ -154,6 +156,11 @@ def test_a_file_is_fetched_once_for_many_tasks(host: Host, site: Site) -> None:
     assert (host.folder / "b/small.jar").read_bytes() == SMALL
     assert site.asked == {"small.jar": 1}
     assert [path.name for path in (host.folder / "a").iterdir()] == ["small.jar"]
+
+
+def test_how_far_files_are_is_in_a_file_that_can_be_read() -> None:
+    assert PROGRESS_FILE == FETCHING
+    assert FETCHING in FILE_NAMES  # or the master refuses who asks
 
 
 def test_tasks_that_want_it_at_the_same_time_wait_for_the_one_that_fetches(
