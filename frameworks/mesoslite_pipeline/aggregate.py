@@ -27,10 +27,10 @@ EVENT = "key STRING, amount BIGINT"
 def main(words: Sequence[str]) -> None:
     """Count until it is told to end."""
     asked = _parser().parse_args(words)
-    with (
-        connected(asked.cassandra) as cassandra,
-        mesoslite_spark.session(app_name="pipeline") as spark,
-    ):
+    # First, while there are no threads yet: pyspark forks for its JVM. And it ends first, too, so
+    # that the last micro-batch has somebody to write to.
+    spark = mesoslite_spark.session(app_name="pipeline")
+    with connected(asked.cassandra) as cassandra, spark:
         totals = Totals(cassandra, asked.keyspace)
         totals.use()
         totals.read(asked.partitions)
