@@ -540,6 +540,8 @@ class KillTask:
     framework_id: str
     task_id: str
     grace_ms: int | None = None
+    fence_lost: bool = False
+    """Nobody has asked: it lost its fence while its agent was away, to another task maybe."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ ASKED: dict[Reason, TaskState] = {
     Reason.KILL_ASKED: TaskState.KILLED,
     Reason.FRAMEWORK_REMOVED: TaskState.KILLED,
     Reason.AGENT_GONE: TaskState.KILLED,
+    Reason.FENCE_LEASE_OVER: TaskState.FAILED,
     Reason.MAX_COMPLETION_TIME: TaskState.FAILED,
     Reason.START_TIMEOUT: TaskState.FAILED,
 }

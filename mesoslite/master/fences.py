@@ -110,8 +110,7 @@ def registered(t: Tables, agent: AgentEntry) -> None:
         now = framework.fences.get(entry.task.fence)
         lost = now is None or now.task_id != entry.task.task_id
         if lost and agent.stream is not None:
-            entry.kill_asked, entry.kill_grace_ms = True, 0
-            kill = KillTask(entry.framework_id, entry.task.task_id, 0)
+            kill = KillTask(entry.framework_id, entry.task.task_id, 0, fence_lost=True)
             t.emit(ToAgent(agent.stream, kill))
 
 

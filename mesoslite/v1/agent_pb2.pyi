@@ -224,14 +224,16 @@ class RunTasks(_message.Message):
     def __init__(self, framework_id: _Optional[str] = ..., role: _Optional[str] = ..., task: _Optional[_Union[_common_pb2.Task, _Mapping]] = ..., more_task_ids: _Optional[_Iterable[str]] = ..., fence_token: _Optional[int] = ...) -> None: ...
 
 class KillTask(_message.Message):
-    __slots__ = ("framework_id", "task_id", "grace_ms")
+    __slots__ = ("framework_id", "task_id", "grace_ms", "fence_lost")
     FRAMEWORK_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_LOST_FIELD_NUMBER: _ClassVar[int]
     framework_id: str
     task_id: str
     grace_ms: int
-    def __init__(self, framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., grace_ms: _Optional[int] = ...) -> None: ...
+    fence_lost: bool
+    def __init__(self, framework_id: _Optional[str] = ..., task_id: _Optional[str] = ..., grace_ms: _Optional[int] = ..., fence_lost: _Optional[bool] = ...) -> None: ...
 
 class AcknowledgeStatuses(_message.Message):
     __slots__ = ("task_ids", "update_ids", "framework_ids")

@@ -550,6 +550,7 @@ def _write_event(slot: pb.AgentEvent, event: _Crowd) -> None:
             slot.kill_task.task_id = event.task_id
             if event.grace_ms is not None:
                 slot.kill_task.grace_ms = event.grace_ms
+            slot.kill_task.fence_lost = event.fence_lost
         case FileRead():
             _write_file_read(slot.read_file, event)
         case Registered(fence_lease_ms):
@@ -601,6 +602,7 @@ def _kill_task_from_wire(slot: pb.KillTask) -> KillTask:
         check.duration(slot.grace_ms, "grace_ms", limit.KILL_GRACE_MS_MAX)
         if slot.HasField("grace_ms")
         else None,
+        slot.fence_lost,
     )
 
 

@@ -421,7 +421,7 @@ agent_events: st.SearchStrategy[AgentEvent] = st.one_of(
     st.builds(Registered, st.integers(0, REFUSE_MS_MAX)),
     st.builds(FrameworkAdded, framework_references),
     st.builds(RunTask, ids, roles, tasks, numbers),
-    st.builds(KillTask, ids, ids, grace_ms),
+    st.builds(KillTask, ids, ids, grace_ms, st.booleans()),
     st.builds(AcknowledgeStatus, ids, ids, ids),
     st.builds(ReconcileTasks, st.lists(st.tuples(ids, ids), max_size=4).map(tuple)),
     st.builds(ShutdownFramework, ids),

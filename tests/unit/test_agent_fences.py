@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesoslite.lifecycle import TaskState
-from mesoslite.messages import FrameworkAdded, Heartbeat, Registered, RunTask
+from mesoslite.messages import FrameworkAdded, Heartbeat, KillTask, Registered, RunTask
 from mesoslite.model import Reason
 from mesoslite_agent.container import (
     ContainerExited,
@@ -22,7 +22,7 @@ from mesoslite_agent.protocol import (
     StreamOpened,
     ToMaster,
 )
-from tests.unit.agent_world import World, of, one, reference, task
+from tests.unit.agent_world import World, exited, of, one, reference, task
 
 LEASE_MS = 40_000
 
@@ -125,6 +125,17 @@ def test_a_fenced_task_does_not_start_when_the_lease_is_over() -> None:
     assert of(effects, StartContainer) == []
     status = one(effects, SaveUpdate).status
     assert (status.state, status.reason) == (TaskState.DROPPED, Reason.FENCE_LEASE_OVER)
+
+
+def test_a_task_that_lost_its_fence_ends_for_that_and_not_because_somebody_asked() -> None:
+    """Its launcher was stopped for longer than the lease, and the master has its key given away."""
+    world = leased()
+    container_id = one(world.hear(fenced_run()), StartContainer).spec.container_id
+    world.acknowledge(world.handle(ContainerStarted(container_id, 1)))
+    world.acknowledge(world.hear(KillTask("f", "t1", 0, fence_lost=True)))
+    status = one(world.handle(exited(container_id, None, 15)), SaveUpdate).status
+    assert (status.state, status.reason) == (TaskState.FAILED, Reason.FENCE_LEASE_OVER)
+    assert status.message.endswith("another task may have its fence now: killed by SIGTERM")
 
 
 def test_the_lease_of_another_stream_counts_until_it_is_over() -> None:

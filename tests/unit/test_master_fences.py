@@ -186,7 +186,7 @@ def test_a_task_that_comes_back_after_its_key_was_given_away_is_ended(ended: boo
         world.report("t2", TaskState.FINISHED, agent_id="a2")
     late = TaskOnAgent("1-F1", "*", task("t1", fence="broker-0"), TaskState.RUNNING)
     world.agent("a1", stream="a1-again", tasks=[late])
-    assert world.heard("a1-again", KillTask) == [KillTask("1-F1", "t1", 0)]
+    assert world.heard("a1-again", KillTask) == [KillTask("1-F1", "t1", 0, fence_lost=True)]
     assert [record.task_id for record in world.registry.fences] == ([] if ended else ["t2"])
 
 
