@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ from mesoslite.wire import (
 )
 from mesoslite.wire.checks import text_map
 
+ANSWER_S_MAX = 8.0  # for an agent's answer: less than the 10 s that the command waits for ours
 #: What an operator reserves is nobody's: any framework of the role may change it.
 PRINCIPAL = ""
 
@@ -142,4 +144,15 @@ class EstateService:
             wrong = f"{agent_id!r} is no agent id"
         if wrong is not None:
             raise ReadError(Refusal.INVALID_OPERATION, wrong)
-        await self._ask(lambda number: EstateAsked(number, agent_id, role, PRINCIPAL, change))
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                await self._ask(
+                    lambda number: EstateAsked(number, agent_id, role, PRINCIPAL, change)
+                )
+        except TimeoutError:
+            host = self._tables.agents[agent_id].info.hostname
+            why = (
+                f"{host} was told, and has not answered for {ANSWER_S_MAX:g} s: it may do it yet, "
+                "so look what is there before you ask again"
+            )
+            raise ReadError(Refusal.AGENT_AWAY, why) from None

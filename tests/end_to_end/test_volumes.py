@@ -157,6 +157,21 @@ def test_operators_see_who_holds_what_and_take_away_only_what_is_not_in_use() ->
         assert rows_of(cluster, "reservation", "ls") == rows_of(cluster, "volume", "ls") == []
 
 
+def test_a_change_on_an_agent_that_hangs_says_so_and_is_not_lost() -> None:
+    with running_cluster() as cluster:
+        agent = cluster.start_agent(HAS)
+        words = ("reservation", "create", "spare", "cpus:1", "--agent", agent.name, "--role", "ops")
+        os.kill(agent.program.pid, signal.SIGSTOP)
+        try:
+            hung = command(cluster, *words)
+        finally:
+            os.kill(agent.program.pid, signal.SIGCONT)
+        assert hung.returncode == 1
+        assert f"{agent.name} was told, and has not answered" in hung.stderr
+        wait_until(lambda: rows_of(cluster, "reservation", "ls"), "it is done when the agent can")
+        assert command(cluster, "reservation", "rm", "spare").returncode == 0
+
+
 def test_a_release_reaches_an_agent_that_was_away() -> None:
     with running_cluster() as cluster:
         agent = cluster.start_agent(HAS)
