@@ -185,12 +185,13 @@ class Trouble:
         """A scheduler of this name: one more process of the framework, if it is there already."""
         roles = {"alpha": ("ads", "web"), "beta": ("*",)}.get(name, ("web", "*"))
         kind = self.rng.choice((Restless, Keeping, Keeping, Asking, Asking))
-        count = 0
+        number, count = len(self.cluster.schedulers), 0
 
         def make() -> Restless:
             nonlocal count
             count += 1
-            rng = self.cluster.rng(f"{name} {len(self.cluster.schedulers)} {count}")
+            # Of this process alone, or two would make up the same ids for their tasks.
+            rng = self.cluster.rng(f"{name} {number} {count}")
             scheduler = kind(
                 name,
                 rng,
