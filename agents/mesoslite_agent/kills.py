@@ -7,6 +7,7 @@ from signal import Signals
 
 from mesoslite.deadlines import Deadlines
 from mesoslite.lifecycle import TaskState
+from mesoslite.messages import KillTask
 from mesoslite.model import Reason, TaskStatus
 from mesoslite_agent.ledger import Ledger
 from mesoslite_agent.protocol import AbortStart, SaveTask, SaveUpdate, StopContainer
@@ -24,6 +25,17 @@ class Kills:
         self._ledger = ledger
         self._timers = timers
         self._repeat_ms = repeat_ms
+
+    def ask(self, here: TaskHere, kill: KillTask) -> None:
+        """The master wants it to end, once more maybe."""
+        grace_ms = here.record.task.kill_grace_ms if kill.grace_ms is None else kill.grace_ms
+        if here.ending is not None:
+            self.hasten(here, here.ending, grace_ms)
+        elif kill.fence_lost:
+            text = "its agent was away for a whole lease: another task may have its fence now"
+            self.stop(here, Reason.FENCE_LEASE_OVER, text, grace_ms)
+        else:
+            self.stop(here, Reason.KILL_ASKED, "its end was asked for", grace_ms)
 
     def stop(self, here: TaskHere, reason: Reason, text: str, grace_ms: int) -> None:
         """Make a task end. The KILLING status makes that durable, with its reason."""

@@ -505,16 +505,7 @@ class Agent:
         here = framework.tasks.get(kill.task_id)
         if here is None or here.state.terminal:
             return  # its end is on its way
-        grace_ms = kill.grace_ms
-        if grace_ms is None:
-            grace_ms = here.record.task.kill_grace_ms
-        if here.ending is None and kill.fence_lost:
-            text = "its agent was away for a whole lease: another task may have its fence now"
-            self._kills.stop(here, Reason.FENCE_LEASE_OVER, text, grace_ms)
-        elif here.ending is None:
-            self._kills.stop(here, Reason.KILL_ASKED, "its end was asked for", grace_ms)
-        else:
-            self._kills.hasten(here, here.ending, grace_ms)
+        self._kills.ask(here, kill)
 
     def _reconcile(self, word: ReconcileTasks) -> None:
         """Tasks that a master sent and that never arrived. The answer is durable: the framework may
