@@ -24,6 +24,7 @@ from mesoslite.reservations import (
     Volume,
     why_not_change,
 )
+from mesoslite.reserved import of_nobody
 from mesoslite.resources import (
     KEYS_MAX,
     UNRESERVED,
@@ -114,6 +115,27 @@ class Estate:
         keys = (*amount.scalars, *amount.ranges, *amount.sets)
         parts = dict.fromkeys(key_parts(at)[1:3] for at in keys if is_dynamic(at))
         return tuple([self.reservations[at] for at in parts if at in self.reservations])
+
+    def why_not_at_hand(self, needs: Resources, free: Resources) -> Why | None:
+        """What of a reservation or volume a task needs and `free` does not hold: the first such.
+
+        It may hold it another time: the reservation was not made yet, or others use it. None: what
+        is missing, if anything is, nobody has reserved dynamically.
+        """
+        lacking = free.missing(needs)
+        for at in (*lacking.scalars, *lacking.ranges, *lacking.sets):
+            if not is_dynamic(at):
+                continue
+            _, role, reservation_id, volume_id = key_parts(at)
+            if volume_id:
+                return Refusal.VOLUME_IN_USE, f"{lacking}: volume {volume_id} is not at hand"
+            there = self.reservations.get((role, reservation_id))
+            asked = of_nobody(needs.of_reservation(reservation_id, role))
+            if there is None or not there.resources.covers(asked):
+                what = f"reservation {reservation_id} in role {role}"
+                return Refusal.UNKNOWN_RESERVATION, f"{lacking}: there is no {what}, or less of it"
+            return Refusal.RESERVATION_IN_USE, f"{lacking}: {reservation_id} has it not at hand"
+        return None
 
     # --- changes ----------------------------------------------------------------------------------
 

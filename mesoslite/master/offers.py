@@ -434,6 +434,9 @@ def _why_not_launch(
         if unmounted is not None:
             return unmounted
     if not left.covers(task.resources):
+        passing = agent.estate.why_not_at_hand(task.resources, left)
+        if passing is not None:
+            return passing[0], f"{task.task_id} lacks {passing[1]}"
         lacks = requests.fits_nowhere(t, role, task.resources)
         if lacks is not None:
             return Refusal.NO_AGENT_FITS, f"{task.task_id}: {lacks}"

@@ -266,6 +266,8 @@ def of_refused_launch(refusal: Refusal) -> str:
             return "read the entry again, and decide anew"
         case Refusal.STORE_FULL:
             return "remove what the framework's store need not hold"
+        case Refusal.UNKNOWN_RESERVATION | Refusal.UNKNOWN_VOLUME:
+            return "look what the next offer holds, and make what is missing"
         case Refusal.NO_RESOURCES | Refusal.INVALID_TASK:
             return "correct the task: launching it again as it is does not help"
         case Refusal.AGENT_UNREACHABLE | Refusal.RESULT_FORGOTTEN:

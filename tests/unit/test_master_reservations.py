@@ -48,6 +48,7 @@ from mesoslite.reservations import (
     VolumeUse,
 )
 from mesoslite.resources import Resources
+from mesoslite.scheduler.launches import STATE_OF_REFUSED
 from tests.unit.master_world import World, on_agent, task
 
 CPU = Resources(cpus=1)
@@ -268,10 +269,10 @@ def test_r15_a_volume_is_made_of_reserved_disk_and_offered() -> None:
 
 def test_r15_a_volume_in_use_is_in_no_offer_and_in_no_second_task() -> None:
     world, offer = volume_made()
-    assert world.asks(offer, user("t1"), user("t2")) == [None, Refusal.TOO_LARGE]
+    assert world.asks(offer, user("t1"), user("t2")) == [None, Refusal.VOLUME_IN_USE]
     [again] = world.offers()
     assert again.volumes == ()
-    assert world.asks(again, user("t3")) == [Refusal.TOO_LARGE]
+    assert world.asks(again, user("t3")) == [Refusal.VOLUME_IN_USE]
 
 
 def test_r15_a_volume_in_use_is_not_destroyed_and_one_that_is_free_is() -> None:
@@ -319,6 +320,32 @@ def test_r15_a_volume_lies_on_a_static_reservation_as_well() -> None:
 def test_a_task_holds_the_volumes_that_it_mounts(volume: str, refusal: Refusal) -> None:
     world, offer = volume_made()
     assert world.asks(offer, user("t1", volume)) == [refusal]
+
+
+@pytest.mark.parametrize(
+    ("first", "needs", "refusal"),
+    [
+        ("cpus:9", "cpus(ads)(r):1", Refusal.UNKNOWN_RESERVATION),  # the Reserve was refused
+        ("cpus:1", "cpus(ads)(r):2", Refusal.UNKNOWN_RESERVATION),  # it is smaller
+    ],
+)
+def test_a_launch_without_what_was_to_be_reserved_before_it_may_be_tried_again(
+    first: str, needs: str, refusal: Refusal
+) -> None:
+    world, offer = ground()
+    reserve = Reserve("r", Resources.parse(first), operation_id="o1")
+    told = world.asks(offer, reserve, Launch(task("t1", needs)))
+    assert told[1] is refusal
+    assert STATE_OF_REFUSED[refusal] is TaskState.DROPPED
+
+
+def test_a_second_task_on_what_is_reserved_once_may_be_tried_again() -> None:
+    world, offer = ground()
+    reserve = Reserve("r", CPU, operation_id="o1")
+    tasks = [Launch(task(name, "cpus(ads)(r):1")) for name in ("t1", "t2")]
+    assert world.asks(offer, reserve, *tasks) == [None, None, Refusal.RESERVATION_IN_USE]
+    in_use = (Refusal.RESERVATION_IN_USE, Refusal.VOLUME_IN_USE)
+    assert {STATE_OF_REFUSED[refusal] for refusal in in_use} == {TaskState.DROPPED}
 
 
 def test_o2_one_accept_reserves_makes_a_volume_and_launches_on_it_in_this_order() -> None:
