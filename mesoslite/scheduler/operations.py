@@ -63,8 +63,15 @@ class Operations:
         self._unknown.pop(operation_id, None)
 
     def is_known(self, operation_id: str) -> bool:
-        """Whether it is on its way, or has just ended."""
-        return operation_id in self._open
+        """Whether it is on its way, or has ended, as far as that is remembered: an id is used once.
+
+        The end of a second one could not be told from the first's, which its agent may say again.
+        """
+        return (
+            operation_id in self._open
+            or operation_id in self._waiting
+            or operation_id in self._ended
+        )
 
     def asked(self, operation_id: str) -> OperationStatus | None:
         """The author asks about it: the end that it was told before, which nobody else may know any

@@ -98,7 +98,7 @@ class Tables:
         return self.stream is Stream.SUBSCRIBED
 
     def has_task(self, identity: str) -> bool:
-        """Whether this task is being launched, or may run; or this change is on its way."""
+        """Whether this task is being launched or may run; or this change is on its way, or over."""
         if identity.startswith("~"):
             return self.launches.launching(identity) or self.operations.is_known(identity[1:])
         return identity in self.reconciliation or self.launches.launching(identity)

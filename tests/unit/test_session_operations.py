@@ -202,6 +202,33 @@ def test_one_id_is_one_change() -> None:
     done(bench, None)
 
 
+def test_an_id_is_not_used_again_after_its_end() -> None:
+    bench, keeper, _ = accepted(Reserve("r", CPU, operation_id="o1"))
+    done(bench, None)
+    bench.hears(end())
+    keeper.operations = (Reserve("r", CPU, operation_id="o1"),)
+    calls = bench.hears(
+        Offers((offer(offer_id="again", agent_id="a1", role="ads", resources=HERE),))
+    )
+    assert not [call for call in calls if isinstance(call, Accept)]
+    assert [status.refusal for status in keeper.told] == [None, Refusal.DUPLICATE_OPERATION]
+    assert keeper.told[-1].state is OperationState.ERROR
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_an_id_that_an_earlier_process_has_used_is_not_used_again_once_its_end_was_told(
+    by_hand: bool,
+) -> None:
+    keeper = Keeper(Reserve("r", CPU, operation_id="o1"))
+    keeper.acknowledge_automatically = not by_hand
+    bench = SessionHarness(keeper)
+    bench.subscribe()
+    bench.hears(end())
+    calls = bench.hears(Offers((offer(agent_id="a1", role="ads", resources=HERE),)))
+    assert not [call for call in calls if isinstance(call, Accept)]
+    assert [status.refusal for status in keeper.told] == [None, Refusal.DUPLICATE_OPERATION]
+
+
 def test_a_framework_is_torn_down_with_what_it_has_reserved() -> None:
     bench, keeper, _ = accepted(Reserve("r", CPU))
     keeper.teardown(release=True)
