@@ -42,6 +42,7 @@ from mesoslite.version import VERSION
 from mesoslite.wire import AgentSays, MalformedMessage, agent_events_from_wire, agent_requests
 from mesoslite_agent import host, reconfiguration
 from mesoslite_agent.checkpoint import Checkpoint
+from mesoslite_agent.collecting import collect_for_ever
 from mesoslite_agent.container import ContainerEvent, ContainerPhase
 from mesoslite_agent.containers import Containers
 from mesoslite_agent.executors import Executors, executor_address
@@ -101,7 +102,6 @@ WORK_DIR_MODE = 0o711  # tasks of other users reach their sandboxes through it
 UNATTENDED_S = 30.0  # with --kill-on-exit: far more than a service manager takes to restart us
 START_AGAIN_S = 1.0  # while the disk is full
 SETTLE_S_MAX = 1.0  # after the start, when no master answers until then
-COLLECT_INTERVAL_S = 60.0  # Mesos: --disk_watch_interval
 
 log = structlog.get_logger("mesoslite.agent")
 
@@ -295,7 +295,7 @@ class Daemon:
         """Run the machine and its stream until stopped, then end both in order."""
         driving = asyncio.create_task(self._drive())
         linking = asyncio.create_task(self._link.run())
-        collecting = asyncio.create_task(self._collect())
+        collecting = asyncio.create_task(collect_for_ever(self._collect))
         stopped = asyncio.create_task(self._stopping.wait())
         settling = asyncio.create_task(self._settle(http))
         watching = asyncio.create_task(self._trouble.watch())
@@ -395,15 +395,11 @@ class Daemon:
         await asyncio.gather(linking, return_exceptions=True)
         await self._readers.close()
 
-    async def _collect(self) -> None:
-        """Remove old sandboxes, now and then."""
-        while True:
-            await asyncio.sleep(COLLECT_INTERVAL_S)
-            removed = await self._containers.collect_sandboxes(
-                time.time(), self._agent.container_ids(), self._settings.sandbox_age_s
-            )
-            if removed:
-                log.info("removed old sandboxes", count=len(removed))
+    async def _collect(self) -> list[Path]:
+        """Remove old sandboxes."""
+        return await self._containers.collect_sandboxes(
+            time.time(), self._agent.container_ids(), self._settings.sandbox_age_s
+        )
 
     async def close(self) -> None:
         """Let go of containers, or end them if so set, and of the checkpoint."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
+from mesoslite_agent.collecting import collect_for_ever
 from mesoslite_agent.sandbox import READ_BYTES_MAX, NotInSandbox, Sandboxes, read
 
 DAY_S = 86_400.0
@@ -114,3 +117,44 @@ def test_what_a_link_in_a_sandbox_leads_to_is_not_removed(tmp_path: Path) -> Non
     os.utime(old, (now_s - 9 * DAY_S, now_s - 9 * DAY_S))
     assert Sandboxes(tmp_path / "s").collect(now_s, frozenset(), DAY_S) == [old]
     assert (precious / "file").exists()
+
+
+def test_a_sandbox_nested_deeper_than_python_recurses_is_removed_and_those_after_it(
+    tmp_path: Path,
+) -> None:
+    now_s = 1e9
+    deep, next_one = aged(tmp_path, "deep", 9 * DAY_S, now_s), aged(tmp_path, "x", 8 * DAY_S, now_s)
+    folder = os.open(deep, os.O_RDONLY)
+    for _ in range(3_000):
+        os.mkdir("n" * 20, dir_fd=folder)
+        inner = os.open("n" * 20, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    os.utime(deep, (now_s - 9 * DAY_S, now_s - 9 * DAY_S))
+    assert Sandboxes(tmp_path).collect(now_s, frozenset(), DAY_S) == [deep, next_one]
+    assert not list(tmp_path.iterdir())
+
+
+async def test_no_failure_ends_the_collection_of_sandboxes_and_one_that_lasts_is_told_once() -> (
+    None
+):
+    failing: list[Exception | list[str]] = [
+        RecursionError("too deep"), RecursionError("too deep"), OSError("full"), ["a sandbox"],
+    ]  # fmt: skip
+
+    async def collect() -> list[str]:
+        if not failing:
+            raise asyncio.CancelledError
+        result = failing.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    with structlog.testing.capture_logs() as lines, pytest.raises(asyncio.CancelledError):
+        await collect_for_ever(collect, 0.0)
+    assert [line.get("error") or line["count"] for line in lines] == [
+        "RecursionError",
+        "OSError",
+        1,
+    ]

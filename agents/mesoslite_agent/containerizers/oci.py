@@ -34,6 +34,7 @@ from mesoslite_agent.containerizers import (
     data_of,
     environment,
 )
+from mesoslite_agent.deleting import delete
 from mesoslite_agent.mounts import mount_overlay, mounted_below, parts_of_the_root, unmount
 from mesoslite_agent.processes import boot_id
 from mesoslite_agent.sandbox import NotInSandbox, make_inside
@@ -289,7 +290,7 @@ class OciContainerizer:
         finally:
             with contextlib.suppress(OSError):
                 self.release("probe")
-                shutil.rmtree(sandbox, ignore_errors=True)
+                delete(sandbox)
 
     def prepare(
         self, spec: ContainerSpec, sandbox: Path, user: User, volumes: tuple[Mounted, ...] = ()
@@ -397,9 +398,9 @@ class OciContainerizer:
             raise OSError(f"the cgroup {group} could not be removed")
         for mount in mounted_below(folder):
             unmount(mount)
-        shutil.rmtree(self._state / container_id, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+        with contextlib.suppress(OSError):
+            delete(self._state / container_id)
+        delete(folder)
 
     def _call(self, *arguments: str) -> str | None:
         """Run the runtime to its end. None: well; else why not. Files, since pipes may hang."""
@@ -438,7 +439,8 @@ class OciContainerizer:
         for root in self._cgroups.roots:
             with contextlib.suppress(OSError):  # another agent of this host is still there
                 (root / "mesoslite").rmdir()
-        shutil.rmtree(self._state, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            delete(self._state)
         with contextlib.suppress(OSError):
             self._tried.unlink(missing_ok=True)
             self._run.rmdir()
