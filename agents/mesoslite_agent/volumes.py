@@ -18,6 +18,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesoslite_agent.deleting import delete, unlock
+
 FOLDER_MODE = 0o711  # tasks of other users reach their volumes through it
 VOLUME_MODE = 0o700  # what a volume holds is its user's alone
 REMOVED_MODE = 0o700
@@ -70,7 +72,7 @@ class Volumes:
         return (self.root / directory).is_dir()
 
     def remove(self, directory: str, go_on: Callable[[], bool] = lambda: True) -> bool:
-        """Delete it with all that is in it. ~50 us of CPU for each file. Raises OSError.
+        """Delete it with all that is in it. ~20 us of CPU for each file. Raises OSError.
 
         It is moved away first, in one step: nobody finds half of it. `go_on` is asked before each
         file; False when it said no: the rest is still there.
@@ -79,15 +81,12 @@ class Volumes:
         path, rubbish = self.root / directory, self.removed / directory.rpartition(".")[2]
         self.removed.mkdir(mode=REMOVED_MODE, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            _unlock(path)  # to move a directory elsewhere is to write to it: its `..` changes
+            unlock(str(path))  # to move a directory elsewhere is to write to it: its `..` changes
             path.rename(rubbish)
         with contextlib.suppress(OSError):  # other volumes of the role are there
             path.parent.rmdir()
-        if not rubbish.is_dir():
-            return True
-        if not _empty(rubbish, go_on):
+        if not delete(rubbish, go_on):
             return False
-        rubbish.rmdir()
         _sync(self.removed)
         return True
 
@@ -105,32 +104,6 @@ class Volumes:
             except OSError:
                 found.append(path)
         return found
-
-
-def _empty(top: Path, go_on: Callable[[], bool]) -> bool:
-    """Delete all that is in a directory where nobody else is at work. Raises OSError."""
-    _unlock(top)
-    if os.geteuid() != 0:
-        for folder, inner, _ in os.walk(top):
-            for name in inner:
-                _unlock(Path(folder, name))
-    for folder, inner, files in os.walk(top, topdown=False):
-        for name in (*files, *inner):
-            if not go_on():
-                return False
-            path = Path(folder, name)
-            if name in files or path.is_symlink():
-                path.unlink()
-            else:
-                path.rmdir()
-    return True
-
-
-def _unlock(folder: Path) -> None:
-    """A task of our own user may have locked even itself out. Links lead elsewhere: not through
-    them, and Linux changes no mode of theirs."""
-    if os.geteuid() != 0 and not folder.is_symlink():
-        folder.chmod(REMOVED_MODE)
 
 
 def _sync(folder: Path) -> None:

@@ -68,6 +68,20 @@ def test_a_volume_of_the_longest_names_is_deleted(volumes: Volumes) -> None:
     assert not list(volumes.removed.iterdir())
 
 
+def test_a_volume_with_paths_longer_than_the_kernel_takes_is_deleted(volumes: Volumes) -> None:
+    volumes.make("kafka/data.1")
+    folder = os.open(volumes.open("kafka/data.1", OWN), os.O_RDONLY)
+    for _ in range(30):  # of 200 bytes each: 6,000, and PATH_MAX is 4,096
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+        os.mkdir("n" * 200, dir_fd=folder)
+        inner = os.open("n" * 200, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    assert volumes.remove("kafka/data.1")
+    assert not list(volumes.removed.iterdir())
+
+
 @pytest.fixture
 def users() -> Iterator[Volumes]:
     """Volumes of an agent that is not root's."""
