@@ -1,7 +1,10 @@
 """Volumes: the directories that hold what outlives tasks, frameworks, agents and masters.
 
     WORK_DIR/volumes/ROLE/ID.N/        what tasks see; N is never used again on this agent
-    WORK_DIR/volumes.removed/N         what was destroyed, until all of it is deleted
+    WORK_DIR/volumes/.removed/N        what was destroyed, until all of it is deleted
+
+ROLE is as in `folder_of`, which writes no dot. All is below one directory, since it may be a file
+system of its own, and nothing can be moved to another one.
 
 A directory is made, and its name fsynced, before the volume is on record; and it is moved away and
 deleted only after its removal is on record. So a volume on record has its directory, whatever
@@ -35,11 +38,14 @@ class Volumes:
 
     root: Path
     removed: Path
+    formerly: Path
+    """Where earlier versions put what was destroyed: some of it may be there still."""
 
     @classmethod
     def of(cls, work_dir: Path) -> Volumes:
         """Those below a work directory."""
-        return cls(work_dir / "volumes", work_dir / "volumes.removed")
+        root = work_dir / "volumes"
+        return cls(root, root / ".removed", work_dir / "volumes.removed")
 
     def make(self, directory: str) -> None:
         """Make an empty one, for good: it is there also after the host has crashed.
@@ -78,16 +84,20 @@ class Volumes:
         file; False when it said no: the rest is still there.
         """
         # N alone: with its role and its id the name could be longer than the 255 bytes of a name.
-        path, rubbish = self.root / directory, self.removed / directory.rpartition(".")[2]
+        path, number = self.root / directory, directory.rpartition(".")[2]
+        rubbish = self.removed / number
+        self.root.mkdir(mode=FOLDER_MODE, exist_ok=True)
         self.removed.mkdir(mode=REMOVED_MODE, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             unlock(str(path))  # to move a directory elsewhere is to write to it: its `..` changes
             path.rename(rubbish)
         with contextlib.suppress(OSError):  # other volumes of the role are there
             path.parent.rmdir()
-        if not delete(rubbish, go_on):
+        if not delete(rubbish, go_on) or not delete(self.formerly / number, go_on):
             return False
         _sync(self.removed)
+        with contextlib.suppress(OSError):  # it never was, or there is more in it
+            self.formerly.rmdir()
         return True
 
     def unknown(self, known: Collection[str]) -> list[Path]:
@@ -97,7 +107,7 @@ class Volumes:
         """
         found = []
         for path in sorted(self.root.glob("*/*")):
-            if str(path.relative_to(self.root)) in known:
+            if path.parent == self.removed or str(path.relative_to(self.root)) in known:
                 continue
             try:
                 path.rmdir()

@@ -242,4 +242,4 @@ def release(cluster: Cluster) -> None:
 def left(agent: Agent) -> list[Path]:
     """Directories of volumes, also of those that are being deleted."""
     found = agent.work_dir
-    return [*found.glob("volumes/*/*"), *found.glob("volumes.removed/*")]
+    return [*found.glob("volumes/*/*")]

@@ -88,7 +88,7 @@ class Stage:
 
     def directories(self) -> list[Path]:
         """Of all volumes that there are, and of what is still to be deleted."""
-        return [*self.work_dir.glob("volumes/*/*"), *self.work_dir.glob("volumes.removed/*")]
+        return [*self.work_dir.glob("volumes/*/*")]
 
 
 @pytest.fixture

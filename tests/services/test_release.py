@@ -39,7 +39,7 @@ def pair() -> Iterator[Hosts]:
 
 def volumes(agent: Agent) -> list[str]:
     """The directories of volumes that it has, whole or on their way to be deleted."""
-    found = [*agent.work_dir.glob("volumes/*/*"), *agent.work_dir.glob("volumes.removed/*")]
+    found = agent.work_dir.glob("volumes/*/*")
     return [str(path.relative_to(agent.work_dir)) for path in found]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mesoslite_agent import tending
+from mesoslite_agent.holdings import folder_of
 from mesoslite_agent.measuring import Measuring, Walk
 from mesoslite_agent.protocol import DirectoryRemoved
 from mesoslite_agent.tending import Tending
@@ -58,7 +59,7 @@ def test_a_volume_is_deleted_with_all_that_is_in_it_and_nothing_else_is(
     volumes.remove("kafka/data.1")
     assert not volumes.is_there("kafka/data.1")
     assert (tmp_path / "volumes/kafka/data.2/deep/file").exists()
-    assert not list((tmp_path / "volumes.removed").iterdir())
+    assert not list(volumes.removed.iterdir())
 
 
 def test_a_volume_of_the_longest_names_is_deleted(volumes: Volumes) -> None:
@@ -80,6 +81,39 @@ def test_a_volume_with_paths_longer_than_the_kernel_takes_is_deleted(volumes: Vo
     os.close(folder)
     assert volumes.remove("kafka/data.1")
     assert not list(volumes.removed.iterdir())
+
+
+def test_a_volume_is_deleted_also_where_volumes_have_a_file_system_of_their_own(
+    tmp_path: Path, volumes: Volumes
+) -> None:
+    other = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    try:
+        volumes.root.symlink_to(other)  # as good as a mount: nothing can be moved out of it
+        volumes.make("kafka/data.1")
+        (volumes.open("kafka/data.1", OWN) / "file").write_text("x")
+        assert volumes.remove("kafka/data.1")
+        assert [path.name for path in other.rglob("*")] == [".removed"]
+        assert [path.name for path in tmp_path.iterdir()] == ["volumes"]
+    finally:
+        shutil.rmtree(other)
+
+
+def test_what_an_earlier_version_was_still_deleting_is_deleted(volumes: Volumes) -> None:
+    for name in ("1", "2"):
+        (volumes.formerly / name / "deep").mkdir(parents=True)
+    assert volumes.remove("kafka/data.1")
+    assert [path.name for path in volumes.formerly.iterdir()] == ["2"]
+    assert volumes.remove("kafka/data.2")
+    assert not volumes.formerly.exists()
+
+
+def test_what_is_being_deleted_is_no_volume_that_nobody_knows(volumes: Volumes) -> None:
+    volumes.make("kafka/data.1")
+    (volumes.open("kafka/data.1", OWN) / "file").write_text("x")
+    assert not volumes.remove("kafka/data.1", lambda: False)
+    assert volumes.unknown(()) == []
+    assert (volumes.removed / "1" / "file").exists()
+    assert "." not in folder_of(".removed")
 
 
 @pytest.fixture
