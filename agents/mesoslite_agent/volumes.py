@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,18 @@ class Volumes:
             found = path.stat(follow_symlinks=False)
         except FileNotFoundError:
             raise VolumeGone(f"the volume's directory {path} is gone, with its data") from None
+        if not stat.S_ISDIR(found.st_mode):  # a link may lead to what is not this role's
+            raise VolumeGone(f"{path} is no directory any more: the volume's data is gone")
         if (found.st_uid, found.st_gid) != owner and os.geteuid() == 0:
             os.chown(path, *owner, follow_symlinks=False)
         return path
 
     def is_there(self, directory: str) -> bool:
-        """Whether it can be used. ~5 us."""
-        return (self.root / directory).is_dir()
+        """Whether it can be used: through a link it cannot. ~5 us."""
+        with contextlib.suppress(OSError):
+            mode = (self.root / directory).stat(follow_symlinks=False).st_mode
+            return stat.S_ISDIR(mode)
+        return False
 
     def remove(self, directory: str, go_on: Callable[[], bool] = lambda: True) -> bool:
         """Delete it with all that is in it. ~20 us of CPU for each file. Raises OSError.

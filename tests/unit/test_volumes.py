@@ -144,6 +144,27 @@ def test_a_task_that_has_locked_everybody_out_does_not_keep_its_volume(
     assert not list(users.removed.iterdir())
 
 
+@pytest.mark.parametrize("owners", ["volumes", "users"])
+def test_a_volume_whose_directory_is_a_link_is_not_there_and_only_the_link_is_deleted(
+    request: pytest.FixtureRequest, owners: str
+) -> None:
+    volumes: Volumes = request.getfixturevalue(owners)
+    other = volumes.root.parent / "other"
+    other.mkdir()
+    (other / "kept").write_text("x")
+    volumes.make("kafka/data.1")
+    path = volumes.open("kafka/data.1", OWN)
+    path.rmdir()
+    path.symlink_to(other)
+    assert not volumes.is_there("kafka/data.1")
+    with pytest.raises(VolumeGone, match="no directory any more"):
+        volumes.open("kafka/data.1", OWN)
+    assert volumes.remove("kafka/data.1")
+    assert not path.is_symlink()
+    assert not list(volumes.removed.iterdir())
+    assert (other / "kept").exists()
+
+
 def test_links_in_a_volume_are_deleted_and_where_they_lead_nothing_changes(users: Volumes) -> None:
     other = users.root.parent / "other"
     other.mkdir(mode=0o500)
