@@ -36,7 +36,7 @@ class VolumeAt:
 
     volume_id: str
     directory: str
-    """Of the volume, below the agent's volumes: `ROLE/ID.N`."""
+    """Of the volume, below the agent's volumes: `ROLE/ID.AGENTID-RUN-N`."""
     path: str
     """Below the sandbox when it is relative, else in the container's own root."""
 

@@ -131,7 +131,10 @@ class StreamRecord:
 
 @dataclass(frozen=True, slots=True)
 class VolumeRecord:
-    """A volume, and the directory that holds its data: `ROLE/ID.N`, a name never used before."""
+    """A volume, and the directory that holds its data.
+
+    That is `ROLE/ID.AGENTID-RUN-N`, a name never used before.
+    """
 
     volume: Volume
     directory: str

@@ -1,7 +1,7 @@
 """Volumes: the directories that hold what outlives tasks, frameworks, agents and masters.
 
-    WORK_DIR/volumes/ROLE/ID.N/        what tasks see; N is never used again on this agent
-    WORK_DIR/volumes/.removed/N        what was destroyed, until all of it is deleted
+    WORK_DIR/volumes/ROLE/ID.AGENTID-RUN-N/       what tasks see; the name is never used again
+    WORK_DIR/volumes/.removed/AGENTID-RUN-N       what was destroyed, until all of it is deleted
 
 ROLE is as in `folder_of`, which writes no dot. All is below one directory, since it may be a file
 system of its own, and nothing can be moved to another one.
@@ -89,7 +89,7 @@ class Volumes:
         It is moved away first, in one step: nobody finds half of it. `go_on` is asked before each
         file; False when it said no: the rest is still there.
         """
-        # N alone: with its role and its id the name could be longer than the 255 bytes of a name.
+        # The end alone: with its role and its id it could be longer than the 255 bytes of a name.
         path, number = self.root / directory, directory.rpartition(".")[2]
         rubbish = self.removed / number
         self.root.mkdir(mode=FOLDER_MODE, exist_ok=True)

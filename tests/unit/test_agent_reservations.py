@@ -245,6 +245,19 @@ def test_r15_a_destroyed_volume_is_deleted_also_when_the_agent_dies_before_that(
     assert not shop.world.handle(DirectoryRemoved(directory))
 
 
+def test_a_directory_has_the_role_the_id_the_agent_the_run_and_a_number_in_its_name() -> None:
+    shop = Shop()
+    role = "kafka/eu-1.\u00e9"
+    shop.done(Reserve("broker-0", Resources(cpus=2, mem=1_024, disk=500)), role=role)
+    for volume_id in ("data", "data.2"):
+        shop.done(CreateVolume(volume_id, SIZE, "broker-0"), role=role)
+    run = shop.world.disk.run
+    assert list(shop.world.agent.holdings.directories.values()) == [
+        f"kafka%2Feu-1%2E%C3%A9/data.agent-1-{run}-1",
+        f"kafka%2Feu-1%2E%C3%A9/data.2.agent-1-{run}-2",
+    ]
+
+
 def test_r15_a_volume_of_an_id_that_was_destroyed_begins_empty() -> None:
     shop = Shop()
     shop.prepared()
