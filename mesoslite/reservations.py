@@ -108,6 +108,13 @@ class VolumeUse:
     """When, on the wall clock of its agent."""
 
 
+def _named(labels: object) -> dict[str, str]:
+    """A copy of what an author has given. Raises TypeError."""
+    if not isinstance(labels, Mapping):
+        raise TypeError(f"Reserve: labels are a dict of texts, not {type(labels).__name__}")
+    return dict(labels)
+
+
 # --- what an accept may change --------------------------------------------------------------------
 
 
@@ -127,7 +134,7 @@ class Reserve:
     """As OperationStatus repeats it; empty: the session gives one."""
 
     def __post_init__(self) -> None:
-        fix(self, "labels", dict(self.labels))
+        fix(self, "labels", _named(self.labels))
 
     def __hash__(self) -> int:
         return hash((self.reservation_id, self.resources, self.operation_id))

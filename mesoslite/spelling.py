@@ -581,7 +581,9 @@ def _loads(text: str) -> object:
         )
     except InvalidResources:
         raise
-    except (ValueError, ArithmeticError, RecursionError) as why:
+    except RecursionError:
+        raise InvalidResources("resources: the JSON is nested too deep") from None
+    except (ValueError, ArithmeticError) as why:
         raise InvalidResources(f"resources: not JSON: {_show(str(why))}") from None
     return decoded
 

@@ -394,15 +394,27 @@ class Operator:
         return out
 
 
+def _named(noun: str, asked: str) -> None:
+    """Raises Failure for no text at all, as of a variable that is not set: every id begins so."""
+    if not asked:
+        raise Failure(Code.USAGE, f"the {noun} is empty: name one; see `mesoslite {noun} ls`")
+
+
+def not_found(noun: str, asked: str) -> Failure:
+    """What says that nothing is called so."""
+    return Failure(Code.NOT_FOUND, f"no {noun} is called {asked!r}; see `mesoslite {noun} ls`")
+
+
 def only(rows: list[Row], noun: str, asked: str, key_of: Callable[[Row], str]) -> Row:
     """The one row that was meant. Raises Failure when there is none, or more than one.
 
     Who names an id in full means it, whatever else begins like it.
     """
+    _named(noun, asked)
     exact = [row for row in rows if key_of(row) == asked]
     found = exact if len(exact) == 1 else rows
     if not found:
-        raise Failure(Code.NOT_FOUND, f"no {noun} is called {asked!r}; see `mesoslite {noun} ls`")
+        raise not_found(noun, asked)
     if len(found) > 1:
         named = ", ".join(key_of(row) for row in found[:3])
         rest = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -418,6 +430,7 @@ def only_framework(
     Raises Failure, as `only`. A name is each principal's own: two may have chosen the same, and
     then their ids tell them apart.
     """
+    _named("framework", some)
     found = [row for row in rows if row.framework_id == some]
     found = found or [row for row in rows if row.info.name == some] or list(rows)
     if len(found) < 2:

@@ -41,7 +41,7 @@ def status(chosen: Chosen, some: str) -> None:
         ("framework", f"{row.info.name} ({row.framework_id})"),
         ("scheduler", row.state),
         *((f"endpoint {name}", address) for name, address in endpoints.items()),
-        ("waits for", waits_for or "nothing"),
+        ("waits for", _waited_for(row.state, waits_for)),
     ]
     if reply is not None:
         facts.append(("why", one_line(reply.verdict)))
@@ -50,6 +50,13 @@ def status(chosen: Chosen, some: str) -> None:
         show(Text(), tables.task_table(tasks, now_ms, chosen.output is Format.WIDE))
     if reply is not None:
         show(Text(), *explanations.page(reply, wide=False))
+
+
+def _waited_for(state: str, told: str) -> str:
+    """What its scheduler has said, in words; of one that is away nobody knows better."""
+    if state == "active":
+        return told or "nothing"
+    return f"its scheduler; before that for {told}" if told else "its scheduler"
 
 
 def _endpoints(operator: Operator, framework_id: str) -> dict[str, str]:

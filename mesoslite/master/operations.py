@@ -46,6 +46,17 @@ RELEASE_AGAIN_MS, RELEASE_AGAIN_MS_MAX = 10_000, 600_000
 # --- without an offer ----------------------------------------------------------------------------
 
 
+def why_not_here(agent: AgentEntry | None, agent_id: str) -> Why:
+    """Why nothing can be asked of an agent without a stream, by the name that people know."""
+    if agent is None:
+        return Refusal.UNKNOWN_AGENT, agent_id
+    host = agent.info.hostname or agent_id
+    if agent.state is AgentState.GONE:
+        return Refusal.AGENT_GONE, host
+    when = f"ask again when `mesoslite agent show {host}` shows it as active"
+    return Refusal.AGENT_AWAY, f"{host} is {agent.state.value}; {when}"
+
+
 def do(t: Tables, agent: AgentEntry, order: Order, request: int | None = None) -> Why | None:
     """Carry out an order that comes with no offer: offers in its way are rescinded (O6).
 

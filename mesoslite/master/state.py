@@ -437,8 +437,8 @@ class Master:
         t = self.tables
         agent = t.agents.get(event.agent_id)
         if agent is None or agent.stream is None:
-            refusal = Refusal.UNKNOWN_AGENT if agent is None else Refusal.AGENT_AWAY
-            t.emit(Answer(event.request, t.no(refusal), event.agent_id))
+            refusal, message = operations.why_not_here(agent, event.agent_id)
+            t.emit(Answer(event.request, t.no(refusal), message))
             return
         change = replace(event.change, operation_id=orders.own_id(t))
         order = orders.own_order(t, event.principal, event.role, change)

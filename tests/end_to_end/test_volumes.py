@@ -113,6 +113,32 @@ def test_data_outlives_task_framework_agent_and_master(place: tuple[str, str]) -
         kept.program.wait()
 
 
+def test_what_a_new_master_can_not_know_yet_is_said() -> None:
+    with running_cluster() as cluster:
+        agent = cluster.start_agent(HAS)
+        on_agent = ("--agent", agent.name, "--role", "ops")
+        done = command(cluster, "reservation", "create", "spare", "cpus:1;ports:[1-2]", *on_agent)
+        assert done.returncode != 0, "it has no ports"
+        done = command(cluster, "reservation", "create", "spare", "cpus:1", *on_agent)
+        assert done.returncode == 0, done.stderr
+        cluster.kill_master()
+        agent.kill()
+        cluster.start_master()
+        listed = command(cluster, "reservation", "ls")
+        assert f"1 agent is awaited: {agent.name}" in listed.stderr
+        missing = command(cluster, "volume", "rm", "data", "--yes")
+        assert (missing.returncode, "is awaited" in missing.stderr) == (3, True), missing.stderr
+        away = command(cluster, "reservation", "create", "spare", "cpus:1", *on_agent)
+        assert f"{agent.name} is awaited; ask again" in away.stderr
+        unknown = command(cluster, "volume", "ls", "--framework", "nope")
+        assert unknown.returncode == 3, unknown.stderr
+        agent.start()
+        agent.until_active()
+        listed = command(cluster, "reservation", "ls")
+        assert "spare" in listed.stdout
+        assert "awaited" not in listed.stderr
+
+
 def test_operators_see_who_holds_what_and_take_away_only_what_is_not_in_use() -> None:
     with running_cluster() as cluster:
         agent = cluster.start_agent(HAS)

@@ -208,7 +208,7 @@ def test_of_the_tasks_that_one_framework_called_the_same_the_newest_is_meant() -
     assert only_task(rows, "a") is rows[0]
     assert only_task(rows, "ab") is rows[2]
     with pytest.raises(Failure, match="give more of the id"):
-        only_task([rows[0], rows[2]], "")
+        only_task([task_row("aa", "1-F1"), rows[2]], "a")
 
 
 def test_ctrl_c_while_the_command_is_still_imported_ends_it_quietly(tmp_path: Path) -> None:

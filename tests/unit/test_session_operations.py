@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -200,6 +201,12 @@ def test_one_id_is_one_change() -> None:
     assert len(accept.operations) == 1
     assert [status.refusal for status in keeper.told] == [Refusal.DUPLICATE_OPERATION]
     done(bench, None)
+
+
+def test_labels_without_values_are_an_error_that_says_so() -> None:
+    labels: Any = ["a"]
+    with pytest.raises(TypeError, match="labels are a dict of texts, not list"):
+        Reserve("r", CPU, labels)
 
 
 def test_an_id_is_not_used_again_after_its_end() -> None:
