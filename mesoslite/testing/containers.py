@@ -212,6 +212,8 @@ class ContainerHost:
         """A new run of the agent: tell it of the containers it knows, end the others."""
         for container_id in known:
             container = self.containers.get(container_id)
+            if container is not None and container.destroyed:  # kept for history alone
+                container = None
             if container is None or container.fate is Fate.STARTING:
                 message = "the launcher never heard of it"
                 why = StartFailure.SPAWN_FAILED if container else StartFailure.NEVER_ASKED
