@@ -384,12 +384,13 @@ def _weigh_writes(writes: Sequence[StoreWrite]) -> int:
 
 def _weigh_accept(accept: Accept) -> int:
     tasks = (op.task for op in accept.operations if isinstance(op, Launch))
-    size = 64 * (len(accept.offer_ids) + len(accept.operations)) + sum(map(_weigh_task, tasks))
+    count = 1 + len(accept.offer_ids) + len(accept.operations)
+    size = 64 * count + sum(map(_weigh_task, tasks))
     return size + _weigh_writes(accept.writes)
 
 
 def _weigh_requests(call: RequestResources) -> int:
-    return sum(
+    return 64 + sum(
         150 + len(one.where) + _weigh_resources(one.unit) if isinstance(one, Request) else 150
         for one in call.requests
     )
