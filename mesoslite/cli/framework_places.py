@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Failure, note
+from mesoslite.cli.reservations import unheard_of
 from mesoslite.v1 import operator_pb2
 
 LOOK_S = 1.0
-HERE, AWAITED, GONE = "active", "awaited", "gone"
+HERE, GONE = "active", "gone"
 NAMED_MAX = 5
 
 
@@ -60,8 +61,7 @@ def why_not_yet(
             f"{name} waits for {_some(away)}, where an earlier run of it has reserved; to begin "
             f"without: `mesoslite agent gone AGENT`, or `mesoslite framework stop {name} --release`"
         )
-    unheard = {row.info.hostname or row.info.agent_id for row in agents if row.state == AWAITED}
-    if unheard:
+    if unheard := set(unheard_of(agents)):
         return (
             f"{name} waits for {_some(unheard)}, of which the master has not heard since it began: "
             "an earlier run may have reserved there; else `mesoslite agent gone AGENT`"
