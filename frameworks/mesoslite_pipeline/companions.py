@@ -115,7 +115,7 @@ class Counting(Driver):
     async def _read(self, task_id: str) -> str:
         """The last line of its stderr; empty: it cannot be had."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mesoslite.cli.entry", "logs", task_id),
+            *(sys.executable, "-m", "mesoslite", "logs", task_id),
             *("--framework", self.name, "--stderr", "--bytes", str(WORDS_BYTES_MAX)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -254,7 +254,7 @@ class Conduct:
                 log.info("%s", told)
 
     async def _look_at_tasks(self) -> None:
-        words = ("-m", "mesoslite.cli.entry", "task", "ls", "-o", "json")
+        words = ("-m", "mesoslite", "task", "ls", "-o", "json")
         while True:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

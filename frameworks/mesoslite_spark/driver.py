@@ -189,7 +189,7 @@ class Driver(Scheduler):
 
     async def follow(self, task_id: str) -> None:
         """Copy both its streams to ours, as `mesoslite logs` does, until it has ended."""
-        words = ("-m", "mesoslite.cli.entry", "logs", task_id, "--framework", self.name, "--follow")
+        words = ("-m", "mesoslite", "logs", task_id, "--framework", self.name, "--follow")
         for stream in ((), ("--stderr",)):
             self._followers.append(
                 await asyncio.create_subprocess_exec(

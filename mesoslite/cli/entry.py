@@ -16,7 +16,3 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(130)  # console.Code.INTERRUPTED, which may not be there yet
-
-
-if __name__ == "__main__":
-    main()

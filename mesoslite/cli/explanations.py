@@ -13,6 +13,7 @@ from mesoslite.cli.amounts import text_of
 from mesoslite.cli.connection import Operator
 from mesoslite.cli.console import Code, Failure, Format, emit, one_line, show
 from mesoslite.cli.options import Chosen
+from mesoslite.model import WhyNot
 from mesoslite.v1 import operator_pb2
 
 
@@ -23,10 +24,24 @@ def explain(chosen: Chosen, subject: str, *, framework: str, role: str, request:
     if reply.HasField("task") and (role or request):
         given = "--role" if role else "--request"
         raise Failure(Code.USAGE, f"{one_line(subject)} is a task: {given} is of a framework")
+    if role:
+        _subscribed(reply)
     if chosen.output is Format.JSON:
         emit(documents.text_of(documents.document_of(reply)))
     else:
         show(*page(reply, wide=chosen.output is Format.WIDE))
+
+
+def _subscribed(reply: operator_pb2.ExplainResponse) -> None:
+    """Whether the framework has the one role that was asked for. Raises Failure.
+
+    The answer is true all the same; but who asks so has most likely mistyped it, and a script that
+    does is not to go on.
+    """
+    for one in reply.framework.roles:
+        for why in one.whys:
+            if why.reason == WhyNot.ROLE_UNKNOWN.name:
+                raise Failure(Code.USAGE, f"{reply.verdict}: {why.message}")
 
 
 def page(reply: operator_pb2.ExplainResponse, *, wide: bool) -> Iterator[RenderableType]:

@@ -114,6 +114,10 @@ def test_a_full_agent_a_refused_launch_and_a_name_that_nobody_has() -> None:
         nobody = command(cluster, "nobody")
         assert (nobody.returncode, nobody.stdout) == (3, "")
         assert nobody.stderr == "mesoslite: 'nobody' is no framework or task that is known here\n"
+        not_its_own = command(cluster, "careless", "--role", "nosuch")
+        assert (not_its_own.returncode, not_its_own.stdout) == (2, "")
+        assert "in role nosuch, with which it did not subscribe: it sub" in not_its_own.stderr
+        assert not_its_own.stderr.count("\n") == 1
         of_a_task = command(cluster, "whole", "--role", "*")
         assert of_a_task.returncode == 2
         assert of_a_task.stderr == "mesoslite: whole is a task: --role is of a framework\n"

@@ -185,7 +185,7 @@ def test_the_driver_runs_as_a_task_with_its_output_and_exit_code_here(tmp_path: 
         cluster.start_agent("cpus:2;mem:3072")
         sizes = ("--cores", "1", "--executor-memory", "480m", "--driver-memory", "512m")
         command = cluster.program(
-            *("command", "-m", "mesoslite.cli.entry", "framework", "run", "spark", *sizes),
+            *("command", "-m", "mesoslite", "framework", "run", "spark", *sizes),
             *("--", str(program), "a", "b c"),
         )
         assert command.wait(APP_S_MAX) == 7, command.said()[-4_000:]

@@ -214,7 +214,7 @@ def test_of_the_tasks_that_one_framework_called_the_same_the_newest_is_meant() -
 def test_ctrl_c_while_the_command_is_still_imported_ends_it_quietly(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n", encoding="ascii")
     done = subprocess.run(
-        [sys.executable, "-m", "mesoslite.cli.entry", "demo"],
+        [sys.executable, "-m", "mesoslite", "demo"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
