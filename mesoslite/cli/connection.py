@@ -111,14 +111,28 @@ class Operator:
         except ValueError as error:
             raise Failure(Code.USAGE, f"the master: {error}") from None
         self._metadata = find_token(token_file)
-        self._untried = list(self.masters.addresses)
+        self._untried = self._candidates()
         self._found = False
+        self._connect(self._untried.pop(0))
+
+    def find_anew(self) -> None:
+        """Begin again with all masters that there may be: another one may lead by now.
+
+        For who goes on asking after a failure. Raises Failure when nobody leads.
+        """
+        self._untried = self._candidates()
+        self._found = False
+        self._channel.close()
+        self._connect(self._untried.pop(0))
+
+    def _candidates(self) -> list[str]:
+        """Whom to ask, one after another; the leader alone when ZooKeeper knows it."""
+        if self.masters.ensemble is None:
+            return list(self.masters.addresses)
         try:
-            if self.masters.ensemble is not None:
-                self._untried = [leader_now(self.masters.ensemble)]
+            return [leader_now(self.masters.ensemble)]
         except NoMasterError as error:
             raise Failure(Code.NO_MASTER, str(error)) from None
-        self._connect(self._untried.pop(0))
 
     def _connect(self, target: str) -> None:
         self.target = target

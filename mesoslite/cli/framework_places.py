@@ -2,7 +2,8 @@
 
 A framework that was stopped has nothing left but its reservations, which the master hears of from
 their agents. Begun anew while these are away it would take itself for new, and begin elsewhere with
-nothing. So it begins when they are here, or were given up.
+nothing. So it begins when they are here, or were given up; and while no master answers, nobody
+knows of any.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import asyncio
 from collections.abc import Sequence
 
 from mesoslite.cli.connection import Operator
-from mesoslite.cli.console import Failure, note
+from mesoslite.cli.console import Code, Failure, note
 from mesoslite.cli.reservations import unheard_of
 from mesoslite.v1 import operator_pb2
 
 LOOK_S = 1.0
+#: A master that is not there, or is cut off in the middle of its words, may be back.
+_PASSING = frozenset({Code.NO_MASTER, Code.FAILED})
 HERE, GONE = "active", "gone"
 NAMED_MAX = 5
 
@@ -23,24 +26,33 @@ NAMED_MAX = 5
 async def wait_for_places(operator: Operator, name: str) -> None:
     """Return when nothing that a framework of this name has reserved is on an agent that is away.
 
-    At once for one that the master knows: it has its state in its store. Without end else, and
-    tells whenever what it waits for has changed.
+    At once for one that the master knows: it has its state in its store. Without end else, also
+    while no master answers, and tells whenever what it waits for has changed. Raises Failure for
+    what no waiting mends: a token that is refused.
     """
     told = ""
-    while line := await asyncio.to_thread(_why_not_yet, operator, name):
+    while line := await asyncio.to_thread(_look, operator, name):
         if line != told:
             note(line)
         told = line
         await asyncio.sleep(LOOK_S)
 
 
-def _why_not_yet(operator: Operator, name: str) -> str:
+def _look(operator: Operator, name: str) -> str:
+    """What is waited for, for people; empty: nothing. Who leads is found anew after a failure."""
     try:
         if any(row.info.name == name for row in operator.frameworks(name)):
             return ""
         return why_not_yet(name, operator.agents(), operator.reservations(framework=name))
-    except Failure:
-        return ""  # the session notices as well, and says so
+    except Failure as failure:
+        if failure.code not in _PASSING:
+            raise
+        why = failure
+    try:
+        operator.find_anew()
+    except Failure as failure:
+        why = failure
+    return f"{name} waits for the master, which knows what an earlier run has reserved: {why}"
 
 
 def why_not_yet(

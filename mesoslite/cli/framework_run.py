@@ -168,8 +168,13 @@ class _Run:
         said = []
         rows = []
         for name in (self._scheduler.name, *getattr(self._scheduler, "runs_beside", ())):
-            with contextlib.suppress(Failure):  # the session notices as well
+            try:
                 rows += self._operator.tasks(framework=name)
+            except Failure as failure:  # the session notices as well, and says so
+                if failure.code == Code.NO_MASTER:
+                    with contextlib.suppress(Failure):
+                        self._operator.find_anew()
+                    return []
         starting = [row for row in rows if tables.task_state(row) in {"STAGING", "STARTING"}]
         for row in starting[:FETCHING_SHOWN_MAX]:
             try:
