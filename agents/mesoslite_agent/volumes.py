@@ -18,8 +18,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesoslite_agent.deleting import delete, unlock
@@ -41,6 +42,9 @@ class Volumes:
     removed: Path
     formerly: Path
     """Where earlier versions put what was destroyed: some of it may be there still."""
+    _roles: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while directories of roles come and go: one that is made is not removed before it has
+    its volume. Each method runs in a thread of its caller's."""
 
     @classmethod
     def of(cls, work_dir: Path) -> Volumes:
@@ -55,8 +59,9 @@ class Volumes:
         """
         path = self.root / directory
         self.root.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        path.mkdir(mode=VOLUME_MODE, exist_ok=True)
+        with self._roles:
+            path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            path.mkdir(mode=VOLUME_MODE, exist_ok=True)
         for folder in (path.parent, self.root, self.root.parent):
             _sync(folder)
 
@@ -97,7 +102,7 @@ class Volumes:
         with contextlib.suppress(FileNotFoundError):
             unlock(str(path))  # to move a directory elsewhere is to write to it: its `..` changes
             path.rename(rubbish)
-        with contextlib.suppress(OSError):  # other volumes of the role are there
+        with self._roles, contextlib.suppress(OSError):  # other volumes of the role are there
             path.parent.rmdir()
         if not delete(rubbish, go_on) or not delete(self.formerly / number, go_on):
             return False

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ def test_a_volume_is_deleted_with_all_that_is_in_it_and_nothing_else_is(
     assert not volumes.is_there("kafka/data.1")
     assert (tmp_path / "volumes/kafka/data.2/deep/file").exists()
     assert not list(volumes.removed.iterdir())
+
+
+def test_a_volume_is_made_also_while_the_last_one_of_its_role_is_deleted(volumes: Volumes) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for number in range(300):
+            volumes.make(f"kafka/data.{number}")
+            removed = threads.submit(volumes.remove, f"kafka/data.{number}")
+            made = threads.submit(volumes.make, f"kafka/more.{number}x")
+            assert removed.result()
+            made.result()
+            assert volumes.is_there(f"kafka/more.{number}x")
+            assert volumes.remove(f"kafka/more.{number}x")
 
 
 def test_a_volume_of_the_longest_names_is_deleted(volumes: Volumes) -> None:
