@@ -145,12 +145,15 @@ class Database:
         migrations: Sequence[Migration],
         *,
         synced: bool = False,
+        salvaged: bool = False,
         boot_id: str = "",
         advice: str = "",
     ) -> None:
         """Open or make the file, for its owner alone. Raises StorageError.
 
         `synced`: every transaction of it is fsynced, so at most the last one may be torn.
+        `salvaged`: who reads it judges each row, so text that is none (not UTF-8) is given as the
+        bytes that it is, and the file is not refused for it.
         `boot_id`: this boot of the host's. What is not fsynced is not torn within one boot either.
         `advice`: what it comes to when a damaged one is moved away.
         """
@@ -172,6 +175,8 @@ class Database:
                 path, timeout=BUSY_TIMEOUT_MS / 1_000, isolation_level=None, check_same_thread=False
             )
             self._open.append(self._connection)
+            if salvaged:
+                self._connection.text_factory = _text_or_bytes
             self._prepare(migrations, synced=synced)
         except OSError as error:
             self._leave()
@@ -424,6 +429,13 @@ class Database:
                 self._open.append(sqlite3.connect(only_read, uri=True))
                 self._open[-1].execute("SELECT count(*) FROM sqlite_master").fetchone()
         self.close()
+
+
+def _text_or_bytes(found: bytes) -> str | bytes:
+    try:
+        return found.decode()
+    except UnicodeDecodeError:
+        return found
 
 
 def _size(path: Path) -> int | None:

@@ -101,7 +101,9 @@ class Checkpoint:
         Raises StorageError, CommitError; blocks. `boot_id` is this boot of the host's.
         """
         self.path: Path = work_dir.path / FILE_NAME
-        self._database = Database(self.path, MIGRATIONS, boot_id=boot_id, advice=ADVICE)
+        self._database = Database(
+            self.path, MIGRATIONS, salvaged=True, boot_id=boot_id, advice=ADVICE
+        )
         self.measures = self._database.measures
         try:
             self._begin(boot_id)
@@ -111,16 +113,18 @@ class Checkpoint:
 
     def _begin(self, boot_id: str) -> None:
         rows = cast(
-            list[tuple[str, str, int, int, int | None]],
+            list[tuple[Any, ...]],
             self._database.rows("SELECT agent_id, boot_id, run, epoch, seal FROM agent"),
         )
         new = (secrets.token_hex(AGENT_ID_BYTES), boot_id, 0, 0, None)
-        self.agent_id, earlier_boot_id, earlier_run, self.epoch_seen, seal = (
-            rows[0] if rows else new
-        )
-        sealed = seal in (None, agent_seal(self.agent_id, earlier_boot_id, earlier_run))
-        if not sealed or (self._database.begun and not rows):
+        agent_id, earlier_boot_id, earlier_run, epoch, seal = rows[0] if rows else new
+        sealed = seal in (None, agent_seal(agent_id, earlier_boot_id, earlier_run))
+        numbers = isinstance(earlier_run, int) and isinstance(epoch, int)
+        typed = isinstance(agent_id, str) and numbers
+        if not (sealed and typed) or (self._database.begun and not rows):
             raise self._database.damaged("it does not say whose it is")
+        self.agent_id: str = agent_id
+        self.epoch_seen: int = epoch
         self.boot_id = boot_id
         self.run = earlier_run + 1
         self.rebooted = earlier_boot_id != boot_id
@@ -149,7 +153,7 @@ class Checkpoint:
         """What the agent last said of itself; None: it never did, or that was damaged. Raises
         StorageError; blocks."""
         rows = cast(list[tuple[bytes]], self._database.rows("SELECT info FROM described"))
-        with contextlib.suppress(DecodeError, MalformedMessage):
+        with contextlib.suppress(DecodeError, MalformedMessage, TypeError):
             for (data,) in rows:
                 return agent_info_from_wire(common_pb2.AgentInfo.FromString(data))
         return None

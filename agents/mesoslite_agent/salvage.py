@@ -1,8 +1,9 @@
 """What can be read of a checkpoint's rows, when some are not as they were written.
 
-SQLite notices what was torn, not a bit that a disk has changed. So each row has a seal, a checksum
-of all that is in it. A row that does not match is never guessed at: the task that it was of is
-ended by its agent, and nothing else is touched. Rows of older programs have no seal.
+SQLite notices what was torn, not a bit that a disk has changed, even where it makes a cell one of
+another type. So each row has a seal, a checksum of all that is in it. A row that does not match is
+never guessed at: the task that it was of is ended by its agent, and nothing else is touched. Rows
+of older programs have no seal.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class Salvage:
         """Whose tasks are here. A master says it again when a launch needs it."""
         for rowid, framework_id, principal, info, seal in rows:
             try:
-                if seal not in (None, framework_seal(framework_id, principal, info)):
-                    raise ValueError("its seal is broken")
+                right = framework_seal(framework_id, principal, info)
+                _check(seal, right, framework_id, principal)
                 read = framework_info_from_wire(common_pb2.FrameworkInfo.FromString(info))
             except _GARBLED:
                 self.useless.setdefault("frameworks", []).append(rowid)
@@ -106,11 +107,8 @@ class Salvage:
         """The launch intents."""
         for position, framework_id, task_id, role, data, container_id, secret, grace, seal in rows:
             try:
-                if seal not in (
-                    None,
-                    task_seal(framework_id, role, data, container_id, secret, grace),
-                ):
-                    raise ValueError("its seal is broken")
+                right = task_seal(framework_id, role, data, container_id, secret, grace)
+                _check(seal, right, framework_id, role, container_id, secret)
                 task = task_from_wire(common_pb2.Task.FromString(data))
                 if task.task_id != task_id:
                     raise ValueError("it is filed under another task")
@@ -124,8 +122,9 @@ class Salvage:
         """The status update streams, each in its order."""
         for position, framework_id, task_id, update_id, data, acknowledged, seal in rows:
             try:
-                if seal not in (None, update_seal(framework_id, data)):
-                    raise ValueError("its seal is broken")
+                _check(seal, update_seal(framework_id, data), framework_id, update_id)
+                if acknowledged not in (0, 1):
+                    raise ValueError("nobody wrote that")
                 status = status_from_wire(common_pb2.TaskStatus.FromString(data))
             except _GARBLED:
                 self._give_up("updates", position, framework_id, task_id)
@@ -166,6 +165,11 @@ class Salvage:
             self.damaged[str(framework_id), str(task_id)] = None
         else:
             self.useless.setdefault(table, []).append(row)
+
+
+def _check(seal: int | None, right: int, *texts: object) -> None:
+    if seal not in (None, right) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("it is not as it was written")
 
 
 def _names(found: object) -> bool:

@@ -206,6 +206,61 @@ async def test_a_task_whose_row_is_damaged_is_given_up_and_no_other(
     assert recovered.frameworks == (WEB,)
 
 
+#: What one bit makes of a cell: text that is not UTF-8, and a value of another type.
+GARBLED = ["CAST(x'61ff' AS TEXT)", "x'61ff'"]
+
+
+@pytest.mark.parametrize("cell", GARBLED)
+@pytest.mark.parametrize("seal", ["seal", "NULL"])
+@pytest.mark.parametrize("column", ["task_id", "framework_id", "role", "task", "secret", "seal"])
+async def test_a_cell_of_a_task_that_is_of_another_type_costs_that_task_alone(
+    tmp_path: Path, column: str, seal: str, cell: str
+) -> None:
+    """Also in rows of older programs, which have no seal."""
+    await after(tmp_path, FULL)
+    change(tmp_path, f"UPDATE tasks SET seal = {seal} WHERE task_id = 't1'")  # noqa: S608
+    change(tmp_path, f"UPDATE tasks SET {column} = {cell} WHERE task_id = 't1'")  # noqa: S608
+    recovered = await after(tmp_path)
+    assert set(recovered.damaged) <= {("1-web", "t1")}
+    assert recovered.tasks == (record("t2"),)
+    assert T2 in recovered.streams
+
+
+@pytest.mark.parametrize("cell", GARBLED)
+@pytest.mark.parametrize("column", ["task_id", "framework_id", "update_id", "acknowledged"])
+async def test_a_cell_of_a_status_that_is_of_another_type_costs_its_task_alone(
+    tmp_path: Path, column: str, cell: str
+) -> None:
+    await after(tmp_path, FULL)
+    sql = f"UPDATE updates SET {column} = {cell} WHERE update_id = '1.3'"  # noqa: S608
+    change(tmp_path, sql)
+    recovered = await after(tmp_path)
+    assert set(recovered.damaged) <= {("1-web", "t1")}
+    assert T2 in recovered.streams
+
+
+@pytest.mark.parametrize("cell", GARBLED)
+@pytest.mark.parametrize("column", ["framework_id", "principal", "info"])
+async def test_a_cell_of_a_framework_that_is_of_another_type_costs_its_row_alone(
+    tmp_path: Path, column: str, cell: str
+) -> None:
+    await after(tmp_path, FULL)
+    change(tmp_path, f"UPDATE frameworks SET {column} = {cell}")  # noqa: S608
+    recovered = await after(tmp_path)
+    assert recovered.frameworks == ()
+    assert recovered.tasks == (record("t1"), record("t2"))
+
+
+@pytest.mark.parametrize("cell", GARBLED)
+@pytest.mark.parametrize("column", ["agent_id", "boot_id", "run", "epoch"])
+async def test_an_agent_whose_own_row_has_a_cell_of_another_type_is_refused(
+    tmp_path: Path, column: str, cell: str
+) -> None:
+    await after(tmp_path, FULL)
+    change(tmp_path, f"UPDATE agent SET {column} = {cell}")  # noqa: S608
+    await refused(tmp_path, "does not say whose it is")
+
+
 @pytest.mark.parametrize("update_id", ["1.1", "1.3"])
 async def test_a_task_with_a_damaged_status_is_given_up_and_no_other(
     tmp_path: Path, update_id: str
@@ -266,10 +321,11 @@ async def test_a_damaged_description_is_as_none(tmp_path: Path) -> None:
     first = Checkpoint(place, "b1")
     first.describe(info(first.agent_id))
     first.close()
-    change(tmp_path, "UPDATE described SET info = x'ff'")
-    second = Checkpoint(place, "b1")
-    assert second.described() is None
-    second.close()
+    for cell in ("x'ff'", "'text'", *GARBLED):
+        change(tmp_path, f"UPDATE described SET info = {cell}")  # noqa: S608
+        second = Checkpoint(place, "b1")
+        assert second.described() is None
+        second.close()
     place.close()
 
 

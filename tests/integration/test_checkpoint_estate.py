@@ -125,6 +125,10 @@ async def test_a_reservation_that_grows_is_there_once(tmp_path: Path) -> None:
         "UPDATE volumes SET role = 'ads' WHERE volume_id = 'more'",
         "UPDATE volumes SET volume_id = 'less' WHERE volume_id = 'more'",
         "UPDATE volumes SET seal = seal + 1 WHERE volume_id = 'more'",
+        "UPDATE volumes SET role = CAST(x'ff' AS TEXT) WHERE volume_id = 'more'",
+        "UPDATE volumes SET directory = CAST(x'ff' AS TEXT) WHERE volume_id = 'more'",
+        "UPDATE volumes SET volume_id = x'ff' WHERE volume_id = 'more'",
+        "UPDATE volumes SET data = 'text' WHERE volume_id = 'more'",
     ],
 )
 async def test_a_damaged_volume_is_none_any_more_and_the_others_are(
