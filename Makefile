@@ -25,8 +25,8 @@ smack: venv-services ## Kafka, Spark and Cassandra count events: EVENTS=n KILL_H
 test: venv-services ## Run the test suite, containers and data services included
 	@$(BIN)/python -m pytest
 
-test-services: venv-services ## Test real data services alone, or with LONG=1 as long as it takes
-	@MESOSLITE_LONG=$(LONG) $(BIN)/python -m pytest tests/services
+test-services: venv-services ## Test real data services alone, for as long as it takes, or SHORT=1
+	@MESOSLITE_LONG=$(if $(SHORT),0,1) $(BIN)/python -m pytest tests/services
 
 check: venv ## Format, lint, types, import rules, protos, quick tests: under a minute
 	@echo 'ruff format'; $(BIN)/ruff format --quiet --check . || { \

@@ -37,6 +37,29 @@ class Done:
     err: str
 
 
+def run_command(
+    environment: Mapping[str, str], *words: str, timeout_s: float = COMMAND_S_MAX
+) -> Done:
+    """Run `mesoslite` in an environment, which says what cluster it talks to, to its end."""
+    done = subprocess.run(
+        [COMMAND, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def json_of(environment: Mapping[str, str], *words: str) -> Any:
+    """What a command prints as JSON."""
+    done = run_command(environment, *words, "-o", "json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
 class Dev:
     """One `mesoslite dev`, with a home of its own and the commands that talk to it."""
 
@@ -81,16 +104,7 @@ class Dev:
 
     def command(self, *words: str, timeout_s: float = COMMAND_S_MAX) -> Done:
         """Run a command against this cluster to its end."""
-        done = subprocess.run(
-            [COMMAND, *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return run_command(self.environment, *words, timeout_s=timeout_s)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start a command against this cluster; who starts it ends it."""
@@ -105,9 +119,7 @@ class Dev:
 
     def json(self, *words: str) -> Any:
         """What a command prints as JSON."""
-        done = self.command(*words, "-o", "json")
-        assert done.code == 0, done.err
-        return json.loads(done.out)
+        return json_of(self.environment, *words)
 
     def tasks(self, state: str = "RUNNING") -> list[str]:
         """The ids of the tasks in a state."""

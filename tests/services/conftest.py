@@ -1,6 +1,6 @@
 """Clusters for real data services, which share what was fetched for an earlier run of the tests.
 
-`make test` runs their short forms, `make test-services LONG=1` their long ones.
+`make test` and `make test-services SHORT=1` run their short forms, `make test-services` the long.
 """
 
 from __future__ import annotations

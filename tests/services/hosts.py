@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
-import subprocess
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from mesoslite.cli import hosts
 from tests.end_to_end.cluster import Agent, Cluster
-from tests.end_to_end.command import COMMAND, COMMAND_S_MAX, Done
+from tests.end_to_end.command import COMMAND_S_MAX, Done, json_of, run_command
 from tests.end_to_end.waiting import wait_until
 from tests.services.requirements import fetch_cache
 
@@ -48,22 +46,11 @@ class Hosts:
 
     def command(self, *words: str, timeout_s: float = COMMAND_S_MAX) -> Done:
         """Run `mesoslite` against it, to its end."""
-        done = subprocess.run(
-            [COMMAND, *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return run_command(self.environment, *words, timeout_s=timeout_s)
 
     def json(self, *words: str) -> Any:
         """What a command prints as JSON."""
-        done = self.command(*words, "-o", "json")
-        assert done.code == 0, done.err
-        return json.loads(done.out)
+        return json_of(self.environment, *words)
 
     def agent(self, agent_id: str) -> Agent:
         """The agent of that id."""

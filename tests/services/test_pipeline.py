@@ -1,6 +1,6 @@
 """The pipeline of the talk as people run it: what comes out is what went in, key by key.
 
-Short: a broker, a node, 20,000 events. With LONG=1 as `make smack KILL_HOST=1` has it: three of
+Short: a broker, a node, 20,000 events. Long: as `make smack KILL_HOST=1` has it, with three of
 each, 1,000,000 events, and a power cut of the host that Spark's driver is on, with one of each.
 """
 
