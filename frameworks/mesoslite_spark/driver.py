@@ -30,7 +30,7 @@ from mesoslite import (
     take_fitting,
 )
 from mesoslite_services.jars import LockList
-from mesoslite_spark import defaults, program
+from mesoslite_spark import credential, defaults, program
 from mesoslite_spark.defaults import Defaults, check_settings
 from mesoslite_spark.sizes import OVERHEAD_MIB_MIN, OVERHEAD_PERCENT, mib, size_of
 
@@ -108,6 +108,7 @@ class Driver(Scheduler):
             conf=conf,
         )
         self._environment = {defaults.VARIABLE: said.text, "PYTHONUNBUFFERED": "1"}
+        self._token = credential.token_of(os.environ)
         self._words = words
         self._carry(words[0])
         self._attempt = 0
@@ -147,13 +148,12 @@ class Driver(Scheduler):
                     self._ask()
 
     def _task(self) -> Task:
-        number = self._attempt + 1
-        passed_on = program.token_of(os.environ)
+        passed_on = {credential.VARIABLE: "1"} if self._token else {}
         if MASTER_VARIABLE in os.environ:
             passed_on[MASTER_VARIABLE] = os.environ[MASTER_VARIABLE]
         name = PurePosixPath(self._words[0]).name
         return Task(
-            "driver" if number == 1 else f"driver.{number}",
+            self._task_id(self._attempt + 1),
             [self._python, "-m", "mesoslite_spark.program", name, *self._words[1:]],
             self._needs,
             name="driver",
@@ -161,6 +161,15 @@ class Driver(Scheduler):
             uris=self._uris,
             kill_grace_ms=KILL_GRACE_MS,
         )
+
+    async def framework_message(self, task_id: str, agent_id: str, data: bytes) -> None:
+        """Tell its one task the token, as often as it asks."""
+        if data == credential.QUESTION and task_id == self._task_id(self._attempt):
+            self.message(task_id, agent_id, self._token)
+
+    @staticmethod
+    def _task_id(attempt: int) -> str:
+        return "driver" if attempt == 1 else f"driver.{attempt}"
 
     async def status_update(self, status: TaskStatus) -> None:
         """Copy what it writes, and end with it."""

@@ -3,8 +3,8 @@
     python -m mesoslite_spark.program app.py ARGUMENTS
 
 A program of the host that asked for it came along in the environment; one that the agent has
-fetched is in the sandbox already. So did the token: its host may have none, and a container never
-sees that of its agent.
+fetched is in the sandbox already. The token is asked for: its host may have none, and a container
+never sees that of its agent.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ import runpy
 import signal
 import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from mesoslite_spark import credential
 from mesoslite_spark.errors import SparkError
 
 VARIABLE = "MESOSLITE_SPARK_PROGRAM"
 #: As it travels. The kernel takes 128 KiB in one variable (MAX_ARG_STRLEN); programs of 300 kB fit.
 PACKED_BYTES_MAX = 120_000
-TOKEN_VARIABLE = "MESOSLITE_SPARK_TOKEN"
-TOKEN_FILE_VARIABLE = "MESOSLITE_TOKEN_FILE"
-TOKEN_LINE_MAX = 1_000  # characters
 PROGRAM_BYTES_MAX = 8 * 1024 * 1024  # unpacked
 
 
@@ -53,41 +51,14 @@ def unpack(packed: str) -> bytes:
     return program
 
 
-def token_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """The token as it travels: one's own line of the file that the environment names.
-
-    Nothing when none is named. Raises ValueError when it cannot be read.
-    """
-    named = environment.get(TOKEN_FILE_VARIABLE)
-    if named is None:
-        return {}
-    try:
-        lines = Path(named).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ValueError(f"cannot read {named}: {error.strerror}") from None
-    told = (line.partition("#")[0].strip() for line in lines)
-    return {TOKEN_VARIABLE: next(filter(None, told), "")[:TOKEN_LINE_MAX]}
-
-
-def _keep_token(token: str, folder: Path) -> None:
-    """Have it where sessions look for it, for nobody else to read."""
-    path = folder / "token"
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(token + "\n")
-    os.environ[TOKEN_FILE_VARIABLE] = str(path)
-
-
 def main(words: Sequence[str]) -> None:
     """Become the program: it sees its own name and arguments, and its end is ours."""
     path = Path.cwd() / words[0]
     packed = os.environ.pop(VARIABLE, None)
     if packed is not None:
         path.write_bytes(unpack(packed))
-    token = os.environ.pop(TOKEN_VARIABLE, None)
-    if token is not None:
-        _keep_token(token, Path.cwd())
+    if os.environ.pop(credential.VARIABLE, None) is not None:
+        credential.keep(credential.answered())
     os.environ.setdefault("SPARK_LOCAL_DIRS", str(Path.cwd()))
     signal.signal(signal.SIGTERM, _end)
     sys.argv = [str(path), *words[1:]]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mesoslite import Reason, TaskState, TaskStatus
+from mesoslite.scheduler.protocol import SendMessage
 from mesoslite.testing import Decisions, Harness, Teardown, offer, status
-from mesoslite_spark import SparkError, defaults, program
+from mesoslite_spark import SparkError, credential, defaults, program
 from mesoslite_spark.defaults import Defaults
 from mesoslite_spark.driver import ATTEMPTS_MAX, Driver
 
@@ -184,26 +185,49 @@ def test_jars_of_a_lock_list_are_fetched_and_given_to_spark(app: Path, tmp_path:
         Unread(str(app), jars=str(tmp_path / "none"))
 
 
-def test_the_token_travels_with_it_for_nobody_else_to_read(
-    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = tmp_path / "token"
-    token.write_text("# of the cluster\n\nlocal 5ecret # mine\nother 1234\n")
-    monkeypatch.setenv("MESOSLITE_TOKEN_FILE", str(token))
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    file = tmp_path / "tokens"
+    file.write_text("# of the cluster\n\nlocal 5ecret # mine\nother 1234\n")
+    monkeypatch.setenv("MESOSLITE_TOKEN_FILE", str(file))
+    return b"local 5ecret"
+
+
+def test_the_token_is_told_to_its_task_alone_and_when_it_asks(app: Path, token: bytes) -> None:
+    bench = Harness(Unread(str(app)))
+    [task] = launched(bench).launched
+    assert task.environment[credential.VARIABLE] == "1"
+    assert "5ecret" not in repr(task)
+    for _ in range(2):  # an answer may be lost
+        told = bench.message("driver", credential.QUESTION)
+        assert list(told) == [SendMessage("driver", "agent-1", token)]
+    assert list(bench.message("driver.2", credential.QUESTION)) == []
+    assert list(bench.message("driver", b"something else")) == []
+
+
+def test_without_a_token_file_none_is_asked_for(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MESOSLITE_TOKEN_FILE", raising=False)
     [task] = launched(Harness(Unread(str(app)))).launched
-    sandbox = tmp_path / "sandbox"
-    sandbox.mkdir()
-    app.write_text("import os; print(*(k + '=' + v for k, v in os.environ.items()), sep='\\n')\n")
+    assert credential.VARIABLE not in task.environment
+    monkeypatch.setenv("MESOSLITE_TOKEN_FILE", "/no/such/file")
+    with pytest.raises(ValueError, match="cannot read /no/such/file: No such file"):
+        Unread(str(app))
+
+
+KEEPS = """
+import os, subprocess, sys
+from mesoslite_spark import credential
+
+credential.keep(b"local 5ecret")
+look = "from mesoslite.credentials import *; print(read_tokens(find_token_file()).own)"
+exec(look)
+subprocess.run([sys.executable, "-c", look], check=True)
+print(os.listdir())
+"""
+
+
+def test_the_token_is_where_sessions_look_for_it_and_on_no_disk(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "mesoslite_spark.program", "job.py"],
-        env={**task.environment, program.VARIABLE: program.pack(app.read_bytes())},
-        cwd=sandbox,
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", KEEPS], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    kept = sandbox / "token"
-    assert kept.read_text() == "local 5ecret\n"
-    assert kept.stat().st_mode & 0o777 == 0o600
-    assert f"MESOSLITE_TOKEN_FILE={kept}\n" in done.stdout
-    assert "5ecret" not in done.stdout
+    assert done.stdout.splitlines() == ["5ecret", "5ecret", "[]"], done.stderr
