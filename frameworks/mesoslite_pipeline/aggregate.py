@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,25 +62,42 @@ def events(spark: Any, kafka: str, topic: str, totals: Totals) -> Any:
     return source.selectExpr("partition", "offset", f"{text} AS event")
 
 
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What a micro-batch has of one partition."""
+
+    upto: int
+    """The first offset behind it."""
+    totals: Mapping[str, Total]
+
+
 def count(batch: Any, totals: Totals) -> None:
     """Add one micro-batch to the totals. Raises Superseded."""
-    # A batch that was counted already adds nothing: Spark may run one again.
-    new = " OR ".join(f"(partition = {p} AND offset >= {n})" for p, n in totals.next.items())
     rows = (
-        batch.where(new)
+        batch.where(not_counted(totals.next))
         .selectExpr("partition", "offset", "event.key AS key", "event.amount AS amount")
         .groupBy("partition", "key")
         .agg({"*": "count", "amount": "sum", "offset": "max"})
         .collect()
     )
+    for partition, more in additions(rows).items():
+        totals.add(partition, more.upto, more.totals)
+
+
+def not_counted(following: Mapping[int, int]) -> str:
+    """Which events are not in the totals, as Spark's SQL has it: it may run a batch once more."""
+    return " OR ".join(f"(partition = {p} AND offset >= {n})" for p, n in following.items())
+
+
+def additions(rows: Iterable[Mapping[str, Any]]) -> dict[int, Addition]:
+    """What these groups of events, by partition and key, are to add to each partition's totals."""
     upto: dict[int, int] = {}
     counted: dict[int, dict[str, Total]] = {}
     for row in rows:
-        partition, last = row["partition"], row["max(offset)"]
-        upto[partition] = max(upto.get(partition, 0), last + 1)
+        partition = row["partition"]
+        upto[partition] = max(upto.get(partition, 0), row["max(offset)"] + 1)
         counted.setdefault(partition, {})[row["key"]] = Total(row["count(1)"], row["sum(amount)"])
-    for partition, found in counted.items():
-        totals.add(partition, upto[partition], found)
+    return {partition: Addition(upto[partition], found) for partition, found in counted.items()}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 from mesoslite import (
     FrameworkError,
@@ -18,21 +18,23 @@ from mesoslite import (
     TaskStatus,
     run_async,
 )
+from mesoslite_pipeline import told
 from mesoslite_spark.driver import Driver
 
 #: For the master's word that a framework is removed; what it releases is in the registry by then.
 END_S_MAX = 8.0
-READ_S_MAX = 20.0
-WORDS_BYTES_MAX = 2_000
 FAMILIES = ("mesoslite_kafka", "mesoslite_cassandra", "mesoslite_spark")
+
+
+Running = Callable[[Scheduler], Coroutine[Any, Any, None]]
 
 
 class Companion:
     """A framework for as long as we want it. Needs a running loop."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, run: Running = run_async) -> None:
         self.scheduler = scheduler
-        self._session = asyncio.create_task(run_async(scheduler))
+        self._session = asyncio.create_task(run(scheduler))
 
     async def until_ended(self) -> str:
         """Wait until it has ended by itself, or somebody has ended it; why."""
@@ -103,31 +105,14 @@ class Counting(Driver):
         self.hostname = self._hostnames.get(status.agent_id, "") if running else ""
         if status.terminal:
             by_itself = status.reason is Reason.COMMAND_EXITED
-            told = await self._read(status.task_id) if by_itself else ""
-            self.last_words = told or status.message
+            said = await told.last_line(status.task_id, self.name) if by_itself else ""
+            self.last_words = said or status.message
         await super().status_update(status)
         if status.state is TaskState.UNREACHABLE:
             self.teardown()
 
     async def follow(self, task_id: str) -> None:
         """Nothing is copied."""
-
-    async def _read(self, task_id: str) -> str:
-        """The last line of its stderr; empty: it cannot be had."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mesoslite", "logs", task_id),
-            *("--framework", self.name, "--stderr", "--bytes", str(WORDS_BYTES_MAX)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            out, _ = await asyncio.wait_for(process.communicate(), READ_S_MAX)
-        except TimeoutError:
-            process.kill()
-            out = b""
-        lines = [line.strip() for line in out.decode(errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "")
 
 
 class _Passing(logging.Handler):

@@ -9,32 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from importlib.resources import as_file, files
 from typing import Any
 
 from mesoslite_cassandra.scheduler import Cassandra
 from mesoslite_kafka.scheduler import Kafka
+from mesoslite_pipeline import told
 from mesoslite_pipeline.companions import Companion, Counting, heard
-from mesoslite_pipeline.events import Total, differences, expected
+from mesoslite_pipeline.events import Total, differences, expected, sums
 from mesoslite_pipeline.hosts import Hosts
+from mesoslite_pipeline.outage import POWER_OFF_AT, Outage
 from mesoslite_pipeline.plan import PARTITIONS, PipelineError, Plan
-from mesoslite_pipeline.progress import Attempts, Progress
+from mesoslite_pipeline.progress import Attempts, Patience, Progress
 from mesoslite_pipeline.totals import Totals, connected
+from mesoslite_services.members import Member
 
 READY_S_MAX = 900.0  # for jars to come, and for Cassandra's nodes to join one after another
-STALL_S_MAX = 300.0  # without one event more
-#: What is counted twice would be there after a few micro-batches of a second each.
-SETTLE_S = 5.0
 LOOK_S, TASKS_S, LINE_S = 1.0, 4.0, 5.0
 KAFKA_ANSWERS_S_MAX = 5.0
-POWER_OFF_S = 15.0
-POWER_OFF_AT = 1 / 3  # of the events are counted: as many are still to come when it is back
+OFFSETS_KEPT_MINUTES = (1 << 31) - 1  # 4,000 years, the most that there is
+#: Of what must come out: 0.3 s of a thread, which nothing can interrupt but its end.
+PIECE_EVENTS = 100_000
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +52,9 @@ class Conduct:
             config={
                 "offsets.topic.num.partitions": "3",
                 "transaction.state.log.num.partitions": "3",
+                # How many events are written is an offset, which Kafka drops after a week in which
+                # nothing is. A run that is carried on later would begin anew, and count twice.
+                "offsets.retention.minutes": str(OFFSETS_KEPT_MINUTES),
             },
         )
         self.cassandra = Cassandra(
@@ -66,7 +68,7 @@ class Conduct:
                 "-Dcassandra.skip_wait_for_gossip_to_settle=0",
             ],
         )
-        self._hosts = hosts
+        self._outage = None if hosts is None else Outage(hosts, self.progress)
         self._want_ingest = want_ingest
         self._companions: list[Companion] = []
         self._counting: Counting | None = None
@@ -86,29 +88,24 @@ class Conduct:
         """From the start to what came out, and whether that is right. Raises PipelineError."""
         self._failure = asyncio.get_running_loop().create_future()
         self.kafka.name, self.cassandra.name = f"{name}-kafka", f"{name}-cassandra"
-        want = asyncio.create_task(asyncio.to_thread(expected, self.plan.seed, self.plan.events))
+        want = asyncio.create_task(must_come_out(self.plan))
         telling = self._look_at_tasks() if picture else self._tell()
-        with heard(log):
-            async with _beside(self._until_failed(self._failure), telling):
-                await self._start_services()
-                async with self._totals() as totals:
-                    await self._count(totals)
-                    self.progress.phase = "comparing"
-                    have = await asyncio.to_thread(totals.read, PARTITIONS)
-        return self._verdict(await want, have)
+        try:
+            with heard(log):
+                async with beside(self._until_failed(self._failure), telling):
+                    await self._start_services()
+                    async with self._totals() as totals:
+                        await self._count(totals)
+                        self.progress.phase = "comparing"
+                        self.progress.totals = await asyncio.to_thread(totals.read, PARTITIONS)
+            return verdict(self.plan.events, await want, self.progress.totals)
+        finally:
+            want.cancel()
 
     async def end(self) -> None:
         """Remove all that was started, with its data."""
         self.progress.phase = "removing everything"
         await asyncio.gather(*(one.end() for one in self._companions))
-
-    def _verdict(self, want: dict[str, Total], have: dict[str, Total]) -> tuple[str, bool]:
-        self.progress.totals = have
-        if wrong := differences(want, have):
-            return "not as produced:\n" + "\n".join(wrong), False
-        amount = sum(total.amount for total in have.values())
-        events = f"{self.plan.events:,} events of {len(have)} keys, {amount:,} in all"
-        return f"{events}: each counted once, as produced", True
 
     async def _until_failed(self, failure: asyncio.Future[str]) -> None:
         raise PipelineError(await failure)
@@ -167,26 +164,18 @@ class Conduct:
         """Until all are counted, and the host is back that was to die. Raises PipelineError."""
         self.progress.phase = "counting"
         self._want_ingest()
-        power = asyncio.create_task(self._cut_power())
-        async with _beside(self._run_spark(), self._look_at_written()):
-            best, best_s = -1, time.monotonic()
-            settled_s = None
-            while settled_s is None or not power.done() or time.monotonic() < settled_s:
+        power_is_back = asyncio.Event()
+        works = self._run_spark(), self._look_at_written(), self._cut_power(power_is_back)
+        async with beside(*works):
+            patience = Patience(self.plan.events)
+            over = False
+            while not (over and power_is_back.is_set()):
                 await asyncio.sleep(LOOK_S)
-                if power.done():
-                    power.result()
                 found = await asyncio.to_thread(totals.glance)
                 now_s = time.monotonic()
                 if found is not None:
                     self.progress.count(found, now_s)
-                if self.progress.counted.value > best:
-                    best, best_s = self.progress.counted.value, now_s
-                if best >= self.plan.events and settled_s is None:
-                    settled_s = now_s + SETTLE_S
-                elif settled_s is None and now_s - best_s > STALL_S_MAX:
-                    raise PipelineError(
-                        f"nothing was counted for {STALL_S_MAX:.0f} s: {self.progress.line}"
-                    )
+                over = patience.over(self.progress.counted.value, now_s)
 
     async def _run_spark(self) -> None:
         """Have a driver that counts; one that ends is followed by another. Raises PipelineError."""
@@ -213,25 +202,27 @@ class Conduct:
         }
         return Counting(program, *(word for option in words.items() for word in option), jars=jars)
 
-    async def _cut_power(self) -> None:
+    async def _cut_power(self, is_back: asyncio.Event) -> None:
         """Of the host that the driver is on, with a broker and a node as all have; then it is back.
 
-        Raises OSError when its cluster has gone.
+        Raises PipelineError, or OSError when its cluster has gone.
         """
-        if self._hosts is None:
-            return
-        while True:
-            hostname = self._counting.hostname if self._counting is not None else ""
-            if hostname and self.progress.counted.value >= self.plan.events * POWER_OFF_AT:
+        while self._outage is not None:
+            if hostname := self._victim():
+                await self._outage.cut(hostname, self._members)
                 break
             await asyncio.sleep(LOOK_S)
-        self._hosts.kill(hostname)
-        self.progress.host = f"{hostname} is without power"
-        log.info("the power of %s is cut: it had the driver", hostname)
-        await asyncio.sleep(POWER_OFF_S)
-        self._hosts.start(hostname)
-        self.progress.host = f"{hostname} was without power, and is back"
-        log.info("%s is back", hostname)
+        is_back.set()
+
+    def _victim(self) -> str:
+        """The host whose power is to be cut now; empty: none yet."""
+        counted = self.progress.counted.value
+        if self._counting is None or counted < self.plan.events * POWER_OFF_AT:
+            return ""
+        return self._counting.hostname
+
+    def _members(self) -> list[Member]:
+        return [*self.kafka.members.values(), *self.cassandra.members.values()]
 
     # --- what is shown ----------------------------------------------------------------------------
 
@@ -246,29 +237,38 @@ class Conduct:
             await asyncio.sleep(LOOK_S)
 
     async def _tell(self) -> None:
-        told = ""
+        said = ""
         while True:
             await asyncio.sleep(LINE_S)
-            if self.progress.phase == "counting" and told != self.progress.line:
-                told = self.progress.line
-                log.info("%s", told)
+            if self.progress.phase == "counting" and said != self.progress.line:
+                said = self.progress.line
+                log.info("%s", said)
 
     async def _look_at_tasks(self) -> None:
-        words = ("-m", "mesoslite", "task", "ls", "-o", "json")
         while True:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            out, _ = await process.communicate()
-            if process.returncode == 0:
-                rows = [row for row in json.loads(out) if row["state"] == "RUNNING"]
-                kinds = Counter(row["task"]["name"].partition("-")[0] for row in rows)
-                self.progress.tasks = kinds
+            names = await told.running_tasks()
+            if names is not None:
+                self.progress.tasks = Counter(name.partition("-")[0] for name in names)
             await asyncio.sleep(TASKS_S)
+
+
+async def must_come_out(plan: Plan) -> dict[str, Total]:
+    """What the totals are to be. In pieces: a thread can not be cancelled, only given no more."""
+    want: dict[str, Total] = {}
+    for first in range(0, plan.events, PIECE_EVENTS):
+        piece = range(first, min(first + PIECE_EVENTS, plan.events))
+        more = await asyncio.to_thread(expected, plan.seed, piece)
+        want = sums([*want.items(), *more.items()])
+    return want
+
+
+def verdict(events: int, want: Mapping[str, Total], have: Mapping[str, Total]) -> tuple[str, bool]:
+    """What is said of the totals in the end, and whether they are right."""
+    if wrong := differences(want, have):
+        return "not as produced:\n" + "\n".join(wrong), False
+    amount = sum(total.amount for total in have.values())
+    total = f"{events:,} events of {len(have)} keys, {amount:,} in all"
+    return f"{total}: each counted once, as produced", True
 
 
 def _written(counter: Any, topic: str) -> int | None:
@@ -284,7 +284,7 @@ def _written(counter: Any, topic: str) -> int | None:
 
 
 @contextlib.asynccontextmanager
-async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Do these meanwhile, and no longer. What one of them raises is raised here."""
     try:
         async with asyncio.TaskGroup() as group:

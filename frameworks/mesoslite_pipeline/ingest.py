@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import confluent_kafka
 
@@ -29,17 +29,24 @@ BUFFER_KIB_MAX = 16_384
 def main(words: Sequence[str]) -> None:
     """Write what is missing. Raises KafkaException: the next attempt goes on."""
     asked = _parser().parse_args(words)
-    writer = Writer(asked.kafka, asked.topic)
+    writer = Writer(
+        producer(asked.kafka, asked.topic), counter(asked.kafka, asked.topic), asked.topic
+    )
     first = writer.written()
     sys.stderr.write(f"{first:,} events are there\n")
     began_s = time.monotonic()
-    step = max(1, asked.rate // TRANSACTIONS_A_SECOND)
-    for at in range(first, asked.events, step):
-        upto = min(at + step, asked.events)
-        writer.write(asked.seed, range(at, upto))
-        ahead_s = (upto - first) / asked.rate - (time.monotonic() - began_s)
+    for numbers in pieces(first, asked.events, asked.rate):
+        writer.write(asked.seed, numbers)
+        ahead_s = (numbers.stop - first) / asked.rate - (time.monotonic() - began_s)
         if ahead_s > 0:
             time.sleep(ahead_s)
+
+
+def pieces(first: int, events: int, rate: int) -> Iterator[range]:
+    """What is missing from `first` on, a transaction each."""
+    step = max(1, rate // TRANSACTIONS_A_SECOND)
+    for at in range(first, events, step):
+        yield range(at, min(at + step, events))
 
 
 def group_of(topic: str) -> str:
@@ -51,6 +58,18 @@ def counter(kafka: str, topic: str) -> confluent_kafka.Consumer:
     """What tells that number, by `count_of`."""
     return confluent_kafka.Consumer(
         {"bootstrap.servers": kafka, "group.id": group_of(topic), "log_level": 0}
+    )
+
+
+def producer(kafka: str, topic: str) -> confluent_kafka.Producer:
+    """What writes its events, in transactions."""
+    return confluent_kafka.Producer(
+        {
+            "bootstrap.servers": kafka,
+            "transactional.id": group_of(topic),  # idempotent and acks=all, as that takes
+            "linger.ms": 20,
+            "queue.buffering.max.kbytes": BUFFER_KIB_MAX,
+        }
     )
 
 
@@ -67,19 +86,14 @@ def count_of(
 class Writer:
     """The one producer of a topic."""
 
-    def __init__(self, kafka: str, topic: str) -> None:
+    def __init__(
+        self, producer: confluent_kafka.Producer, counter: confluent_kafka.Consumer, topic: str
+    ) -> None:
         """End what an attempt before has begun. Raises KafkaException."""
         self._topic = topic
-        self._producer = confluent_kafka.Producer(
-            {
-                "bootstrap.servers": kafka,
-                "transactional.id": group_of(topic),  # idempotent and acks=all, as that takes
-                "linger.ms": 20,
-                "queue.buffering.max.kbytes": BUFFER_KIB_MAX,
-            }
-        )
+        self._producer = producer
         self._producer.init_transactions(ANSWER_S_MAX)
-        self._counter = counter(kafka, topic)
+        self._counter = counter
 
     def written(self) -> int:
         """How many events there are."""

@@ -11,6 +11,9 @@ from mesoslite_pipeline.plan import PipelineError
 
 #: A rate is what came in so many seconds: shorter would jump with every micro-batch.
 RATE_S = 10.0
+STALL_S_MAX = 300.0  # without one event more
+#: What is counted twice would be there after a few micro-batches of a second each.
+SETTLE_S = 5.0
 ATTEMPTS_MAX = 10
 AGAIN_S_MAX = 30.0
 
@@ -70,6 +73,33 @@ class Progress:
             f"{self.written.value:,} events written, {self.counted.value:,} of {self.events:,} "
             f"counted, {self.counted.a_second:,.0f} a second"
         )
+
+
+@dataclass(slots=True)
+class Patience:
+    """When a count is over, or is never going to be."""
+
+    events: int
+    """How many there are to be."""
+    _best: int = -1
+    _best_s: float = 0.0
+    _all_s: float | None = None
+
+    def over(self, counted: int, now_s: float) -> bool:
+        """Whether all of so many that are counted now were there SETTLE_S ago, too.
+
+        By a monotonic clock. Raises PipelineError when nothing came for STALL_S_MAX.
+        """
+        if counted > self._best:
+            self._best, self._best_s = counted, now_s
+        if self._best >= self.events:
+            self._all_s = now_s if self._all_s is None else self._all_s
+            return now_s - self._all_s >= SETTLE_S
+        if now_s - self._best_s > STALL_S_MAX:
+            raise PipelineError(
+                f"nothing was counted for {STALL_S_MAX:.0f} s: {self._best:,} of {self.events:,}"
+            )
+        return False
 
 
 @dataclass(slots=True)

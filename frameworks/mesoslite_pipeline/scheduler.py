@@ -31,6 +31,7 @@ from mesoslite_pipeline.view import View
 
 INGEST = "ingest"
 INGEST_NEEDS = Resources(cpus=0.5, mem=192)
+REASON_MAX = 300  # characters of what nobody has foreseen
 NEEDED = ("confluent_kafka", "cassandra", "pyspark")
 
 log = logging.getLogger(__name__)
@@ -154,12 +155,23 @@ class Pipeline(Scheduler):
         try:
             with view.live():
                 verdict, well = await self._conduct.play(self.name, view.moves)
-        except PipelineError as error:
-            verdict, well = str(error), False
-        except NoAnswer as error:
-            verdict, well = f"Cassandra does not answer: {error}", False
+        except Exception as error:  # whatever ends a run, it has a verdict
+            verdict, well = why_ended(error), False
+            log.debug("%s", verdict, exc_info=True)
         finally:
             await self._conduct.end()
             super().teardown(release=True)
         view.result(verdict, well=well)
         self.exit_code = 0 if well else 1
+
+
+def why_ended(error: Exception) -> str:
+    """What ended a run before its time, in one line."""
+    match error:
+        case PipelineError():
+            return str(error)
+        case NoAnswer():
+            return f"Cassandra does not answer: {error}"
+        case _:
+            said = " ".join(str(error).split())[:REASON_MAX]
+            return f"the run broke off: {type(error).__name__}{f': {said}' if said else ''}"

@@ -13,10 +13,10 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mesoslite_pipeline.events import Total
+from mesoslite_pipeline.events import Total, sums
 
 #: A node that died is missed by the others after seconds; until then some statements go to it.
 ANSWER_S_MAX = 10.0
@@ -113,8 +113,8 @@ class Totals:
             self._patiently(BEGIN, partition)
 
     def use(self) -> None:
-        """Work with the table that is there."""
-        self._session.set_keyspace(self._keyspace)
+        """Work with the table that is there. Raises NoAnswer."""
+        _patiently(lambda: self._session.set_keyspace(self._keyspace))
 
     def read(self, partitions: int) -> dict[str, Total]:
         """By key, as of now; what is known of the partitions is read anew."""
@@ -136,7 +136,7 @@ class Totals:
 
     def by_key(self) -> dict[str, Total]:
         """As it was read, and counted on since."""
-        return _sums((key, one) for totals in self._totals.values() for key, one in totals.items())
+        return sums((key, one) for totals in self._totals.values() for key, one in totals.items())
 
     def glance(self) -> dict[str, Total] | None:
         """By key, about now, for people: it is in nobody's way. None: no answer at the moment."""
@@ -147,7 +147,7 @@ class Totals:
             rows = list(self._session.execute(GLANCE))
         except (DriverException, NoHostAvailable):
             return None
-        return _sums((row.key, Total(row.events, row.amount)) for row in rows if row.key)
+        return sums((row.key, Total(row.events, row.amount)) for row in rows if row.key)
 
     @property
     def next(self) -> Mapping[int, int]:
@@ -193,23 +193,22 @@ class Totals:
 
     def _patiently(self, statement: str, *values: object, consistency: int | None = None) -> Any:
         """An idempotent statement, until it is answered. Raises NoAnswer."""
-        from cassandra import DriverException
-        from cassandra.cluster import NoHostAvailable
         from cassandra.query import SimpleStatement
 
-        deadline_s = time.monotonic() + PATIENCE_S_MAX
         asked = SimpleStatement(statement, consistency_level=consistency, is_idempotent=True)
-        while True:
-            try:
-                return list(self._session.execute(asked, values or None))
-            except (DriverException, NoHostAvailable) as error:
-                if time.monotonic() > deadline_s:
-                    raise NoAnswer(str(error)) from None
-                time.sleep(AGAIN_S)
+        return _patiently(lambda: list(self._session.execute(asked, values or None)))
 
 
-def _sums(totals: Iterable[tuple[str, Total]]) -> dict[str, Total]:
-    found: dict[str, Total] = {}
-    for key, total in totals:
-        found[key] = found.get(key, Total()) + total
-    return found
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """What Cassandra answers; what may be asked again is, for PATIENCE_S_MAX. Raises NoAnswer."""
+    from cassandra import DriverException
+    from cassandra.cluster import NoHostAvailable
+
+    deadline_s = time.monotonic() + PATIENCE_S_MAX
+    while True:
+        try:
+            return ask()
+        except (DriverException, NoHostAvailable) as error:
+            if time.monotonic() > deadline_s:
+                raise NoAnswer(str(error)) from None
+            time.sleep(AGAIN_S)

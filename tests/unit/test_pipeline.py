@@ -48,11 +48,11 @@ def test_what_is_expected_is_the_sum_of_the_events_wherever_it_was_cut(
     for part in (range(first), range(first, first + second)):
         for one in events(seed, part):
             found[one.key] = found.get(one.key, Total()) + Total(1, one.amount)
-    assert expected(seed, first + second) == found
+    assert expected(seed, range(first + second)) == found
 
 
 def test_another_seed_is_another_set() -> None:
-    assert expected(1, 1_000) != expected(2, 1_000)
+    assert expected(1, range(1_000)) != expected(2, range(1_000))
 
 
 def test_a_difference_is_told_by_key() -> None:
@@ -169,6 +169,17 @@ class Table:
         self.faults: list[str] = []
         """What goes wrong with the next batches: `before` it is done, `after`, or nothing."""
 
+    def set_keyspace(self, _keyspace: str) -> None:
+        """Work with its table."""
+        from cassandra import OperationTimedOut
+        from cassandra.cluster import NoHostAvailable
+
+        match self.faults.pop(0) if self.faults else "":
+            case "timeout":
+                raise OperationTimedOut
+            case "nobody":
+                raise NoHostAvailable("nobody", {})
+
     def execute(self, statement: Any, values: Any = None) -> Answer:
         """One statement."""
         from cassandra import OperationTimedOut
@@ -239,3 +250,20 @@ def test_of_two_who_count_the_slower_one_is_refused() -> None:
     assert table.totals == {"akka": Total(4, 40)}
     new.add(0, 6, {"akka": Total(2, 2)})
     assert table.totals == {"akka": Total(6, 42)}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("_quick")
+def test_a_cassandra_that_does_not_answer_at_once_is_waited_for_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mesoslite_pipeline import totals
+
+    table = Table()
+    table.faults = ["timeout", "nobody", "nobody"]
+    totals.Totals(table, "k").use()
+    assert table.faults == []
+    monkeypatch.setattr(totals, "PATIENCE_S_MAX", -1.0)
+    table.faults = ["nobody", "nobody"]
+    with pytest.raises(totals.NoAnswer, match="nobody"):
+        totals.Totals(table, "k").use()
