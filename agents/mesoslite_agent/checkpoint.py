@@ -128,6 +128,9 @@ class Checkpoint:
         self.boot_id = boot_id
         self.run = earlier_run + 1
         self.rebooted = earlier_boot_id != boot_id
+        self._boot_kept = not self.rebooted
+        """The boot is kept with what its first commit says of it, the ends of all that ran: were it
+        kept before, and this run over in between, no later one would know why they ended."""
         # Before first contact: a reply that is lost must not make two agents of one host (D3).
         self._database.write_now(
             [
@@ -139,10 +142,10 @@ class Checkpoint:
                     ),
                     (
                         self.agent_id,
-                        boot_id,
+                        earlier_boot_id,
                         self.run,
                         self.epoch_seen,
-                        agent_seal(self.agent_id, boot_id, self.run),
+                        agent_seal(self.agent_id, earlier_boot_id, self.run),
                     ),
                 ),
             ]
@@ -251,8 +254,13 @@ class Checkpoint:
         once.
         """
         statements, host = _statements(effects)
-        if statements:
-            await self._database.write(statements, host=host)
+        if not statements:
+            return
+        if not self._boot_kept:
+            seal = agent_seal(self.agent_id, self.boot_id, self.run)
+            statements.append(("UPDATE agent SET boot_id = ?, seal = ?", (self.boot_id, seal)))
+        await self._database.write(statements, host=host)
+        self._boot_kept = True
 
     def close(self) -> None:
         """Finish what is being written. Blocks."""

@@ -96,6 +96,16 @@ async def test_what_an_agent_says_of_itself_is_there_for_its_next_run(tmp_path: 
 
 async def test_another_boot_of_the_host_is_noticed_once(tmp_path: Path) -> None:
     assert (await after(tmp_path, boots=("b1", "b2"))).rebooted
+    assert not (await after(tmp_path, [SaveEpoch(7)], boots=("b2", "b2"))).rebooted
+
+
+async def test_a_reboot_is_known_until_what_came_of_it_is_kept(tmp_path: Path) -> None:
+    """An agent that dies before it wrote why its tasks ended, of a full disk, leaves it to the
+    next."""
+    await after(tmp_path, [SaveEpoch(7)])
+    assert (await after(tmp_path, boots=("b2", "b2"))).rebooted
+    ended = SaveUpdate("1-web", status("t", "u1", TaskState.FAILED))
+    assert not (await after(tmp_path, [ended], boots=("b2", "b2"))).rebooted
     assert not (await after(tmp_path, boots=("b2", "b2"))).rebooted
 
 
