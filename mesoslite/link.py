@@ -8,8 +8,9 @@ the next.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -35,7 +36,11 @@ C = TypeVar("C")  # what is said
 E = TypeVar("E")  # the machine's events
 Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0  # a master that is there answers the connection at once, however busy
+# A stream waits for its turn in the master's loop, 1 ms of its CPU time for each that came before.
+# Whoever gave up and dialled again would only add to what it has to do: 10,000 agents that wait for
+# 10 s are back after 40-65 s, those that wait for their turn after 20.
+ANSWER_TIMEOUT_S = 60.0
 STEADY_S = 2.0  # a stream that was open for so long was taken; less may be a refusal
 # A redial must not wait for gRPC's own backoff, which it would share with the channel before.
 OPEN_KEY = "mesoslite-stream"  # metadata with which a master says that the stream is open
@@ -50,7 +55,7 @@ class Backoff:
 
     So whoever lost a master that is started again is back soon after it, however long that took,
     and one that stays away is dialled less and less. Random so that ten thousand agents do not come
-    back at the same instant; each dial has CONNECT_TIMEOUT_S, so those that a busy master keeps
+    back at the same instant; each dial has ANSWER_TIMEOUT_S, so those that a busy master keeps
     waiting do not dial more.
     """
 
@@ -181,13 +186,15 @@ class Link(Generic[C, E]):
             return 0.0
         async with grpc.aio.insecure_channel(address, options=LINK_OPTIONS) as channel:
             call = channel.stream_stream(self._ends.method, None, None)(None, metadata=metadata)
+            began_s = asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                async with self._patience(channel, address):
                     opened = OPEN_KEY in dict(await call.initial_metadata())
                     code = None if opened else await call.code()
             except TimeoutError:
                 call.cancel()
-                self._complain(f"no answer within {CONNECT_TIMEOUT_S:.0f} s")
+                waited_s = asyncio.get_running_loop().time() - began_s
+                self._complain(f"no answer within {waited_s:.0f} s")
             except STREAM_ERRORS as error:
                 self._complain(describe(error))
             else:
@@ -200,6 +207,33 @@ class Link(Generic[C, E]):
                     self._not_open(details, leader_told(await call.trailing_metadata()))
         self._locator.missed()
         return 0.0
+
+    @contextlib.asynccontextmanager
+    async def _patience(self, channel: grpc.aio.Channel, address: str) -> AsyncIterator[None]:
+        """A time for the connection, and a longer one while a master that has taken it leads."""
+        loop = asyncio.get_running_loop()
+        watching: asyncio.Task[str] | None = None
+
+        def give_up(_why: object = None) -> None:
+            limit.reschedule(loop.time())
+
+        def look() -> None:
+            nonlocal watching
+            if channel.get_state() is grpc.ChannelConnectivity.READY:
+                watching = asyncio.create_task(self._locator.moved(address))
+                watching.add_done_callback(give_up)
+            else:
+                give_up()
+
+        async with asyncio.timeout(ANSWER_TIMEOUT_S) as limit:
+            looking = loop.call_later(CONNECT_TIMEOUT_S, look)
+            try:
+                yield
+            finally:
+                looking.cancel()
+                if watching is not None:
+                    watching.remove_done_callback(give_up)
+                    watching.cancel()
 
     async def _speak(self, call: Call, address: str) -> float:
         """Until the stream's end; how long that took, in seconds."""

@@ -18,11 +18,18 @@ from mesoslite.settings import NO_PORT
 from mesoslite.streams import CHANNEL_OPTIONS
 
 STREAMS_PER_CONNECTION_MAX = 2_000  # a swarm of agents in one process shares a connection
+# Streams and calls that wait for their turn in the loop. gRPC's own limit is 1,000, of which it
+# cancels at random, and 30 s; agents come back to a new master 10,000 at once.
+REQUESTS_WAITING_MAX = 20_000  # at ~20 KiB
+REQUEST_WAITS_S_MAX = 60
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *CHANNEL_OPTIONS,
     ("grpc.so_reuseport", 0),  # else a second daemon silently shares the port
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MAX),
     ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.server.max_pending_requests", REQUESTS_WAITING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", REQUESTS_WAITING_MAX),
+    ("grpc.server_max_unrequested_time_in_server", REQUEST_WAITS_S_MAX),
     ("grpc.server_handshake_timeout_ms", 10_000),
     # Streams have heartbeats of their own; these find dead connections that never had a stream.
     ("grpc.keepalive_time_ms", 60_000),

@@ -13,6 +13,7 @@ from mesoslite.credentials import call_metadata
 from mesoslite.files import FileChunk, FileRead
 from mesoslite.health import is_serving
 from mesoslite.lifecycle import TaskState
+from mesoslite.link import OPEN_KEY
 from mesoslite.messages import (
     Heartbeat,
     KillTask,
@@ -23,6 +24,7 @@ from mesoslite.messages import (
     Teardown,
 )
 from mesoslite.model import FrameworkInfo, Refusal, TaskStatus
+from mesoslite.serving import STREAMS_PER_CONNECTION_MAX
 from mesoslite.v1 import operator_pb2
 from mesoslite.wire import (
     AgentHears,
@@ -69,6 +71,15 @@ async def test_a_stream_that_ends_is_told_to_the_machine_once(door: Door) -> Non
     await until(lambda: door.master.tables.agents["a1"].stream is None)
     again = await agent(door)
     await again.say(Heartbeat())
+
+
+async def test_all_who_come_at_once_wait_for_their_turn_and_none_is_turned_away(door: Door) -> None:
+    """All agents come back to a new master together; of 1,000 that wait gRPC would cancel some."""
+    calls = [door.stream(CONNECT) for _ in range(STREAMS_PER_CONNECTION_MAX)]
+    opened = [OPEN_KEY in dict(await call.initial_metadata()) for call in calls]
+    assert opened == [True] * STREAMS_PER_CONNECTION_MAX
+    for call in calls:
+        call.cancel()
 
 
 async def test_people_see_what_there_is(door: Door) -> None:
