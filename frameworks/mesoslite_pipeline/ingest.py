@@ -80,7 +80,8 @@ def count_of(
     [found] = consumer.committed([confluent_kafka.TopicPartition(topic, 0)], answer_s_max)
     if found.error is not None:
         raise confluent_kafka.KafkaException(found.error)
-    return max(found.offset, 0)  # below 0: nothing was ever said
+    offset: int = found.offset
+    return max(offset, 0)  # below 0: nothing was ever said
 
 
 class Writer:
