@@ -53,6 +53,7 @@ from mesoslite.scheduler.protocol import (
 )
 from mesoslite.scheduler.scheduler import Returned, Scheduler
 from mesoslite.scheduler.session import Session
+from mesoslite.scheduler.store import StoreClosed
 from mesoslite.streams import CLOSE_S, weigh
 from mesoslite.v1 import scheduler_pb2
 from mesoslite.wire import (
@@ -328,10 +329,16 @@ class Driver:
 
     def _fail(self, error: BaseException) -> None:
         """The first failure ends the run; a cancelled run has closed its inbox before."""
-        if self._failure is None and not self._inbox.closed:
-            self._failure = error
-            self._collect()
-            self._inbox.close()
+        if self._failure is not None or self._inbox.closed:
+            return
+        if isinstance(error, StoreClosed) and self._session.ending:
+            # What ends the scheduler has closed its store under a callback. That is what the run
+            # is to end with, and the session tells it once the callback is over.
+            self._returned(None)
+            return
+        self._failure = error
+        self._collect()
+        self._inbox.close()
 
     def _give_up(self) -> None:
         if not self._session.framework_id:

@@ -123,6 +123,11 @@ class Session:
         return self.tables.over or self.tables.fatal is not None
 
     @property
+    def ending(self) -> bool:
+        """True when it is over, or will be when the callback that runs has returned."""
+        return self.over or self.tables.stopping
+
+    @property
     def accepts_unanswered(self) -> int:
         """How many accepts wait for their result."""
         return len(self.tables.launches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 from pathlib import Path
 
@@ -93,6 +94,10 @@ def test_the_next_run_finds_its_places_also_when_master_and_agents_are_away_as_i
         run = begun(cluster, "next-run")
         waits = f"{NAME} waits for {away.name}"
         wait_until(lambda: waits in run.said() or not run.running, "it waits for the agent")
+        impatient = begun(cluster, "impatient")
+        wait_until(lambda: waits in impatient.said() or not impatient.running, "it waits as well")
+        impatient.process.send_signal(signal.SIGINT)
+        assert impatient.wait() == 130, impatient.said()
         cluster.kill_master()
         no_master = f"{NAME} waits for the master"
         wait_until(lambda: no_master in run.said() or not run.running, "and for the master")

@@ -302,6 +302,41 @@ async def test_a_scheduler_that_is_taken_over_from_waits_for_no_answer(cluster: 
     assert isinstance(old.failed, StoreClosed)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "coroutine"])
+async def test_a_store_that_was_closed_under_a_callback_does_not_hide_why_the_scheduler_ended(
+    cluster: Cluster, asynchronous: bool
+) -> None:
+    begun = threading.Event()
+
+    class Plain(Scheduler):
+        name = "interrupted"
+
+        def subscribed(self, framework_id: str) -> None:
+            while True:
+                self.store.put("busy", b"").wait(30)
+                begun.set()
+
+    class Coroutine(Scheduler):
+        name = "interrupted"
+
+        async def subscribed(self, framework_id: str) -> None:
+            while True:
+                await self.store.put("busy", b"")
+                begun.set()
+
+    class Successor(Scheduler):
+        name = "interrupted"
+
+        def subscribed(self, framework_id: str) -> None:
+            self.stop()
+
+    running = asyncio.create_task(run_on(cluster, Coroutine() if asynchronous else Plain()))
+    await asyncio.to_thread(begun.wait, 30)
+    await run_on(cluster, Successor())
+    with pytest.raises(FrameworkError, match="FENCED"):
+        await running
+
+
 # --- failures -------------------------------------------------------------------------------------
 
 
