@@ -9,7 +9,9 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +21,7 @@ from tests.end_to_end.command import COMMAND
 from tests.end_to_end.waiting import wait_until
 from tests.services.hosts import Hosts
 
+KILL_S = 0.2  # so long a life of a member that is kept down takes at most
 READY_S_MAX = 600.0  # for jars to come, and three virtual machines to start on a busy host
 
 
@@ -142,6 +145,24 @@ class Framework:
         wait_until(back, f"{member} is back", READY_S_MAX)
 
     @contextlib.contextmanager
+    def member_down(self, member: str) -> Iterator[None]:
+        """kill -9 of a member, and of each of its later lives until the end: it stays down."""
+        kill_task(self.task_of(member), self.hosts)
+        over = threading.Event()
+
+        def keep_down() -> None:
+            while not over.wait(KILL_S):
+                _kill(_processes(self.hosts, lambda task_id: task_id.startswith(f"{member}.")))
+
+        with ThreadPoolExecutor(1) as thread:
+            keeping = thread.submit(keep_down)
+            try:
+                yield
+            finally:
+                over.set()
+            keeping.result()
+
+    @contextlib.contextmanager
     def host_down(self, member: str) -> Iterator[None]:
         """A power cut of the host that a member is on; at the end it starts, as after a reboot."""
         with self.hosts.host_down(self.agent_of(member)):
@@ -156,21 +177,31 @@ class Framework:
 
 def processes_of(task_id: str, hosts: Hosts) -> list[int]:
     """The processes of a task of this cluster, in containers or not."""
-    agents = {f"MESOSLITE_AGENT_ID={agent_id}".encode() for agent_id in hosts.agent_ids}
-    task = f"MESOSLITE_TASK_ID={task_id}".encode()
+    return _processes(hosts, lambda found: found == task_id)
+
+
+def _processes(hosts: Hosts, is_meant: Callable[[str], bool]) -> list[int]:
+    """Those of the tasks whose ids are meant."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                told = set((entry / "environ").read_bytes().split(b"\0"))
-                if task in told and agents & told:
+                words = (entry / "environ").read_text(errors="replace").split("\0")
+                told = dict(
+                    word.partition("=")[::2] for word in words if word.startswith("MESOSLITE_")
+                )
+                known = told.get("MESOSLITE_AGENT_ID") in hosts.agent_ids
+                if known and is_meant(told.get("MESOSLITE_TASK_ID", "")):
                     found.append(int(entry.name))
     return found
 
 
 def kill_task(task_id: str, hosts: Hosts) -> None:
     """kill -9, all of it at once."""
-    pids = wait_until(lambda: processes_of(task_id, hosts), f"{task_id} has processes")
+    _kill(wait_until(lambda: processes_of(task_id, hosts), f"{task_id} has processes"))
+
+
+def _kill(pids: Sequence[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -6,7 +6,6 @@ Kafka of two brokers, the smallest there is: it is what is reserved that is look
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +15,7 @@ from tests.end_to_end.cluster import Agent, running_cluster
 from tests.end_to_end.command import cgroups_of
 from tests.end_to_end.waiting import wait_until
 from tests.services.hosts import Hosts
-from tests.services.kafka_clients import PARTITIONS, Seen, both_consume, produce
+from tests.services.kafka_clients import PARTITIONS, Stream, both_consume, both_produce
 from tests.services.running import READY_S_MAX, Framework, processes_of, until_serve, until_topic
 
 TOPIC = "kept"
@@ -53,6 +52,10 @@ def left_on(agent: Agent, tasks: list[str], hosts: Hosts) -> list[str]:
     return left
 
 
+def until_said(kafka: Framework, words: str) -> None:
+    wait_until(lambda: words in kafka.said(), words)
+
+
 def test_after_a_release_nothing_is_left_also_where_a_host_was_away_throughout(
     pair: Hosts,
 ) -> None:
@@ -77,20 +80,28 @@ def test_after_a_release_nothing_is_left_also_where_a_host_was_away_throughout(
         assert pair.json("task", "ls") == []
 
 
-async def test_without_a_release_the_next_run_finds_its_data(pair: Hosts) -> None:
+async def test_without_a_release_the_next_run_finds_its_data_also_of_another_master(
+    pair: Hosts,
+) -> None:
     with Framework(pair, *WORDS) as kafka:
         endpoints = await asyncio.to_thread(kafka.until_all_run, BROKERS)
         await asyncio.to_thread(until_topic, kafka, TOPIC)
-        await produce(",".join(endpoints.values()), TOPIC, range(MESSAGES))
+        stream = Stream(TOPIC, MESSAGES)
+        stream.enough.set()
+        await both_produce(",".join(endpoints.values()), stream)
         where = await asyncio.to_thread(kafka.agent_of, "broker-0")
         await asyncio.to_thread(kafka.stop)
         assert len(pair.json("volume", "ls")) == BROKERS
-        with pair.host_down(where):  # what it has there is waited for, and not begun anew
+        # The next run is begun while nobody can tell it what there is: the agent's host is away,
+        # and the master is one that never heard of it. So it waits, and begins nothing anew.
+        with pair.host_down(where):
+            pair.cluster.kill_master()
+            pair.cluster.start_master()
             kafka.start_scheduler()
-            await asyncio.to_thread(wait_until, lambda: "kafka waits for" in kafka.said(), "waits")
+            await asyncio.to_thread(until_said, kafka, "has not heard since it began")
         assert await asyncio.to_thread(kafka.until_all_run, BROKERS) == endpoints
         await asyncio.to_thread(until_serve, endpoints)
-        seen = Seen(TOPIC, MESSAGES)
-        await both_consume(",".join(endpoints.values()), seen, threading.Event())
-        seen.check()
+        await both_consume(",".join(endpoints.values()), stream)
+        assert list(stream.seen.values()) == [stream.written()] * 2
+        assert stream.count == MESSAGES
         await asyncio.to_thread(kafka.stop, "--release")
