@@ -364,13 +364,16 @@ class Database:
         )
 
     def _write_there(self, statements: Sequence[Statement], host: bool, fold: bool) -> None:
-        self._connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        try:
-            self._write(statements, host)
-            if fold:
-                self._fold()
-        finally:
-            self._connection.execute("PRAGMA busy_timeout=0")
+        """Waits for whoever has the file locked, but only asks to where somebody has: in a thread
+        each statement that SQLite is given is another turn to wait for the interpreter."""
+        if not self._write(statements, host, patient=False):
+            self._connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            try:
+                self._write(statements, host)
+            finally:
+                self._connection.execute("PRAGMA busy_timeout=0")
+        if fold:
+            self._fold()
 
     def _fold(self) -> None:
         """Fold the log into the file; with two fsyncs, so it is not left to whichever commit."""
@@ -391,10 +394,13 @@ class Database:
             if host is not self._full:
                 connection.execute(f"PRAGMA synchronous={'FULL' if host else 'NORMAL'}")
                 self._full = host
-            connection.execute("BEGIN IMMEDIATE")
-            for sql, alike in groupby(statements, itemgetter(0)):
-                connection.executemany(sql, [parameters for _, parameters in alike])
-            connection.execute("COMMIT")
+            if len(statements) == 1:  # it is a transaction of its own
+                connection.execute(*statements[0])
+            else:
+                connection.execute("BEGIN IMMEDIATE")
+                for sql, alike in groupby(statements, itemgetter(0)):
+                    connection.executemany(sql, [parameters for _, parameters in alike])
+                connection.execute("COMMIT")
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # a bug here
         except sqlite3.Error as error:
