@@ -245,7 +245,8 @@ class Link(Generic[C, E]):
         opened_s = loop.time()
         self._inbox.post(ends.opened())
         self._outbox = outbox
-        watching = asyncio.create_task(self._move_from(address))
+        moves = self._locator.follows_leaders
+        watching = asyncio.create_task(self._move_from(address)) if moves else None
         why = "stopping"
         try:
             why = await converse(
@@ -265,7 +266,8 @@ class Link(Generic[C, E]):
             pass  # it ended before we could end it
         finally:
             self._outbox = None
-            watching.cancel()
+            if watching is not None:
+                watching.cancel()
             call.cancel()
             why = self._dropped or why
             self._inbox.post(ends.lost(why))

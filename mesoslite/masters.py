@@ -355,6 +355,11 @@ class Locator:
         if self._watch is None and masters.ensemble is not None:
             self._watch = LeaderWatch(masters.ensemble)
 
+    @property
+    def follows_leaders(self) -> bool:
+        """Whether it is told when another master leads: by ZooKeeper."""
+        return self._watch is not None
+
     async def address(self) -> str:
         """HOST:PORT to dial now. Raises NoMasterError when nobody is known to lead."""
         if self._watch is not None:

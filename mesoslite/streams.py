@@ -121,6 +121,7 @@ class Outbox(Generic[T]):
         self._patience: asyncio.TimerHandle | None = None
         self.closing = asyncio.Event()
         """Set by `close`: the stream ends when what is in has been written."""
+        self._converses: asyncio.Future[None] | None = None
         self._closed = False
 
     @property
@@ -175,6 +176,13 @@ class Outbox(Generic[T]):
     def _is_over(self) -> bool:
         return self._ended or self.closing.is_set()
 
+    def until_closing(self) -> asyncio.Future[None]:
+        """Done from `close` on; for whoever runs the stream, which needs no task to wait for it."""
+        self._converses = asyncio.get_running_loop().create_future()
+        if self.closing.is_set():
+            self._converses.set_result(None)
+        return self._converses
+
     def close(self, last: Refused | None = None) -> None:
         """End the stream when everything put so far, then `last`, has been written."""
         if not self.closing.is_set():
@@ -183,6 +191,8 @@ class Outbox(Generic[T]):
             self._closed = True
             self.closing.set()
             self._wake.set()
+            if self._converses is not None and not self._converses.done():
+                self._converses.set_result(None)
 
     def end(self) -> None:
         """Nobody writes any more: whoever waits for room is let go. O(bulk items)."""
@@ -316,9 +326,9 @@ async def converse(
     """
     reader = asyncio.create_task(listening)
     writer = asyncio.create_task(writing)
-    closing = asyncio.create_task(outbox.closing.wait())
+    first: set[asyncio.Future[Any]] = {reader, writer, outbox.until_closing()}
     try:
-        await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         why = "the stream was closed"
         last = None
         if reader.done():
@@ -334,9 +344,9 @@ async def converse(
             await asyncio.wait({reader}, timeout=CLOSE_S)
         return why
     finally:
-        for task in (reader, writer, closing):
-            task.cancel()
-        await asyncio.gather(reader, writer, closing, return_exceptions=True)
+        for each in first:
+            each.cancel()
+        await asyncio.gather(reader, writer, return_exceptions=True)
         outbox.end()
 
 
