@@ -13,15 +13,16 @@ from typing import Any
 import grpc
 import pytest
 
+from mesoslite import link
 from mesoslite.clock import Clock
 from mesoslite.credentials import TokenFileError
-from mesoslite.link import Backoff, Ends, Link
+from mesoslite.link import OPEN_KEY, Backoff, Ends, Link
 from mesoslite.loop import Inbox, drive
-from mesoslite.masters import Locator, Masters
+from mesoslite.masters import Ensemble, LeaderWatch, Locator, Masters
 from mesoslite.messages import Heartbeat, Refused, Register, Registered
 from mesoslite.model import AgentInfo, Refusal, Task
 from mesoslite.resources import Resources
-from mesoslite.serving import new_server
+from mesoslite.serving import new_server, started
 from mesoslite.v1 import agent_pb2, executor_pb2
 from mesoslite.wire import (
     TASK_MESSAGE_BYTES_MAX,
@@ -50,6 +51,7 @@ class Caller:
 
     port: int
     token: str | TokenFileError = RIGHT
+    watch: LeaderWatch | None = None
     heard: list[Any] = field(default_factory=list)
     says: list[AgentSays] = field(default_factory=list)
 
@@ -68,7 +70,7 @@ class Caller:
             denied=Refused,
         )
         self.link = Link(
-            Locator(Masters((f"127.0.0.1:{self.port}",))),
+            Locator(Masters((f"127.0.0.1:{self.port}",)), self.watch),
             ends,
             self.inbox,
             token=self.shown,
@@ -100,8 +102,10 @@ async def commit(_effects: Sequence[AgentSays]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def calling(port: int, token: str | TokenFileError = RIGHT) -> AsyncIterator[Caller]:
-    caller = Caller(port, token)
+async def calling(
+    port: int, token: str | TokenFileError = RIGHT, watch: LeaderWatch | None = None
+) -> AsyncIterator[Caller]:
+    caller = Caller(port, token, watch)
     running = [
         asyncio.create_task(caller.link.run()),
         asyncio.create_task(
@@ -172,6 +176,70 @@ async def test_what_a_master_refuses_is_heard_before_the_stream_ends(
     async with serving(tmp_path) as door, calling(door.port) as caller:
         caller.says = [Register(INFO, "", 0)]
         await until(lambda: any(isinstance(event, Refused) for event in caller.heard))
+
+
+class Busy:
+    """A master that takes every connection, and opens no stream before its turn comes."""
+
+    def __init__(self) -> None:
+        self.dials = 0
+        self.turn = asyncio.Event()
+        service, method = CONNECT.lstrip("/").split("/")
+        handlers = {method: grpc.stream_stream_rpc_method_handler(self._connect)}
+        self.server = new_server([grpc.method_handlers_generic_handler(service, handlers)])
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    async def _connect(self, _requests: object, context: Any) -> None:
+        self.dials += 1
+        await self.turn.wait()
+        await context.send_initial_metadata(((OPEN_KEY, "open"),))
+        await context.read()
+        await asyncio.Event().wait()
+
+
+class Told(LeaderWatch):
+    """Knows who leads from the test."""
+
+    def start(self) -> None:
+        """Nobody has to be asked."""
+
+    def leads(self, port: int) -> None:
+        """The master there leads from now on."""
+        self._tell(f"127.0.0.1:{port}", "")
+
+
+async def test_who_is_connected_to_a_busy_master_waits_for_its_turn_and_does_not_dial_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten thousand that gave up and came again would only be more work for it."""
+    monkeypatch.setattr(link, "CONNECT_TIMEOUT_S", 0.05)
+    looks: list[str] = []
+
+    class Asked(Told):
+        def start(self) -> None:
+            looks.append("")
+
+    watch, busy = Asked(Ensemble("nowhere:1", "/")), Busy()
+    async with started(busy.server):
+        watch.leads(busy.port)
+        async with calling(busy.port, watch=watch) as caller:
+            await until(lambda: len(looks) == 2)  # for an address, and when it was long enough
+            busy.turn.set()
+            await until(lambda: caller.heard)
+            assert (busy.dials, caller.heard) == (1, ["opened"])
+
+
+async def test_who_waits_for_a_busy_master_leaves_it_when_another_leads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(link, "CONNECT_TIMEOUT_S", 0.05)
+    watch, busy = Told(Ensemble("nowhere:1", "/")), Busy()
+    async with started(busy.server), serving(tmp_path) as door:
+        watch.leads(busy.port)
+        async with calling(busy.port, watch=watch) as caller:
+            await until(lambda: busy.dials)
+            watch.leads(door.port)
+            await until(lambda: any(isinstance(event, Registered) for event in caller.heard))
 
 
 async def test_what_listens_there_but_is_no_master_is_no_stream(tmp_path: Path) -> None:
