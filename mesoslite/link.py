@@ -256,7 +256,7 @@ class Link(Generic[C, E]):
                     ends.parse,
                     self._inbox,
                     ends.still_there,
-                    outbox.closing,
+                    outbox.is_closing,
                     traffic=self.traffic,
                 ),
                 outbox.write_all(ends.pack, call.write),

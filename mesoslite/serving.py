@@ -18,9 +18,10 @@ from mesoslite.settings import NO_PORT
 from mesoslite.streams import CHANNEL_OPTIONS
 
 STREAMS_PER_CONNECTION_MAX = 2_000  # a swarm of agents in one process shares a connection
-# Streams and calls that wait for their turn in the loop. gRPC's own limit is 1,000, of which it
-# cancels at random, and 30 s; agents come back to a new master 10,000 at once.
-REQUESTS_WAITING_MAX = 20_000  # at ~20 KiB
+# Streams and calls that wait for their turn in the loop, where their token is looked at. gRPC's own
+# limit is 1,000, of which it cancels at random, and 30 s; agents come back to a new master 10,000
+# at once, and with them come frameworks.
+REQUESTS_WAITING_MAX = 12_000  # at ~20 KiB, so 240 MB at most
 REQUEST_WAITS_S_MAX = 60
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *CHANNEL_OPTIONS,

@@ -119,10 +119,8 @@ class Outbox(Generic[T]):
         self._wake = asyncio.Event()
         """Set when there is something to be written that does not wait."""
         self._patience: asyncio.TimerHandle | None = None
-        self.closing = asyncio.Event()
-        """Set by `close`: the stream ends when what is in has been written."""
+        self._closing = False
         self._converses: asyncio.Future[None] | None = None
-        self._closed = False
 
     @property
     def waiting_bytes(self) -> int:
@@ -131,7 +129,7 @@ class Outbox(Generic[T]):
 
     def put(self, item: T) -> None:
         """Say this, after all that was put before. After `close` it is dropped. O(1)."""
-        if self._closed:
+        if self._closing:
             return
         kind = type(item)
         measure = _WEIGHTS.get(kind)
@@ -174,22 +172,25 @@ class Outbox(Generic[T]):
             self._wake.set()
 
     def _is_over(self) -> bool:
-        return self._ended or self.closing.is_set()
+        return self._ended or self._closing
+
+    def is_closing(self) -> bool:
+        """Since `close`: the stream ends when what is in has been written."""
+        return self._closing
 
     def until_closing(self) -> asyncio.Future[None]:
         """Done from `close` on; for whoever runs the stream, which needs no task to wait for it."""
         self._converses = asyncio.get_running_loop().create_future()
-        if self.closing.is_set():
+        if self._closing:
             self._converses.set_result(None)
         return self._converses
 
     def close(self, last: Refused | None = None) -> None:
         """End the stream when everything put so far, then `last`, has been written."""
-        if not self.closing.is_set():
+        if not self._closing:
             if last is not None and self._refused is not None:
                 self._items.append((self._refused(last), 0))
-            self._closed = True
-            self.closing.set()
+            self._closing = True
             self._wake.set()
             if self._converses is not None and not self._converses.done():
                 self._converses.set_result(None)
@@ -220,7 +221,7 @@ class Outbox(Generic[T]):
         """Write for as long as the outbox is open, then what is left. Raises as `write` does."""
         while True:
             if not self._items and not self._bulk:
-                if self.closing.is_set():
+                if self._closing:
                     return
                 self._wake.clear()
             if not self._wake.is_set():
@@ -234,7 +235,7 @@ class Outbox(Generic[T]):
                 await write(data)
             # An overflow meanwhile has counted everything as gone.
             self._bytes = max(0, self._bytes - size)
-            if self._paused and self._bytes <= OUTBOX_LOW_BYTES and not self.closing.is_set():
+            if self._paused and self._bytes <= OUTBOX_LOW_BYTES and not self._closing:
                 self._paused = False
                 if self._on_resumed is not None:
                     self._on_resumed()
@@ -261,7 +262,7 @@ async def listen(
     parse: Callable[[bytes], Sequence[E]],
     inbox: Inbox[E],
     still_there: Callable[[], E] | None,
-    closing: asyncio.Event,
+    is_closing: Callable[[], bool],
     *,
     traffic: Traffic | None = None,
     still_there_s: float = STILL_THERE_S,
@@ -271,7 +272,7 @@ async def listen(
 
     While the inbox is full the stream is not read, so the peer's own writes come to wait. That
     is our doing, so meanwhile `still_there`, if any, speaks for it each `still_there_s`, or it
-    would be declared dead (D18). Once `closing` is set what arrives is thrown away. An event that
+    would be declared dead (D18). Once `is_closing` what arrives is thrown away. An event that
     comes alone and is `patient` waits in the inbox for others. Raises as `read` does.
     """
     traffic = traffic or Traffic()
@@ -281,7 +282,7 @@ async def listen(
             return None
         traffic.received += 1
         traffic.received_bytes += len(message)
-        if closing.is_set():
+        if is_closing():
             continue
         try:
             events = parse(message)

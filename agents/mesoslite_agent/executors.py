@@ -131,7 +131,7 @@ class Executors:
                     parse,
                     self._inbox,
                     None,
-                    outbox.closing,
+                    outbox.is_closing,
                 ),
                 outbox.write_all(_pack, context.write),
             )

@@ -212,7 +212,7 @@ class Streams:
                     parse,
                     self._inbox,
                     still_there,
-                    outbox.closing,
+                    outbox.is_closing,
                     traffic=outbox.traffic,
                     patient=_is_heartbeat,
                 ),

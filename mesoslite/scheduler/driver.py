@@ -334,7 +334,8 @@ class Driver:
         if isinstance(error, StoreClosed) and self._session.ending:
             # What ends the scheduler has closed its store under a callback. That is what the run
             # is to end with, and the session tells it once the callback is over.
-            self._returned(None)
+            self._collect()
+            self._inbox.post(CallbackReturned(interrupted=True))
             return
         self._failure = error
         self._collect()

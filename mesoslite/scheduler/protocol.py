@@ -308,6 +308,10 @@ class CallbackReturned:
     After OnStatuses: no more of them are told. Those that StatusesTold did not count were not.
     """
 
+    interrupted: bool = False
+    """It broke off when its store was closed: what it was told is not done (D13), and not
+    acknowledged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:

@@ -181,8 +181,8 @@ class Session:
                 streaming.refused(t, refusal, message)
             case StatusesTold(count):
                 telling.statuses_told(t, count)
-            case CallbackReturned():
-                telling.returned(t)
+            case CallbackReturned(interrupted):
+                telling.returned(t, interrupted=interrupted)
             case Decided(decision):
                 self._decide(decision)
             case Tick(now_ms):

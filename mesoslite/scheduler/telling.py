@@ -126,15 +126,15 @@ def statuses_told(t: Tables, count: int) -> None:
                 acknowledge(t, status)
 
 
-def returned(t: Tables) -> None:
+def returned(t: Tables, *, interrupted: bool) -> None:
     """The callback that ran is over: what it left unanswered goes back."""
     callback, t.running, t.told = t.running, None, 0
     match callback:
         case OnOffers(offers):
             decline(t, t.offers.take_unanswered(offers), None)
-        case OnStatus(status) if t.config.acknowledge_automatically:
+        case OnStatus(status) if t.config.acknowledge_automatically and not interrupted:
             acknowledge(t, status)
-        case OnOperation(operation) if t.config.acknowledge_operations:
+        case OnOperation(operation) if t.config.acknowledge_operations and not interrupted:
             acknowledge(t, operation)
         case OnError(refusal, message):
             finish(t, Finish(refusal, message))

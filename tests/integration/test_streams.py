@@ -198,7 +198,7 @@ async def test_a_peer_that_does_not_read_is_refused_and_what_waited_for_it_is_fr
     outbox, wire = Outbox[object](refused=lambda last: last), Wire()
     for _ in range(streams.OUTBOX_HARD_BYTES // 1_000_000 + 2):
         outbox.put(message(1_000_000))
-    assert outbox.closing.is_set()
+    assert outbox.is_closing()
     assert outbox.waiting_bytes == 0
     await outbox.write_all(wire.pack, wire.write)
     [[last]] = wire.messages
@@ -209,7 +209,7 @@ async def test_a_peer_that_does_not_read_is_refused_and_what_waited_for_it_is_fr
 async def test_one_item_is_taken_whatever_its_size() -> None:
     outbox = Outbox[object]()
     outbox.put(message(streams.OUTBOX_HARD_BYTES + 1))
-    assert not outbox.closing.is_set()
+    assert not outbox.is_closing()
 
 
 async def test_files_go_after_everything_else_one_with_a_message_and_wait_for_room() -> None:
@@ -277,7 +277,10 @@ def letters(data: bytes) -> Sequence[str]:
 
 async def test_what_arrives_is_delivered_in_order_until_the_end() -> None:
     inbox: Inbox[str] = Inbox(Clock().now_ms)
-    assert await listen(reading(b"ab", b"c", None), letters, inbox, None, asyncio.Event()) is None
+    assert (
+        await listen(reading(b"ab", b"c", None), letters, inbox, None, asyncio.Event().is_set)
+        is None
+    )
     assert await inbox.take(10, None) == ["a", "b", "c"]
 
 
@@ -292,7 +295,7 @@ async def test_patient_words_that_come_alone_are_taken_together(
     inbox: Inbox[str] = Inbox(Clock().now_ms)
     taking = asyncio.create_task(inbox.take(10, None))
     await asyncio.sleep(0)  # it waits from here on
-    closing = asyncio.Event()
+    closing = asyncio.Event().is_set
     await listen(reading(*words), letters, inbox, None, closing, patient=lambda word: word == "x")
     async with asyncio.timeout(5):
         assert await taking == together
@@ -300,7 +303,7 @@ async def test_patient_words_that_come_alone_are_taken_together(
 
 async def test_patient_words_wait_like_others_while_the_inbox_is_full() -> None:
     inbox: Inbox[str] = Inbox(Clock().now_ms, events_max=2)
-    words, closing = reading(b"x", b"x", b"x", None), asyncio.Event()
+    words, closing = reading(b"x", b"x", b"x", None), asyncio.Event().is_set
     reader = asyncio.create_task(
         listen(words, letters, inbox, None, closing, patient=lambda _: True)
     )
@@ -317,7 +320,9 @@ async def test_patient_words_wait_like_others_while_the_inbox_is_full() -> None:
 )
 async def test_garbage_ends_the_reading_with_its_refusal(garbage: bytes, refusal: Refusal) -> None:
     inbox: Inbox[str] = Inbox(Clock().now_ms)
-    refused = await listen(reading(b"a", garbage, b"b"), letters, inbox, None, asyncio.Event())
+    refused = await listen(
+        reading(b"a", garbage, b"b"), letters, inbox, None, asyncio.Event().is_set
+    )
     assert refused is not None
     assert refused.refusal is refusal
     assert await inbox.take(10, None) == ["a"]
@@ -331,7 +336,7 @@ async def test_a_peer_that_floods_is_not_read_and_not_declared_dead() -> None:
             letters,
             inbox,
             lambda: "still there",
-            asyncio.Event(),
+            asyncio.Event().is_set,
             still_there_s=0.01,
         )
     )
@@ -350,7 +355,7 @@ async def test_last_words_are_written_when_the_peer_sends_garbage() -> None:
     outbox, wire = Outbox[object](refused=lambda last: last), Wire()
     why = await converse(
         outbox,
-        listen(reading(b"?"), letters, inbox, None, outbox.closing),
+        listen(reading(b"?"), letters, inbox, None, outbox.is_closing),
         outbox.write_all(wire.pack, wire.write),
     )
     assert why == "this is no message of this service"

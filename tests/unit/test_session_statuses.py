@@ -64,6 +64,15 @@ def test_nothing_is_acknowledged_before_status_update_has_returned() -> None:
     ]
 
 
+def test_what_an_interrupted_callback_was_told_is_not_acknowledged() -> None:
+    """docs/decisions.md D13: its write may have failed, and the next scheduler is to hear of it."""
+    session = busy_session()
+    session.handle(CallbackReturned())
+    told = status("t1", TaskState.RUNNING)
+    hear(session, Update(told))
+    assert session.handle(CallbackReturned(interrupted=True)) == []
+
+
 def test_a_status_without_an_update_id_is_not_acknowledged() -> None:
     bench = subscribed(Launcher())
     lost = status("t1", TaskState.UNREACHABLE, update_id="")
