@@ -23,7 +23,7 @@ smack: venv-services ## Kafka, Spark and Cassandra count events: EVENTS=n KILL_H
 	    $(if $(SEED),--seed $(SEED)) $(if $(KILL_HOST),--kill-host)
 
 test: venv-services ## Run the test suite, containers and data services included
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --durations=20
 
 test-services: venv-services ## Test real data services alone, for as long as it takes, or SHORT=1
 	@MESOSLITE_LONG=$(if $(SHORT),0,1) $(BIN)/python -m pytest tests/services

@@ -72,6 +72,7 @@ def quorum_all_along(
         rows = Rows(made, least)
         written = thread.submit(rows.write_and_read)
         try:
+            rows.until_they_go_on()  # else the first fault could be over before anybody wrote
             for fault in faults:
                 fault(cassandra, rows)
                 until_all_know_of_all(cassandra, endpoints)

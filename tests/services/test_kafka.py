@@ -75,6 +75,7 @@ async def one_after_another(
     """The next one when all brokers take part again."""
 
     def all_of_them() -> None:
+        stream.until_it_goes_on()  # else the first fault could be over before anybody wrote
         for fault in faults:
             fault(kafka, stream)
             until_in_sync(endpoints, TOPIC, AGENTS)
