@@ -23,10 +23,14 @@ from pathlib import Path
 from mesoslite.executor import AsyncConnection, NotAttached, connect_async
 from mesoslite_spark.errors import SparkError
 
+#: Of Python's: the directory that it is in is not where it looks for modules first. There lies the
+#: user's program, and that may be called token.py, as one that Python itself imports.
+SAFE_PATH = "-P"
 #: Set for a task whose framework has a token for it.
 VARIABLE = "MESOSLITE_SPARK_ASKS"
 TOKEN_FILE_VARIABLE = "MESOSLITE_TOKEN_FILE"
-TOKEN_LINE_MAX = 1_000  # characters
+TOKEN_FILE_BYTES_MAX = 64 * 1024  # as the library has it
+TOKEN_LINE_MAX = 8 * 1024  # characters; more is no header of a call, says gRPC
 QUESTION = b"token"
 #: The master may be away when it is asked.
 ANSWER_S_MAX = 120.0
@@ -34,20 +38,39 @@ AGAIN_S = 1.0
 START_S_MAX = 60.0  # of the process that asks, on a host that is busy
 
 
-def token_of(environment: Mapping[str, str]) -> bytes:
-    """One's own line of the token file that the environment names; empty: it names none.
+def token_file(environment: Mapping[str, str]) -> Path:
+    """Where a session of this environment finds its token, by the library's own rules."""
+    if named := environment.get(TOKEN_FILE_VARIABLE, ""):
+        return Path(named).expanduser()
+    home = environment.get("XDG_CONFIG_HOME", "")
+    config = Path(home) if home.startswith("/") else Path("~/.config").expanduser()
+    return config / "mesoslite" / "token"
 
-    Raises ValueError when it cannot be read.
+
+def token_of(environment: Mapping[str, str]) -> bytes:
+    """One's own line of the token file; empty: none is named, and the user has none.
+
+    Raises ValueError when it cannot be read, or its token is too long to be shown to a master.
     """
-    named = environment.get(TOKEN_FILE_VARIABLE)
-    if named is None:
-        return b""
+    path = token_file(environment)
     try:
-        lines = Path(named).read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8") as file:
+            lines = file.read(TOKEN_FILE_BYTES_MAX).splitlines()
+    except FileNotFoundError as error:
+        if not environment.get(TOKEN_FILE_VARIABLE):
+            return b""
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except OSError as error:
-        raise ValueError(f"cannot read {named}: {error.strerror}") from None
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the token file {path} is not text") from None
     told = (line.partition("#")[0].strip() for line in lines)
-    return next(filter(None, told), "")[:TOKEN_LINE_MAX].encode()
+    own = next(filter(None, told), "")
+    if len(own) > TOKEN_LINE_MAX:
+        raise ValueError(
+            f"the token in {path} has {len(own):,} characters, more than {TOKEN_LINE_MAX:,}"
+        )
+    return own.encode()
 
 
 def keep(token: bytes) -> None:
@@ -66,7 +89,7 @@ def answered() -> bytes:
     """The token, as the framework of this task tells it. Raises SparkError."""
     try:
         return subprocess.run(
-            [sys.executable, "-m", "mesoslite_spark.credential"],
+            [sys.executable, SAFE_PATH, "-m", "mesoslite_spark.credential"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             timeout=START_S_MAX + ANSWER_S_MAX,

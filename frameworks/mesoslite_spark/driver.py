@@ -31,6 +31,7 @@ from mesoslite import (
 )
 from mesoslite_services.jars import LockList
 from mesoslite_spark import credential, defaults, program
+from mesoslite_spark.credential import SAFE_PATH
 from mesoslite_spark.defaults import Defaults, check_settings
 from mesoslite_spark.sizes import OVERHEAD_MIB_MIN, OVERHEAD_PERCENT, mib, size_of
 
@@ -108,7 +109,7 @@ class Driver(Scheduler):
             conf=conf,
         )
         self._environment = {defaults.VARIABLE: said.text, "PYTHONUNBUFFERED": "1"}
-        self._token = credential.token_of(os.environ)
+        self._token = b""
         self._words = words
         self._carry(words[0])
         self._attempt = 0
@@ -138,6 +139,16 @@ class Driver(Scheduler):
 
     async def resource_offers(self, offers: Sequence[Offer]) -> None:
         """Launch the driver on the first that holds it."""
+        if not self._waiting:
+            return
+        try:
+            # Now, and not when it was made: `framework run` says where it is when it has found the
+            # master, and what it says is what the session of this scheduler was let in by.
+            self._token = credential.token_of(os.environ)
+        except ValueError as error:
+            log.info("%s", error)
+            self.teardown()
+            return
         for offer in offers:
             task = self._task()
             if self._waiting and (tasks := take_fitting([task], offer.resources)):
@@ -154,7 +165,7 @@ class Driver(Scheduler):
         name = PurePosixPath(self._words[0]).name
         return Task(
             self._task_id(self._attempt + 1),
-            [self._python, "-m", "mesoslite_spark.program", name, *self._words[1:]],
+            [self._python, SAFE_PATH, "-m", "mesoslite_spark.program", name, *self._words[1:]],
             self._needs,
             name="driver",
             environment=passed_on | self._environment,
@@ -198,7 +209,16 @@ class Driver(Scheduler):
 
     async def follow(self, task_id: str) -> None:
         """Copy both its streams to ours, as `mesoslite logs` does, until it has ended."""
-        words = ("-m", "mesoslite", "logs", task_id, "--framework", self.name, "--follow")
+        words = (
+            SAFE_PATH,
+            "-m",
+            "mesoslite",
+            "logs",
+            task_id,
+            "--framework",
+            self.name,
+            "--follow",
+        )
         for stream in ((), ("--stderr",)):
             self._followers.append(
                 await asyncio.create_subprocess_exec(

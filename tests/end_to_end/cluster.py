@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -308,12 +308,13 @@ class Cluster:
         self.agents.append(agent)
         return agent
 
-    def program(self, name: str, *words: str) -> Program:
-        """A process of this Python's, which finds the cluster and ends with it."""
+    def program(self, name: str, *words: str, env: Mapping[str, str] | None = None) -> Program:
+        """A process of this Python's, which finds the cluster and ends with it; `env` goes over
+        what it finds it by."""
         # The token file names the folder, so what descends from here is found again by it.
         tokens = {"MESOSLITE_TOKEN_FILE": str(self.token_file)}
-        env = tokens if not self.port else tokens | self.environment
-        program = Program(self.folder, name, [sys.executable, *words], env)
+        found_by = tokens if not self.port else tokens | self.environment
+        program = Program(self.folder, name, [sys.executable, *words], found_by | dict(env or {}))
         self._programs.append(program)
         return program
 

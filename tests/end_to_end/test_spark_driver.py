@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ PROGRAM = """
 import os, pathlib, subprocess, sys, time
 
 said = subprocess.run(
-    [sys.executable, "-m", "mesoslite", "framework", "ls"], capture_output=True, text=True
+    [sys.executable, "-P", "-m", "mesoslite", "framework", "ls"], capture_output=True, text=True
 )
 print(said.stdout, said.stderr, sorted(os.listdir()), flush=True)
 while not pathlib.Path(sys.argv[1]).exists():
@@ -47,7 +49,7 @@ def test_the_driver_finds_the_cluster_and_its_token_is_shown_and_written_nowhere
 ) -> None:
     if containerizer == "oci":
         need_root()
-    program = tmp_path / "token"  # as the file that a token might have been in
+    program = tmp_path / "token.py"  # as a file that a token might have been in, or one of Python's
     program.write_text(PROGRAM)
     with running_cluster() as cluster:
         agent = cluster.start_agent("cpus:2;mem:2048", containerizer=containerizer)
@@ -58,7 +60,7 @@ def test_the_driver_finds_the_cluster_and_its_token_is_shown_and_written_nowhere
             *("--driver-memory", "512m", "--", str(program), str(over)),
         )
         wait_until(
-            lambda: "'token'" in command.out.read_text() or not command.running,
+            lambda: "'token.py'" in command.out.read_text() or not command.running,
             "its program has seen the cluster",
         )
         assert command.running, command.said()
@@ -71,3 +73,40 @@ def test_the_driver_finds_the_cluster_and_its_token_is_shown_and_written_nowhere
         over.touch()
         assert command.wait() == 0, command.said()
         assert holding(token, agent) == []
+
+
+def home_of(cluster: Cluster) -> dict[str, str]:
+    """What a user's commands find the token of this cluster by who says nothing."""
+    home = cluster.folder / "home"
+    config = home / ".config" / "mesoslite"
+    config.mkdir(parents=True)
+    shutil.copy(cluster.token_file, config / "token")
+    return {"HOME": str(home), "XDG_CONFIG_HOME": "", "MESOSLITE_TOKEN_FILE": ""}
+
+
+def other_of(cluster: Cluster) -> dict[str, str]:
+    """What names the token of another cluster."""
+    other = cluster.folder / "other"
+    other.write_text("local an0ther\n")
+    other.chmod(0o600)
+    return {"MESOSLITE_TOKEN_FILE": str(other)}
+
+
+@pytest.mark.parametrize(("names", "says_it"), [(home_of, False), (other_of, True)])
+def test_the_driver_has_the_token_that_its_command_was_let_in_by(
+    names: Callable[[Cluster], dict[str, str]], says_it: bool, tmp_path: Path
+) -> None:
+    program = tmp_path / "app.py"
+    program.write_text(PROGRAM)
+    over = tmp_path / "over"
+    over.touch()
+    with running_cluster() as cluster:
+        cluster.start_agent("cpus:2;mem:2048")
+        said = ("--token-file", str(cluster.token_file)) if says_it else ()
+        command = cluster.program(
+            *("command", "-m", "mesoslite", "framework", "run", "spark", *said),
+            *("--driver-memory", "512m", "--", str(program), str(over)),
+            env=names(cluster),
+        )
+        assert command.wait() == 0, command.said()
+        assert "spark-driver-app-" in command.out.read_text(), "it was let in"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mesoslite import Reason, TaskState, TaskStatus
+from mesoslite.credentials import find_token_file, read_tokens
 from mesoslite.scheduler.protocol import SendMessage
 from mesoslite.testing import Decisions, Harness, Teardown, offer, status
 from mesoslite_spark import SparkError, credential, defaults, program
@@ -53,7 +54,7 @@ def test_it_asks_for_its_driver_and_launches_it_once(app: Path) -> None:
     assert (request.count, request.role, request.where) == (1, "ads", "has ssd")
     assert (request.unit.cpus, request.unit.mem) == (1, 1_024 + 384 + 256)
     [task] = launched(bench).launched
-    assert task.command[1:] == ("-m", "mesoslite_spark.program", "my app.py", "a", "b")
+    assert task.command[1:] == ("-P", "-m", "mesoslite_spark.program", "my app.py", "a", "b")
     assert launched(bench).launched == ()
 
 
@@ -74,7 +75,7 @@ def test_the_program_travels_with_it_and_so_does_what_was_said(
 def test_a_program_elsewhere_is_fetched_by_the_agent() -> None:
     [task] = launched(Harness(Unread("https://host/apps/job.py"))).launched
     assert [uri.value for uri in task.uris] == ["https://host/apps/job.py"]
-    assert task.command[3:] == ("job.py",)
+    assert task.command[4:] == ("job.py",)
     assert program.VARIABLE not in task.environment
 
 
@@ -205,13 +206,63 @@ def test_the_token_is_told_to_its_task_alone_and_when_it_asks(app: Path, token: 
     assert list(bench.message("driver", b"something else")) == []
 
 
-def test_without_a_token_file_none_is_asked_for(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MESOSLITE_TOKEN_FILE", raising=False)
+def test_without_a_token_file_none_is_asked_for(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESOSLITE_TOKEN_FILE", "")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     [task] = launched(Harness(Unread(str(app)))).launched
     assert credential.VARIABLE not in task.environment
+
+
+def test_the_token_is_the_one_that_is_named_when_the_driver_is_launched(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MESOSLITE_TOKEN_FILE", "/no/such/file")
-    with pytest.raises(ValueError, match="cannot read /no/such/file: No such file"):
-        Unread(str(app))
+    bench = Harness(Unread(str(app)))
+    later = tmp_path / "later"
+    later.write_text("the-right-one\n")
+    monkeypatch.setenv("MESOSLITE_TOKEN_FILE", str(later))
+    launched(bench)
+    [told] = bench.message("driver", credential.QUESTION)
+    assert told == SendMessage("driver", "agent-1", b"the-right-one")
+
+
+def test_a_token_that_can_not_be_read_ends_it(
+    app: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MESOSLITE_TOKEN_FILE", "/no/such/file")
+    driver = Unread(str(app))
+    with caplog.at_level("INFO"):
+        made = launched(Harness(driver))
+    assert (made.launched, driver.exit_code) == ((), 1)
+    assert Teardown() in made
+    assert caplog.messages == ["cannot read /no/such/file: No such file or directory"]
+
+
+@pytest.mark.parametrize("named", [None, "", "/a/token", "~/token", "a/token"])
+@pytest.mark.parametrize("config", [None, "", "/etc/xdg", "relative"])
+def test_the_token_file_is_where_the_library_looks_for_it(
+    named: str | None, config: str | None
+) -> None:
+    told = {"MESOSLITE_TOKEN_FILE": named, "XDG_CONFIG_HOME": config}
+    environment = {name: value for name, value in told.items() if value is not None}
+    assert credential.token_file(environment) == find_token_file(None, environment)
+
+
+def test_a_token_is_told_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    environment = {"MESOSLITE_TOKEN_FILE": str(file)}
+    for length in (1, 1_500, credential.TOKEN_LINE_MAX):
+        file.write_text("t" * length + "\n")
+        file.chmod(0o600)
+        assert credential.token_of(environment).decode() == read_tokens(file).own
+    file.write_text("t" * (credential.TOKEN_LINE_MAX + 1))
+    with pytest.raises(ValueError, match=r" has 8,193 characters, more than 8,192$"):
+        credential.token_of(environment)
+    file.write_bytes(b"\xff\n")
+    with pytest.raises(ValueError, match="is not text"):
+        credential.token_of(environment)
 
 
 KEEPS = """
