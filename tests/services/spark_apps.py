@@ -9,6 +9,7 @@ a test sees the executors while they are at work, however fast or slow the machi
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import time
@@ -46,6 +47,21 @@ def behind(folder: Path, name: str, value: int) -> int:
     return value
 
 
+def begin(folder: Path, stage: str, value: int) -> int:
+    """The value, when the gate of its stage is open; until then `begun` has it."""
+    (folder / f"begun.{stage}.{os.environ['MESOSLITE_TASK_ID']}.{value}").touch()
+    return behind(folder, stage, value)
+
+
+def begun(folder: Path, stage: str) -> dict[str, set[int]]:
+    """What each executor that has begun with a stage has had to do in it, by its task id."""
+    found: dict[str, set[int]] = {}
+    for path in folder.glob(f"begun.{stage}.*"):
+        executor, _, value = path.name.removeprefix(f"begun.{stage}.").rpartition(".")
+        found.setdefault(executor, set()).add(int(value))
+    return found
+
+
 def answer(folder: Path, **values: object) -> None:
     """Keep what came out, whole or not at all."""
     draft = folder / "answer.draft"
@@ -75,11 +91,14 @@ def waves(folder: Path) -> None:
 
 
 def survivor(folder: Path) -> None:
-    """A job with a shuffle, of which all executors are at work when the test breaks a host."""
+    """A job with a shuffle. Before each gate an executor tells what it is at."""
     with mesoslite_spark.session(app_name="survivor", cores=2, **EXECUTOR) as spark:
         numbers = spark.sparkContext.parallelize(range(8), 8)
-        pairs = numbers.map(lambda n: (n % 2, behind(folder, "go", n)))
-        answer(folder, sums=dict(pairs.reduceByKey(int.__add__).collect()))
+        pairs = numbers.map(lambda n: (n % 2, begin(folder, "map", n)))
+        sums = pairs.reduceByKey(int.__add__, 2)  # a key for each executor
+        answer(
+            folder, sums=dict(sums.map(lambda s: (begin(folder, "reduce", s[0]), s[1])).collect())
+        )
 
 
 def share(folder: Path) -> None:

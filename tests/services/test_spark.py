@@ -24,7 +24,7 @@ from tests.end_to_end.cluster import Agent, Cluster, Program, running_cluster
 from tests.end_to_end.waiting import wait_until
 from tests.integration.containers import need_root
 from tests.services.requirements import need
-from tests.services.spark_apps import SAMPLES, SLICES, hits
+from tests.services.spark_apps import SAMPLES, SLICES, begun, hits
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1_800)]
 
@@ -121,18 +121,31 @@ def test_executors_come_with_the_work_and_go_when_there_is_none(tmp_path: Path) 
         assert app.answer() == {"first": sum(range(6)), "second": sum(n * n for n in range(6))}
 
 
+def by_others(app: App, stage: str, executor: str) -> set[int]:
+    """What all other executors have had to do in a stage."""
+    return {n for other, had in begun(app.folder, stage).items() if other != executor for n in had}
+
+
 def test_the_job_outlives_the_host_of_an_executor(tmp_path: Path) -> None:
     with running_cluster(*NOTICED_SOON) as cluster, cluster.operator() as operator:
         has = f"cpus:2;mem:{2 * EXECUTOR_MIB}"
         agents = [cluster.start_agent(has, *NOTICED_SOON) for _ in range(2)]
         app = App(cluster, "survivor", tmp_path / "survivor")
-        app.until(lambda: len(executors(operator)) == 2, "both executors run")
+        app.until(lambda: len(begun(app.folder, "map")) == 2, "both executors map")
         before = executors(operator)
         assert set(before.values()) == {agent.agent_id for agent in agents}  # spread
+        app.let("map")
+        app.until(lambda: len(begun(app.folder, "reduce")) == 2, "both executors reduce")
+        [lost] = [name for name, agent in before.items() if agent == agents[1].agent_id]
+        task_id = lost.partition("/")[2]
+        gone = {stage: begun(app.folder, stage)[task_id] for stage in ("map", "reduce")}
+        assert not any(numbers & by_others(app, stage, task_id) for stage, numbers in gone.items())
         kill_host(agents[1])
         app.until(lambda: set(executors(operator)) - set(before), "the lost executor was replaced")
-        app.let("go")
+        app.let("reduce")
         assert app.answer() == {"sums": {"0": 0 + 2 + 4 + 6, "1": 1 + 3 + 5 + 7}}
+        for stage, numbers in gone.items():  # what it had shuffled, and what it was at
+            assert numbers <= by_others(app, stage, task_id), f"done again: {stage}"
         agents[1].start()  # it cleans up what its death has left
 
 
