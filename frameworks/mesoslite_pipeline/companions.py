@@ -26,6 +26,8 @@ END_S_MAX = 8.0
 FAMILIES = ("mesoslite_kafka", "mesoslite_cassandra", "mesoslite_spark")
 
 
+log = logging.getLogger(__name__)
+
 Running = Callable[[Scheduler], Coroutine[Any, Any, None]]
 
 
@@ -57,12 +59,17 @@ class Companion:
         return self._session.done()
 
     async def end(self) -> None:
-        """Remove it, with all that it has reserved and all of its data."""
+        """Remove it, with all that it has reserved and all of its data; tell what may be left."""
         if not self._session.done():
             self.scheduler.teardown(release=True)
             await asyncio.wait([self._session], timeout=END_S_MAX)
+        is_left = not self._session.done() or bool(self.why_ended)
         self._session.cancel()
         await asyncio.wait([self._session])
+        if is_left:
+            name = self.scheduler.name
+            mend = f"mesoslite framework stop {name} --release"
+            log.info("%s may be there still, with all that it has: %s", name, mend)
 
 
 def _is_removed(error: BaseException) -> bool:

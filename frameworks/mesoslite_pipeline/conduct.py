@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -150,13 +151,18 @@ class Conduct:
     async def _totals(self) -> AsyncIterator[Totals]:
         """The table, which is made."""
         self.progress.phase = "a table for the totals"
-        session = connected(self.cassandra.endpoints())
-        totals = Totals(await asyncio.to_thread(session.__enter__), self.plan.keyspace)
+        given_up = threading.Event()  # a thread can not be cancelled, and our end waits for it
+        session = connected(self.cassandra.endpoints(), given_up)
         try:
-            await asyncio.to_thread(totals.make, PARTITIONS, self.plan.nodes)
-            yield totals
+            entered = await asyncio.to_thread(session.__enter__)
+            totals = Totals(entered, self.plan.keyspace, given_up)
+            try:
+                await asyncio.to_thread(totals.make, PARTITIONS, self.plan.nodes)
+                yield totals
+            finally:
+                session.__exit__(None, None, None)
         finally:
-            session.__exit__(None, None, None)
+            given_up.set()
 
     # --- the events -------------------------------------------------------------------------------
 

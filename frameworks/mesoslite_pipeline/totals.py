@@ -14,6 +14,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from threading import Event
 from typing import Any
 
 from mesoslite_pipeline.events import Total, sums
@@ -26,7 +27,7 @@ AGAIN_S = 0.5
 
 
 class NoAnswer(Exception):
-    """Cassandra has not answered for PATIENCE_S_MAX."""
+    """Cassandra has not answered for PATIENCE_S_MAX, or nobody waits any more."""
 
 
 class Superseded(Exception):
@@ -34,15 +35,21 @@ class Superseded(Exception):
 
 
 @contextlib.contextmanager
-def connected(endpoints: str) -> Iterator[Any]:
-    """A session of cassandra-driver's, at QUORUM. Raises NoAnswer."""
+def connected(endpoints: str, given_up: Event | None = None) -> Iterator[Any]:
+    """A session of cassandra-driver's, at QUORUM.
+
+    In a thread of its own it is told by `given_up` that nobody waits for it any more. Raises
+    NoAnswer, then after the try that is under way.
+    """
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # it tells of every lost connection
+    given_up = given_up or Event()
     deadline_s = time.monotonic() + PATIENCE_S_MAX
     while (session := _session(endpoints)) is None:
-        if time.monotonic() > deadline_s:
+        if given_up.wait(AGAIN_S) or time.monotonic() > deadline_s:
             raise NoAnswer(f"no node of {endpoints} takes clients")
-        time.sleep(AGAIN_S)
     try:
+        if given_up.is_set():  # during the try that came through
+            raise NoAnswer(f"nobody waits for {endpoints} any more")
         yield session
     finally:
         session.cluster.shutdown()
@@ -93,11 +100,15 @@ WRITE = "INSERT INTO totals (partition, key, events, amount) VALUES (%s, %s, %s,
 
 
 class Totals:
-    """The totals of one set of events: a table in a keyspace of their own."""
+    """The totals of one set of events: a table in a keyspace of their own.
 
-    def __init__(self, session: Any, keyspace: str) -> None:
+    In a thread of its own it is told by `given_up` that nobody waits for an answer any more.
+    """
+
+    def __init__(self, session: Any, keyspace: str, given_up: Event | None = None) -> None:
         self._session = session
         self._keyspace = keyspace
+        self._given_up = given_up or Event()
         self._next: dict[int, int] = {}
         self._totals: dict[int, dict[str, Total]] = {}
 
@@ -114,7 +125,7 @@ class Totals:
 
     def use(self) -> None:
         """Work with the table that is there. Raises NoAnswer."""
-        _patiently(lambda: self._session.set_keyspace(self._keyspace))
+        _patiently(lambda: self._session.set_keyspace(self._keyspace), self._given_up)
 
     def read(self, partitions: int) -> dict[str, Total]:
         """By key, as of now; what is known of the partitions is read anew."""
@@ -196,10 +207,12 @@ class Totals:
         from cassandra.query import SimpleStatement
 
         asked = SimpleStatement(statement, consistency_level=consistency, is_idempotent=True)
-        return _patiently(lambda: list(self._session.execute(asked, values or None)))
+        return _patiently(
+            lambda: list(self._session.execute(asked, values or None)), self._given_up
+        )
 
 
-def _patiently(ask: Callable[[], Any]) -> Any:
+def _patiently(ask: Callable[[], Any], given_up: Event) -> Any:
     """What Cassandra answers; what may be asked again is, for PATIENCE_S_MAX. Raises NoAnswer."""
     from cassandra import DriverException
     from cassandra.cluster import NoHostAvailable
@@ -209,6 +222,5 @@ def _patiently(ask: Callable[[], Any]) -> Any:
         try:
             return ask()
         except (DriverException, NoHostAvailable) as error:
-            if time.monotonic() > deadline_s:
+            if given_up.wait(AGAIN_S) or time.monotonic() > deadline_s:
                 raise NoAnswer(str(error)) from None
-            time.sleep(AGAIN_S)

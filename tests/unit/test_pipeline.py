@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -267,3 +268,16 @@ def test_a_cassandra_that_does_not_answer_at_once_is_waited_for_and_not_for_ever
     table.faults = ["nobody", "nobody"]
     with pytest.raises(totals.NoAnswer, match="nobody"):
         totals.Totals(table, "k").use()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_who_has_given_up_is_answered_by_the_try_that_is_under_way() -> None:
+    from mesoslite_pipeline import totals
+
+    table = Table()
+    given_up = threading.Event()
+    given_up.set()
+    table.faults = ["nobody", "nobody"]
+    with pytest.raises(totals.NoAnswer, match="nobody"):
+        totals.Totals(table, "k", given_up).use()
+    assert table.faults == ["nobody"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from mesoslite import FrameworkError, Reason, Refusal, Resources, Scheduler, TaskState
 from mesoslite.testing import Harness, Teardown, offer, status
-from mesoslite_pipeline import conduct, outage, scheduler
+from mesoslite_pipeline import companions, conduct, outage, scheduler, totals
 from mesoslite_pipeline.companions import Companion, Counting
 from mesoslite_pipeline.conduct import Conduct, beside, must_come_out, verdict
 from mesoslite_pipeline.events import Total, expected
@@ -109,6 +110,32 @@ async def test_a_run_that_breaks_off_has_a_verdict(
         "the run broke off: ValueError: what nobody has foreseen"
     )
     assert pipeline.exit_code == 1
+
+
+def test_an_end_waits_for_one_try_to_reach_cassandra_and_not_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries = threading.Semaphore(0)
+
+    def nobody(_endpoints: str) -> None:
+        tries.release()
+
+    async def give_up() -> None:
+        conducting = Conduct(plan(10), None, lambda: None)
+
+        async def have_totals() -> None:
+            async with conducting._totals():
+                raise AssertionError("nobody answers")
+
+        having = asyncio.create_task(have_totals())
+        assert await asyncio.to_thread(tries.acquire, timeout=60.0)
+        having.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await having
+
+    monkeypatch.setattr(totals, "AGAIN_S", 3_600.0)  # a thread that is not told never ends
+    monkeypatch.setattr(totals, "_session", nobody)
+    asyncio.run(give_up())  # which waits for the thread
 
 
 # --- what is done meanwhile -----------------------------------------------------------------------
@@ -254,6 +281,28 @@ async def test_why_a_framework_beside_has_ended(end: Exception | None, why: str)
     assert await companion.until_ended() == why
     assert companion.ended
     await companion.end()  # once more does no harm
+
+
+async def test_what_a_framework_beside_may_have_left_is_told_with_what_removes_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def silent(_scheduler: Scheduler) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(companions, "END_S_MAX", 0.0)
+    caplog.set_level("INFO")
+    told = "idle may be there still, with all that it has: mesoslite framework stop idle --release"
+    for run in (silent, run_to(ConnectionError("no master"))):
+        companion = Companion(Idle(), run)
+        await asyncio.sleep(0)  # the session begins
+        await companion.end()
+        assert companion.ended
+        assert caplog.messages == [told]
+        caplog.clear()
+    removed = Companion(Idle(), run_to(FrameworkError(Refusal.FRAMEWORK_REMOVED, "torn down")))
+    await removed.until_ended()
+    await removed.end()
+    assert caplog.messages == []
 
 
 async def test_a_framework_beside_is_removed_with_all_that_it_has() -> None:
