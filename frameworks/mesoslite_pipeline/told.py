@@ -48,7 +48,7 @@ async def _rows(*words: str) -> list[Any] | None:
 async def _told(*words: str) -> str | None:
     """What it writes. None: it fails, or takes too long."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mesoslite", *words),
+        *(sys.executable, "-P", "-m", "mesoslite", *words),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
