@@ -44,6 +44,7 @@ PLACING = "place"  # the one request: for the next member that has no place
 ENDPOINT, WAITS_FOR = "endpoint/", "waits-for"  # keys of the store that people are shown
 TOOL = "exec/"  # labels of tasks: what people may run beside them
 RESERVING, MAKING = "r-", "v-"  # what the ids of operations begin with, behind their member
+CPUS_MIN = 0.001  # the least that there is of a resource; a place keeps what it was made with
 MEMBERS_MAX = 100  # of one service; each is two entries of the store
 #: For offers of what an earlier life of the framework has left to arrive, before anything is placed
 #: anew: a master sends them at once to who has just subscribed. For agents that are away
@@ -100,6 +101,8 @@ class Service(Scheduler):
         """Raises ValueError for a number of members that can not be."""
         if not 1 <= count <= MEMBERS_MAX:
             raise ValueError(f"1 to {MEMBERS_MAX} {self.noun}s, not {count}")
+        if not needs.cpus >= CPUS_MIN:
+            raise ValueError(f"--cpus is {CPUS_MIN} at least, not {needs.cpus:g}")
         self.count = count
         self.needs = needs
         self.log = logging.getLogger(type(self).__module__)

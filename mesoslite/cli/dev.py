@@ -172,7 +172,8 @@ async def opened(
 
 
 def _agent_lost(host: Host, why: str) -> None:
-    note(f"mesoslite: {why}; its containers run on; `start-host {host.number}` brings it back")
+    back = f"`start-host {host.number}` brings it back as from a reboot, which ends them"
+    note(f"mesoslite: {why}; its containers run on; {back}")
 
 
 def _write_port(path: Path, port: int) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
 import signal
 from collections.abc import Iterator, Sequence
 
@@ -127,9 +128,12 @@ class _Run:
         if self._signal is None:
             return code if isinstance(code, int) else Code.OK
         if self._lives_on:
+            again, quoted = shlex.quote(self._kind), shlex.quote(name)
+            if name != type(self._scheduler).name:
+                again += f" --name {quoted}"
             note(
-                f"{name} runs on without its scheduler; `mesoslite framework run {self._kind}` "
-                f"takes over again, `mesoslite framework stop {name}` ends it"
+                f"{name} runs on without its scheduler; `mesoslite framework run {again}` "
+                f"takes over again, `mesoslite framework stop {quoted}` ends it"
             )
         return SIGNAL_BASE + self._signal
 

@@ -21,6 +21,7 @@ from mesoslite import Scheduler
 from mesoslite.cli import documents, layout
 from mesoslite.cli.console import Code, Failure, Format, emit, note, show
 from mesoslite.cli.options import Chosen, Master, TokenFile
+from mesoslite.scheduler.scheduler import NAME_MAX
 
 GROUP = "mesoslite.frameworks"
 _PLAIN = (int, float, str, bool)
@@ -288,6 +289,8 @@ def make(kind: type[Scheduler], asked: Asked) -> Scheduler:
         scheduler = kind(*asked.arguments, **asked.values)
     except (TypeError, ValueError) as error:
         raise Failure(Code.USAGE, str(error)) from None
-    if asked.name is not None:
-        scheduler.name = asked.name
+    if (name := asked.name) is not None:
+        if not 1 <= len(name) <= NAME_MAX or not name.isprintable():
+            raise Failure(Code.USAGE, f"--name is 1 to {NAME_MAX} characters that can be printed")
+        scheduler.name = name
     return scheduler
